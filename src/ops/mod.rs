@@ -1,0 +1,156 @@
+//! The backend seam, and the only place that names a backend: operations burn does not have, each
+//! with a reference, a kernel per backend and, where it is differentiable, a backward pass.
+//!
+//! `DetectionOps` is what a backend implements; the functions beside it are what the rest of the
+//! library calls, on plain [`Tensor`]s. Today's kernels are the CPU's (burn-flex).
+
+mod autodiff;
+mod cpu;
+
+//REF
+
+//TESTS
+
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Int, Tensor};
+
+/// How RoIAlign samples a box; the meaning of each field is that of `torchvision.ops.roi_align`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RoiAlignOptions {
+    /// Bins of the output, `(height, width)`.
+    pub output_size: (usize, usize),
+    /// Pixels of the feature map per pixel of the image the boxes are given in.
+    pub spatial_scale: f32,
+    /// Samples per bin and axis; 0 takes as many as the bin has pixels.
+    pub sampling_ratio: usize,
+    /// Shift boxes by half a pixel. Faster R-CNN's models use `false`.
+    pub aligned: bool,
+}
+
+/// The operations a backend supplies to this crate.
+///
+/// `#[backend_extension]` routes a call to the backend that holds the tensors, at run time.
+#[backend_extension(Flex, Autodiff)]
+pub trait DetectionOps: Backend {
+    /// See [`roi_align`].
+    fn roi_align(
+        features: FloatTensor<Self>,
+        rois: FloatTensor<Self>,
+        options: RoiAlignOptions,
+    ) -> FloatTensor<Self>;
+
+    /// Gradient of [`roi_align`] with respect to the features, of shape `input_shape`.
+    fn roi_align_backward(
+        grad: FloatTensor<Self>,
+        rois: FloatTensor<Self>,
+        input_shape: [usize; 4],
+        options: RoiAlignOptions,
+    ) -> FloatTensor<Self>;
+
+    /// See [`batched_nms`]: 1 for each box that stays, 0 for each that is suppressed.
+    fn batched_nms(
+        boxes: FloatTensor<Self>,
+        scores: FloatTensor<Self>,
+        groups: IntTensor<Self>,
+        iou_threshold: f32,
+    ) -> IntTensor<Self>;
+
+    /// See [`conv2d`].
+    fn convolution(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        options: ConvOptions<2>,
+    ) -> FloatTensor<Self> {
+        Self::conv2d(x, weight, Some(bias), options)
+    }
+
+    /// Gradient of [`conv2d`] with respect to the weight.
+    fn convolution_weight_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        options: ConvOptions<2>,
+    ) -> FloatTensor<Self> {
+        Self::conv2d_weight_backward(x, weight, grad, options)
+    }
+}
+
+/// Average of bilinear samples in each bin of each region of interest
+/// ([He et al. 2017](https://arxiv.org/abs/1703.06870), as `torchvision.ops.roi_align`).
+///
+/// # Shapes
+///
+/// - `features`: `[N, C, H, W]`
+/// - `rois`: `[K, 5]`, image index in the batch and x1, y1, x2, y2 in image pixels
+/// - output: `[K, C, output height, output width]`
+///
+/// Differentiable in `features` only. A sample more than a pixel outside the map, or at a NaN, is 0.
+pub fn roi_align(features: Tensor<4>, rois: Tensor<2>, options: RoiAlignOptions) -> Tensor<4> {
+    assert_eq!(rois.dims()[1], 5, "rois must have shape [K, 5], got {:?}", rois.dims());
+    let [_, channels, ..] = features.dims();
+    if rois.dims()[0] == 0 {
+        let (height, width) = options.output_size;
+        return Tensor::zeros([0, channels, height, width], &features.device());
+    }
+    Tensor::from_dispatch(<Dispatch as DetectionOps>::roi_align(
+        features.into_dispatch(),
+        rois.into_dispatch(),
+        options,
+    ))
+}
+
+/// Non-maximum suppression within groups (classes or pyramid levels): going by falling score, a box
+/// stays unless its IoU with a box of its group that stayed is above `iou_threshold`.
+///
+/// # Shapes
+///
+/// - `boxes`: `[K, 4]`, x1, y1, x2, y2
+/// - `scores`: `[K]`, of two equal ones the earlier goes first; NaN goes last
+/// - `groups`: `[K]`
+/// - output: `[K]`, 1 for a box that stays, else 0
+///
+/// A box of no area has no IoU with anything, so it stays, as in torchvision.
+pub fn batched_nms(
+    boxes: Tensor<2>,
+    scores: Tensor<1>,
+    groups: Tensor<1, Int>,
+    iou_threshold: f32,
+) -> Tensor<1, Int> {
+    let [count, coordinates] = boxes.dims();
+    assert!(
+        coordinates == 4 && scores.dims() == [count] && groups.dims() == [count],
+        "batched_nms takes [K, 4], [K], [K], got {:?}, {:?}, {:?}",
+        boxes.dims(),
+        scores.dims(),
+        groups.dims()
+    );
+    if count == 0 {
+        return groups;
+    }
+    Tensor::from_dispatch(<Dispatch as DetectionOps>::batched_nms(
+        boxes.into_dispatch(),
+        scores.into_dispatch(),
+        groups.into_dispatch(),
+        iou_threshold,
+    ))
+}
+
+/// Two-dimensional convolution, as burn's, with the CPU gradient of the weight computed by matrix
+/// products (burn-flex 0.23 convolves with the output gradient as the kernel, many times slower).
+///
+/// # Shapes
+///
+/// - `x`: `[N, C in, H, W]`, `weight`: `[C out, C in, kernel height, kernel width]`, `bias`: `[C out]`
+/// - output: `[N, C out, H out, W out]`
+pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, options: ConvOptions<2>) -> Tensor<4> {
+    assert_eq!(options.groups, 1, "grouped convolutions are not supported");
+    Tensor::from_dispatch(<Dispatch as DetectionOps>::convolution(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+        options,
+    ))
+}

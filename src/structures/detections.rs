@@ -1,0 +1,35 @@
+//! What is known of an image (annotations) and what the model says of it (detections).
+
+use serde::{Deserialize, Serialize};
+
+use super::Xyxy;
+
+/// One labelled object of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Annotation {
+    /// Box in pixels of the image it belongs to.
+    pub xyxy: Xyxy,
+    /// Class, counted from 1; 0 is the background.
+    pub label: usize,
+    /// COCO's `iscrowd`: a region of many objects, left out of training, neither hit nor miss in evaluation.
+    #[serde(default)]
+    pub crowd: bool,
+}
+
+impl Annotation {
+    /// A single object, not a crowd.
+    pub fn new(xyxy: Xyxy, label: usize) -> Self {
+        Self { xyxy, label, crowd: false }
+    }
+}
+
+/// One object found in an image.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Detection {
+    /// Box in pixels of the original image.
+    pub xyxy: Xyxy,
+    /// Class, counted from 1.
+    pub label: usize,
+    /// Confidence in `0..=1`.
+    pub score: f32,
+}
