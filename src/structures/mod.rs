@@ -5,6 +5,8 @@
 
 mod boxes;
 mod detections;
+mod image;
 
 pub use boxes::{Xyxy, area, clip, intersection, iou};
 pub use detections::{Annotation, Detection};
+pub use self::image::Image;

@@ -1,0 +1,350 @@
+//! Random variation of training images: scale, flips, quarter turns and crops, each with its boxes.
+//!
+//! A defect has no preferred direction on a board, so flips and quarter turns cost nothing and show eight
+//! views of every image. Coordinates are continuous: a box `[x1, y1, x2, y2]` covers the pixels
+//! `x1..x2`, and a horizontal flip of an image of width `W` takes `x1` to `W - x1`.
+
+use image::{
+    RgbImage,
+    imageops::{self, FilterType},
+};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::{Error, Result},
+    structures::{Annotation, Xyxy, area, clip},
+};
+
+/// A box with a shorter side, in pixels, has no content to learn from.
+const SMALLEST_SIDE: f32 = 1.0;
+
+/// What may happen to a training image, in this order: scale, flips, quarter turns, crop.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct AugmentConfig {
+    /// Probability of mirroring left and right. Default 0.5, as in torchvision's detection references.
+    pub horizontal_flip: f64,
+    /// Probability of mirroring top and bottom. Default 0.5: boards have no upright direction.
+    pub vertical_flip: f64,
+    /// Turn by 0, 90, 180 or 270 degrees, equally likely. Default true.
+    pub quarter_turns: bool,
+    /// `(height, width)` in pixels of a window at a random place, cut out after everything else; an
+    /// image that is smaller in a direction keeps its size there. Default none.
+    pub crop: Option<(usize, usize)>,
+    /// A box stays when at least this part of its area is inside the crop; it is clipped. Default 0.5.
+    pub min_visible: f64,
+    /// `[lowest, highest]` factor by which the image is enlarged. Default `[1, 1]`: not at all.
+    pub scale_jitter: [f64; 2],
+}
+
+impl Default for AugmentConfig {
+    fn default() -> Self {
+        Self {
+            horizontal_flip: 0.5,
+            vertical_flip: 0.5,
+            quarter_turns: true,
+            crop: None,
+            min_visible: 0.5,
+            scale_jitter: [1.0, 1.0],
+        }
+    }
+}
+
+impl AugmentConfig {
+    /// The configuration that changes nothing.
+    pub fn none() -> Self {
+        Self { horizontal_flip: 0.0, vertical_flip: 0.0, quarter_turns: false, ..Self::default() }
+    }
+
+    /// # Errors
+    /// [`Error::Config`] where a value makes no sense; the message names it.
+    pub fn validate(&self) -> Result<()> {
+        let parts = [
+            ("horizontal_flip", self.horizontal_flip),
+            ("vertical_flip", self.vertical_flip),
+            ("min_visible", self.min_visible),
+        ];
+        for (name, value) in parts {
+            if !(0.0..=1.0).contains(&value) {
+                return Err(Error::Config(format!("{name} must be in 0..=1, is {value}")));
+            }
+        }
+        let [lowest, highest] = self.scale_jitter;
+        if !(lowest > 0.0 && lowest <= highest && highest.is_finite()) {
+            let message = format!("scale_jitter must be [lowest, highest] above 0, is [{lowest}, {highest}]");
+            return Err(Error::Config(message));
+        }
+        if let Some((height, width)) = self.crop
+            && (height == 0 || width == 0)
+        {
+            return Err(Error::Config(format!("crop must be at least 1 x 1, is {height} x {width}")));
+        }
+        Ok(())
+    }
+}
+
+/// Varies an image and its boxes. The outcome depends on `seed`, `epoch` and the image's `index` only, so
+/// a run can be repeated and continued whatever the number of loader threads.
+///
+/// Boxes are in pixels of `image` and come back in pixels of the returned one. A box is dropped when less
+/// than `config.min_visible` of its area remains or a side falls below a pixel; labels and crowd flags stay.
+///
+/// # Panics
+/// Where [`AugmentConfig::validate`] would have returned an error.
+pub fn augment(
+    image: RgbImage,
+    annotations: &[Annotation],
+    config: &AugmentConfig,
+    seed: u64,
+    epoch: u64,
+    index: u64,
+) -> (RgbImage, Vec<Annotation>) {
+    if let Err(error) = config.validate() {
+        panic!("{error}");
+    }
+    let mut key = [0; 32];
+    for (part, bytes) in [seed, epoch, index].iter().zip(key.chunks_exact_mut(8)) {
+        bytes.copy_from_slice(&part.to_le_bytes());
+    }
+    let mut rng = ChaCha8Rng::from_seed(key);
+
+    let mut view = View { image, annotations: annotations.to_vec() };
+    let [lowest, highest] = config.scale_jitter;
+    view.scale(rng.random_range(lowest..=highest));
+    if rng.random_bool(config.horizontal_flip) {
+        view.flip_horizontal();
+    }
+    if rng.random_bool(config.vertical_flip) {
+        view.flip_vertical();
+    }
+    if config.quarter_turns {
+        for _ in 0..rng.random_range(0..4) {
+            view.quarter_turn();
+        }
+    }
+    if let Some((height, width)) = config.crop {
+        let height = height.min(view.image.height() as usize) as u32;
+        let width = width.min(view.image.width() as usize) as u32;
+        let top = rng.random_range(0..=view.image.height() - height);
+        let left = rng.random_range(0..=view.image.width() - width);
+        view.crop([left, top], [width, height], config.min_visible as f32);
+    }
+    view.annotations.retain(|Annotation { xyxy: [x1, y1, x2, y2], .. }| {
+        x2 - x1 >= SMALLEST_SIDE && y2 - y1 >= SMALLEST_SIDE
+    });
+    (view.image, view.annotations)
+}
+
+/// An image and its boxes on the way through the variations.
+struct View {
+    image: RgbImage,
+    annotations: Vec<Annotation>,
+}
+
+impl View {
+    fn map_boxes(&mut self, map: impl Fn(Xyxy) -> Xyxy) {
+        for annotation in &mut self.annotations {
+            annotation.xyxy = map(annotation.xyxy);
+        }
+    }
+
+    fn scale(&mut self, factor: f64) {
+        let (width, height) = self.image.dimensions();
+        let scaled = |length: u32| ((length as f64 * factor).round() as u32).max(1);
+        let (new_width, new_height) = (scaled(width), scaled(height));
+        if (new_width, new_height) == (width, height) {
+            return;
+        }
+        self.image = imageops::resize(&self.image, new_width, new_height, FilterType::Triangle);
+        // By the sizes and not by the factor: boxes follow the rounding to whole pixels.
+        let (x, y) = (new_width as f32 / width as f32, new_height as f32 / height as f32);
+        self.map_boxes(|[x1, y1, x2, y2]| [x1 * x, y1 * y, x2 * x, y2 * y]);
+    }
+
+    fn flip_horizontal(&mut self) {
+        imageops::flip_horizontal_in_place(&mut self.image);
+        let width = self.image.width() as f32;
+        self.map_boxes(|[x1, y1, x2, y2]| [width - x2, y1, width - x1, y2]);
+    }
+
+    fn flip_vertical(&mut self) {
+        imageops::flip_vertical_in_place(&mut self.image);
+        let height = self.image.height() as f32;
+        self.map_boxes(|[x1, y1, x2, y2]| [x1, height - y2, x2, height - y1]);
+    }
+
+    /// Clockwise: what was at the bottom is now on the left.
+    fn quarter_turn(&mut self) {
+        let height = self.image.height() as f32;
+        self.image = imageops::rotate90(&self.image);
+        self.map_boxes(|[x1, y1, x2, y2]| [height - y2, x1, height - y1, x2]);
+    }
+
+    fn crop(&mut self, [left, top]: [u32; 2], [width, height]: [u32; 2], min_visible: f32) {
+        self.image = imageops::crop_imm(&self.image, left, top, width, height).to_image();
+        let (x, y) = (left as f32, top as f32);
+        self.annotations.retain_mut(|annotation| {
+            let [x1, y1, x2, y2] = annotation.xyxy;
+            let visible = clip(&[x1 - x, y1 - y, x2 - x, y2 - y], (height as usize, width as usize));
+            let stays = area(&visible) >= min_visible * area(&annotation.xyxy);
+            annotation.xyxy = visible;
+            stays
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use image::Rgb;
+
+    use super::*;
+
+    const WHITE: Rgb<u8> = Rgb([255; 3]);
+
+    /// A black image of `(height, width)` with a white rectangle where its annotation is.
+    fn rectangle((height, width): (u32, u32), [x1, y1, x2, y2]: [u32; 4]) -> (RgbImage, Vec<Annotation>) {
+        let inside = |x: u32, y: u32| (x1..x2).contains(&x) && (y1..y2).contains(&y);
+        let image = RgbImage::from_fn(width, height, |x, y| if inside(x, y) { WHITE } else { Rgb([0; 3]) });
+        let mut annotation = Annotation::new([x1, y1, x2, y2].map(|v| v as f32), 3);
+        annotation.crowd = true;
+        (image, vec![annotation])
+    }
+
+    /// The box of the pixels that are white, or whiter than grey.
+    fn find(image: &RgbImage) -> Option<Xyxy> {
+        let bright = image.enumerate_pixels().filter(|(_, _, pixel)| pixel[0] > 127);
+        bright.fold(None, |found: Option<Xyxy>, (x, y, _)| {
+            let [x, y] = [x as f32, y as f32];
+            let [x1, y1, x2, y2] = found.unwrap_or([x, y, x, y]);
+            Some([x1.min(x), y1.min(y), x2.max(x + 1.0), y2.max(y + 1.0)])
+        })
+    }
+
+    fn view(size: (u32, u32), corners: [u32; 4]) -> View {
+        let (image, annotations) = rectangle(size, corners);
+        View { image, annotations }
+    }
+
+    #[test]
+    fn two_flips_and_four_turns_are_the_identity() {
+        let original = view((30, 50), [4, 6, 15, 9]);
+        for (step, times) in
+            [(View::flip_horizontal as fn(&mut View), 2), (View::flip_vertical, 2), (View::quarter_turn, 4)]
+        {
+            let mut varied = view((30, 50), [4, 6, 15, 9]);
+            for time in 0..times {
+                if time > 0 {
+                    assert_ne!(varied.annotations, original.annotations);
+                }
+                step(&mut varied);
+            }
+            assert_eq!(varied.image, original.image);
+            assert_eq!(varied.annotations, original.annotations);
+        }
+    }
+
+    #[test]
+    fn boxes_follow_their_pixels() {
+        let (image, annotations) = rectangle((40, 64), [10, 5, 31, 17]);
+        let config = AugmentConfig { crop: Some((36, 36)), min_visible: 0.0, ..AugmentConfig::default() };
+        for index in 0..100 {
+            let (varied, boxes) = augment(image.clone(), &annotations, &config, 1, 2, index);
+            assert_eq!(varied.dimensions(), (36, 36));
+            assert_eq!(boxes.first().map(|b| b.xyxy), find(&varied), "index {index}");
+            assert!(boxes.iter().all(|b| b.label == 3 && b.crowd));
+        }
+    }
+
+    #[test]
+    fn boxes_follow_the_scale_to_within_a_pixel() {
+        let (image, annotations) = rectangle((60, 90), [20, 15, 50, 41]);
+        let config = AugmentConfig { scale_jitter: [0.5, 2.0], ..AugmentConfig::none() };
+        for index in 0..20 {
+            let (varied, boxes) = augment(image.clone(), &annotations, &config, 1, 2, index);
+            assert!((30..=120).contains(&varied.height()), "{}", varied.height());
+            let found = find(&varied).expect("the rectangle is larger than a pixel");
+            // Half a pixel of the scaled image to either side is interpolation; one is the limit.
+            let close = boxes[0].xyxy.iter().zip(found).all(|(a, b)| (a - b).abs() <= 1.0);
+            assert!(close, "{:?} {found:?}", boxes[0].xyxy);
+        }
+    }
+
+    #[test]
+    fn a_crop_keeps_what_is_visible_enough() {
+        let cases = [
+            // Left edge of the crop, what is left of the box 10..20 in it.
+            (0, Some([10.0, 0.0, 20.0, 8.0])),
+            (15, Some([0.0, 0.0, 5.0, 8.0])),
+            (16, None),
+            (30, None),
+        ];
+        for (left, expected) in cases {
+            let mut cropped = view((8, 50), [10, 0, 20, 8]);
+            cropped.crop([left, 0], [20, 8], 0.5);
+            assert_eq!(cropped.annotations.first().map(|b| b.xyxy), expected, "left {left}");
+        }
+    }
+
+    #[test]
+    fn a_crop_larger_than_the_image_changes_nothing() {
+        let (image, annotations) = rectangle((20, 30), [3, 4, 9, 9]);
+        let config = AugmentConfig { crop: Some((100, 100)), ..AugmentConfig::none() };
+        let (varied, boxes) = augment(image.clone(), &annotations, &config, 0, 0, 0);
+        assert_eq!((varied, boxes), (image, annotations));
+    }
+
+    #[test]
+    fn boxes_below_a_pixel_are_dropped() {
+        let (image, annotations) = rectangle((40, 40), [10, 10, 13, 30]);
+        let config = AugmentConfig { scale_jitter: [0.25, 0.25], ..AugmentConfig::none() };
+        let (varied, boxes) = augment(image, &annotations, &config, 0, 0, 0);
+        assert_eq!(varied.dimensions(), (10, 10));
+        assert!(boxes.is_empty(), "{boxes:?}");
+    }
+
+    #[test]
+    fn the_outcome_depends_on_seed_epoch_and_index_alone() {
+        let (image, annotations) = rectangle((60, 60), [10, 5, 31, 17]);
+        let config = AugmentConfig { crop: Some((20, 20)), ..AugmentConfig::default() };
+        let run = |seed, epoch, index| augment(image.clone(), &annotations, &config, seed, epoch, index);
+        assert_eq!(run(1, 2, 3), run(1, 2, 3));
+        for differs in [
+            (0..8).any(|seed| run(seed, 0, 0) != run(8, 0, 0)),
+            (0..8).any(|epoch| run(0, epoch, 0) != run(0, 8, 0)),
+            (0..8).any(|index| run(0, 0, index) != run(0, 0, 8)),
+        ] {
+            assert!(differs);
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused_by_name() {
+        let good = AugmentConfig::default();
+        good.validate().unwrap();
+        AugmentConfig::none().validate().unwrap();
+        for (config, name) in [
+            (AugmentConfig { horizontal_flip: 1.5, ..good.clone() }, "horizontal_flip"),
+            (AugmentConfig { vertical_flip: f64::NAN, ..good.clone() }, "vertical_flip"),
+            (AugmentConfig { min_visible: -0.1, ..good.clone() }, "min_visible"),
+            (AugmentConfig { scale_jitter: [0.0, 1.0], ..good.clone() }, "scale_jitter"),
+            (AugmentConfig { scale_jitter: [2.0, 1.0], ..good.clone() }, "scale_jitter"),
+            (AugmentConfig { scale_jitter: [1.0, f64::INFINITY], ..good.clone() }, "scale_jitter"),
+            (AugmentConfig { scale_jitter: [f64::NAN, 1.0], ..good.clone() }, "scale_jitter"),
+            (AugmentConfig { crop: Some((0, 5)), ..good.clone() }, "crop"),
+        ] {
+            let message = config.validate().expect_err(name).to_string();
+            assert!(message.starts_with(name), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_config_file_may_leave_fields_out_but_not_invent_any() {
+        let config: AugmentConfig = toml::from_str("crop = [300, 400]\nquarter_turns = false").unwrap();
+        let expected =
+            AugmentConfig { crop: Some((300, 400)), quarter_turns: false, ..AugmentConfig::default() };
+        assert_eq!(config, expected);
+        assert!(toml::from_str::<AugmentConfig>("horizontl_flip = 0.5").is_err());
+    }
+}

@@ -1,0 +1,349 @@
+//! The whole detector: images to detections, and images with targets to losses.
+//!
+//! Source: [Ren et al. 2015](https://arxiv.org/abs/1506.01497), torchvision
+//! `models/detection/{generalized_rcnn,faster_rcnn}.py`.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::anchors::AnchorConfig;
+use super::fpn::Fpn;
+use super::init::WeightInit;
+use super::layers::NormKind;
+use super::resnet::{ResNet, ResNetDepth};
+use super::roi_heads::{RoiHeads, RoiHeadsConfig, RoiOutput, RoiTargets};
+use super::rpn::{Proposal, Rpn, RpnConfig, RpnOutput};
+use super::sampler::Draw;
+use super::transform::{ImageList, TransformConfig, resize_box};
+use crate::structures::{Annotation, Detection, Image, Xyxy};
+use crate::{Error, Result};
+
+/// Architecture and settings; the defaults are torchvision's `fasterrcnn_resnet50_fpn`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FasterRcnnConfig {
+    /// The backbone.
+    pub backbone: ResNetDepth,
+    /// The norm in the backbone.
+    pub norm: NormKind,
+    /// Backbone stages that are trained, of five (stem, layer1..layer4), counted from the last.
+    pub trainable_layers: usize,
+    /// Channels of the pyramid.
+    pub fpn_channels: usize,
+    /// Classes, the background (0) included.
+    pub num_classes: usize,
+    /// Names of the classes 1, 2, ...; empty where they are not known.
+    #[serde(default)]
+    pub class_names: Vec<String>,
+    /// Seed of the random weights.
+    pub seed: u64,
+    /// The input transform.
+    #[serde(default)]
+    pub transform: TransformConfig,
+    /// The anchors.
+    #[serde(default)]
+    pub anchors: AnchorConfig,
+    /// The first stage.
+    #[serde(default)]
+    pub rpn: RpnConfig,
+    /// The second stage.
+    #[serde(default)]
+    pub roi_heads: RoiHeadsConfig,
+}
+
+impl FasterRcnnConfig {
+    /// A backbone of any depth with torchvision's defaults for pre-trained weights: frozen batch
+    /// norm, the last three stages trained. `num_classes` counts the background.
+    pub fn new(backbone: ResNetDepth, num_classes: usize) -> Self {
+        Self {
+            backbone,
+            norm: NormKind::FrozenBatch,
+            trainable_layers: 3,
+            fpn_channels: 256,
+            num_classes,
+            class_names: Vec::new(),
+            seed: 0,
+            transform: TransformConfig::default(),
+            anchors: AnchorConfig::default(),
+            rpn: RpnConfig::default(),
+            roi_heads: RoiHeadsConfig::default(),
+        }
+    }
+
+    /// torchvision's `fasterrcnn_resnet50_fpn`.
+    pub fn resnet50_fpn(num_classes: usize) -> Self {
+        Self::new(ResNetDepth::ResNet50, num_classes)
+    }
+
+    /// Names the classes 1, 2, ... and sets their number.
+    pub fn with_class_names<S: ToString>(mut self, names: &[S]) -> Self {
+        self.class_names = names.iter().map(S::to_string).collect();
+        self.num_classes = names.len() + 1;
+        self
+    }
+
+    /// Sets the norm of the backbone.
+    pub fn with_norm(mut self, norm: NormKind) -> Self {
+        self.norm = norm;
+        self
+    }
+
+    /// Sets how many of the backbone's five stages are trained.
+    pub fn with_trainable_layers(mut self, stages: usize) -> Self {
+        self.trainable_layers = stages;
+        self
+    }
+
+    /// Sets the short and the long side that images are resized to, in pixels.
+    pub fn with_image_size(mut self, min_size: usize, max_size: usize) -> Self {
+        (self.transform.min_size, self.transform.max_size) = (min_size, max_size);
+        self
+    }
+
+    /// Finds settings that cannot work.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] names the first one.
+    pub fn validate(&self) -> Result<()> {
+        let fraction = |value: f64| (0.0..=1.0).contains(&value);
+        let (rpn, roi, transform) = (&self.rpn, &self.roi_heads, &self.transform);
+        let named = self.class_names.len();
+        let checks = [
+            (self.num_classes >= 2, "num_classes must be at least 2: the background and one class"),
+            (
+                named == 0 || named + 1 == self.num_classes,
+                "class_names must name each class but the background: num_classes - 1 names",
+            ),
+            (self.trainable_layers <= 5, "trainable_layers must be in 0..=5"),
+            (self.fpn_channels > 0, "fpn_channels must not be 0"),
+            (
+                0 < transform.min_size && transform.min_size <= transform.max_size,
+                "transform: 0 < min_size <= max_size must hold",
+            ),
+            (
+                transform.image_std.iter().all(|std| std.is_finite() && *std > 0.0)
+                    && transform.image_mean.iter().all(|mean| mean.is_finite()),
+                "transform: image_mean and image_std must be finite, image_std above 0",
+            ),
+            (
+                !self.anchors.aspect_ratios.is_empty()
+                    && self.anchors.aspect_ratios.iter().chain(&self.anchors.sizes).all(|v| *v > 0.0 && v.is_finite()),
+                "anchors: sizes and aspect_ratios must be above 0, and there must be a ratio",
+            ),
+            (
+                [rpn.nms_thresh, rpn.score_thresh, rpn.fg_iou_thresh, rpn.bg_iou_thresh]
+                    .iter()
+                    .all(|v| fraction(f64::from(*v)))
+                    && fraction(rpn.positive_fraction),
+                "rpn: thresholds and positive_fraction must be in 0..=1",
+            ),
+            (rpn.bg_iou_thresh <= rpn.fg_iou_thresh, "rpn: bg_iou_thresh must not be above fg_iou_thresh"),
+            (
+                [roi.nms_thresh, roi.score_thresh, roi.fg_iou_thresh].iter().all(|v| fraction(f64::from(*v)))
+                    && fraction(roi.positive_fraction),
+                "roi_heads: thresholds and positive_fraction must be in 0..=1",
+            ),
+            (
+                roi.output_size > 0 && roi.representation_size > 0,
+                "roi_heads: output_size and representation_size must not be 0",
+            ),
+            (
+                rpn.batch_size_per_image > 0 && roi.batch_size_per_image > 0,
+                "batch_size_per_image must not be 0",
+            ),
+            (
+                roi.bbox_reg_weights.iter().all(|weight| *weight > 0.0 && weight.is_finite()),
+                "roi_heads: bbox_reg_weights must be above 0",
+            ),
+        ];
+        match checks.into_iter().find(|(holds, _)| !holds) {
+            Some((_, message)) => Err(Error::Config(message.to_string())),
+            None => Ok(()),
+        }
+    }
+
+    /// A detector with random weights.
+    ///
+    /// # Panics
+    ///
+    /// If [`validate`](Self::validate) finds a fault.
+    pub fn init(&self, device: &Device) -> FasterRcnn {
+        if let Err(error) = self.validate() {
+            panic!("{error}");
+        }
+        let mut init = WeightInit::new(self.seed, device);
+        let body = ResNet::new(self.backbone, self.norm, &mut init).train_last_stages(self.trainable_layers);
+        let anchors_per_cell = self.anchors.aspect_ratios.len();
+        FasterRcnn {
+            body,
+            fpn: Fpn::new(self.backbone.channels(), self.fpn_channels, &mut init),
+            rpn: Rpn::new(self.fpn_channels, anchors_per_cell, &mut init),
+            roi_heads: RoiHeads::new(self.fpn_channels, self.num_classes, &self.roi_heads, &mut init),
+            config: self.clone(),
+        }
+    }
+}
+
+/// Faster R-CNN with a ResNet-FPN backbone.
+#[derive(Module, Debug)]
+pub struct FasterRcnn {
+    /// C2..C5.
+    pub body: ResNet,
+    /// P2..P6.
+    pub fpn: Fpn,
+    /// First stage.
+    pub rpn: Rpn,
+    /// Second stage.
+    pub roi_heads: RoiHeads,
+    #[module(skip)]
+    config: FasterRcnnConfig,
+}
+
+/// The four terms of the training loss, `[1]` each.
+#[derive(Debug, Clone)]
+pub struct Losses {
+    /// First stage: is there an object?
+    pub objectness: Tensor<1>,
+    /// First stage: where is it?
+    pub rpn_box_reg: Tensor<1>,
+    /// Second stage: what is it?
+    pub classifier: Tensor<1>,
+    /// Second stage: where is it?
+    pub box_reg: Tensor<1>,
+}
+
+impl Losses {
+    /// Names of the terms, in the order of [`terms`](Self::terms).
+    pub const NAMES: [&str; 4] = ["objectness", "rpn_box_reg", "classifier", "box_reg"];
+
+    /// The terms.
+    pub fn terms(&self) -> [Tensor<1>; 4] {
+        [&self.objectness, &self.rpn_box_reg, &self.classifier, &self.box_reg].map(Tensor::clone)
+    }
+
+    /// Their sum, which is minimised.
+    pub fn sum(&self) -> Tensor<1> {
+        let [objectness, rpn_box_reg, classifier, box_reg] = self.terms();
+        objectness + rpn_box_reg + classifier + box_reg
+    }
+}
+
+/// Everything between an image and its detections, for looking inside.
+#[derive(Debug, Clone)]
+pub struct Stages {
+    /// C2..C5.
+    pub maps: Vec<Tensor<4>>,
+    /// P2..P6.
+    pub pyramid: Vec<Tensor<4>>,
+    /// Of the first stage.
+    pub rpn: RpnOutput,
+    /// Of each image, in pixels of the resized image.
+    pub proposals: Vec<Vec<Proposal>>,
+    /// Of the second stage, a row a proposal.
+    pub roi: RoiOutput,
+}
+
+impl FasterRcnn {
+    /// The settings it was made with.
+    pub fn config(&self) -> &FasterRcnnConfig {
+        &self.config
+    }
+
+    /// The same weights with other settings of the transform and the final detections, such as
+    /// the image size or the score threshold.
+    pub fn with_inference_config(mut self, transform: TransformConfig, roi_heads: RoiHeadsConfig) -> Self {
+        (self.config.transform, self.config.roi_heads) = (transform, roi_heads);
+        self
+    }
+
+    /// Detects: images to detections by falling score, in pixels of the original images.
+    pub fn forward(&self, images: &[Image]) -> Vec<Vec<Detection>> {
+        let images = self.config.transform.batch(images, &self.device());
+        self.detections(&images, self.stages(&images))
+    }
+
+    /// Runs the network on a batch and keeps what each stage gives.
+    pub fn stages(&self, images: &ImageList) -> Stages {
+        let maps = self.body.forward(images.tensor.clone());
+        let pyramid = self.fpn.forward(maps.clone());
+        let rpn = self.rpn.forward(&pyramid);
+        let anchors = self.anchors(&pyramid, images);
+        let proposals = rpn.proposals(&anchors, &images.resized_sizes, &self.config.rpn, false);
+        let roi = self.roi_heads.forward(&pyramid, &boxes_of(&proposals), &self.config.roi_heads);
+        Stages { maps, pyramid, rpn, proposals, roi }
+    }
+
+    /// The last step: what the stages gave, to detections in pixels of the original images.
+    pub fn detections(&self, images: &ImageList, stages: Stages) -> Vec<Vec<Detection>> {
+        let boxes = boxes_of(&stages.proposals);
+        let mut detections = stages.roi.detections(&boxes, &images.resized_sizes, &self.config.roi_heads);
+        let sizes = images.resized_sizes.iter().zip(&images.original_sizes);
+        for (detections, (&resized, &original)) in detections.iter_mut().zip(sizes) {
+            for detection in detections {
+                detection.xyxy = resize_box(&detection.xyxy, resized, original);
+            }
+        }
+        detections
+    }
+
+    /// The losses of a batch. `targets` are in pixels of the original images; crowds are left out.
+    ///
+    /// # Panics
+    ///
+    /// If there is not one list of targets an image, or a label is not in `1..num_classes`.
+    pub fn losses(&self, images: &ImageList, targets: &[Vec<Annotation>], draw: &mut Draw) -> Losses {
+        let targets = self.resized_targets(images, targets);
+        let target_boxes: Vec<Vec<Xyxy>> =
+            targets.iter().map(|targets| targets.iter().map(|target| target.xyxy).collect()).collect();
+
+        let pyramid = self.fpn.forward(self.body.forward(images.tensor.clone()));
+        let rpn = self.rpn.forward(&pyramid);
+        let anchors = self.anchors(&pyramid, images);
+        let proposals = rpn.proposals(&anchors, &images.resized_sizes, &self.config.rpn, true);
+        let rpn_losses = rpn.losses(&anchors, &target_boxes, &self.config.rpn, draw);
+
+        let config = &self.config.roi_heads;
+        let selected = RoiTargets::select(boxes_of(&proposals), &targets, config, draw);
+        let roi_losses = self.roi_heads.forward(&pyramid, &selected.proposals, config).losses(&selected);
+        Losses {
+            objectness: rpn_losses.objectness,
+            rpn_box_reg: rpn_losses.rpn_box_reg,
+            classifier: roi_losses.classifier,
+            box_reg: roi_losses.box_reg,
+        }
+    }
+
+    /// The device the weights are on.
+    pub fn device(&self) -> Device {
+        self.devices().into_iter().next().expect("a detector has weights")
+    }
+
+    fn anchors(&self, pyramid: &[Tensor<4>], images: &ImageList) -> Vec<Vec<Xyxy>> {
+        let sizes: Vec<_> = pyramid.iter().map(|map| (map.dims()[2], map.dims()[3])).collect();
+        self.config.anchors.anchors(&sizes, images.padded_size())
+    }
+
+    fn resized_targets(&self, images: &ImageList, targets: &[Vec<Annotation>]) -> Vec<Vec<Annotation>> {
+        assert_eq!(targets.len(), images.resized_sizes.len(), "one list of targets an image");
+        let sizes = images.original_sizes.iter().zip(&images.resized_sizes);
+        let resize = |(targets, (&original, &resized)): (&Vec<Annotation>, (&_, &_))| {
+            let resize = |target: &Annotation| {
+                assert!(
+                    (1..self.config.num_classes).contains(&target.label),
+                    "label {} is not in 1..{}",
+                    target.label,
+                    self.config.num_classes
+                );
+                Annotation { xyxy: resize_box(&target.xyxy, original, resized), ..*target }
+            };
+            targets.iter().filter(|target| !target.crowd).map(resize).collect()
+        };
+        targets.iter().zip(sizes).map(resize).collect()
+    }
+}
+
+fn boxes_of(proposals: &[Vec<Proposal>]) -> Vec<Vec<Xyxy>> {
+    proposals.iter().map(|proposals| proposals.iter().map(|proposal| proposal.xyxy).collect()).collect()
+}

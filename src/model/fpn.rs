@@ -1,0 +1,66 @@
+//! Feature pyramid, the top-down path: C2..C5 to P2..P6.
+//!
+//! Every P has the same number of channels; P6 is P5 at half the size, for the RPN's largest anchors.
+//!
+//! Source: [Lin et al. 2017](https://arxiv.org/abs/1612.03144), torchvision
+//! `ops/feature_pyramid_network.py` with `LastLevelMaxPool`.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn::tensor::module::{interpolate, max_pool2d};
+use burn::tensor::ops::{InterpolateMode, InterpolateOptions, MaxPoolOptions};
+
+use super::init::WeightInit;
+use super::layers::Conv2d;
+
+/// The pyramid's convolutions; one of each a level, from C2 to C5.
+#[derive(Module, Debug)]
+pub struct Fpn {
+    /// 1x1, to the pyramid's channels.
+    inner_blocks: Vec<Conv2d>,
+    /// 3x3, on the sum.
+    layer_blocks: Vec<Conv2d>,
+}
+
+impl Fpn {
+    /// Kaiming-uniform (a = 1) weights and zero biases, as torchvision.
+    pub fn new(inputs: [usize; 4], outputs: usize, init: &mut WeightInit) -> Self {
+        let mut conv = |inputs: usize, kernel: usize| {
+            let bound = (3.0 / (inputs * kernel * kernel) as f32).sqrt();
+            let weight = init.uniform([outputs, inputs, kernel, kernel], bound);
+            Conv2d::new(weight, Some(init.constant([outputs], 0.0)), 1)
+        };
+        Self {
+            inner_blocks: inputs.iter().map(|&inputs| conv(inputs, 1)).collect(),
+            layer_blocks: inputs.iter().map(|_| conv(outputs, 3)).collect(),
+        }
+    }
+
+    /// C2..C5 to P2..P6, `[N, channels, H, W]` each.
+    pub fn forward(&self, maps: Vec<Tensor<4>>) -> Vec<Tensor<4>> {
+        let mut pyramid = Vec::with_capacity(maps.len() + 1);
+        let mut above: Option<Tensor<4>> = None;
+        for ((map, inner), layer) in maps.into_iter().zip(&self.inner_blocks).zip(&self.layer_blocks).rev() {
+            let lateral = inner.forward(map);
+            let [_, _, height, width] = lateral.dims();
+            let merged = match above {
+                Some(above) => {
+                    let mut nearest = InterpolateOptions::new(InterpolateMode::Nearest);
+                    nearest.output_size = Some([height, width]);
+                    lateral + interpolate(above, nearest)
+                }
+                None => lateral,
+            };
+            if pyramid.is_empty() {
+                let p5 = layer.forward(merged.clone());
+                pyramid.push(max_pool2d(p5.clone(), MaxPoolOptions::new([1, 1]).with_stride([2, 2])));
+                pyramid.push(p5);
+            } else {
+                pyramid.push(layer.forward(merged.clone()));
+            }
+            above = Some(merged);
+        }
+        pyramid.reverse();
+        pyramid
+    }
+}

@@ -1,0 +1,127 @@
+//! Convolutions and the norms that follow them.
+
+use burn::module::{Module, Param};
+use burn::nn::{BatchNorm, BatchNormConfig, GroupNorm, GroupNormConfig};
+use burn::tensor::Tensor;
+use burn::tensor::ops::ConvOptions;
+use serde::{Deserialize, Serialize};
+
+use super::init::WeightInit;
+use crate::ops;
+
+/// A square convolution with the same stride and padding on both axes.
+#[derive(Module, Debug)]
+pub struct Conv2d {
+    /// `[C out, C in, K, K]`
+    pub weight: Param<Tensor<4>>,
+    /// `[C out]`
+    pub bias: Option<Param<Tensor<1>>>,
+    stride: usize,
+    padding: usize,
+}
+
+impl Conv2d {
+    /// Wraps a weight and a bias; the padding keeps the size of the map at stride 1.
+    pub fn new(weight: Param<Tensor<4>>, bias: Option<Param<Tensor<1>>>, stride: usize) -> Self {
+        let padding = weight.dims()[3] / 2;
+        Self { weight, bias, stride, padding }
+    }
+
+    /// `[N, C in, H, W]` to `[N, C out, H / stride, W / stride]`.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let weight = self.weight.val();
+        let bias = match &self.bias {
+            Some(bias) => bias.val(),
+            None => Tensor::zeros([weight.dims()[0]], &x.device()),
+        };
+        ops::conv2d(x, weight, bias, self.options())
+    }
+
+    fn options(&self) -> ConvOptions<2> {
+        ConvOptions::new([self.stride; 2], [self.padding; 2], [1, 1], 1)
+    }
+}
+
+/// Which norm follows a convolution of the backbone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NormKind {
+    /// Batch norm whose statistics and affine are constants: for pre-trained weights.
+    FrozenBatch,
+    /// Batch norm; wants batches of several images.
+    Batch,
+    /// Group norm with 32 groups: for training from random weights with small batches.
+    Group,
+}
+
+/// Batch norm with constant statistics and affine
+/// (`torchvision.ops.misc.FrozenBatchNorm2d`).
+#[derive(Module, Debug)]
+pub struct FrozenBatchNorm {
+    /// `[C]`
+    pub weight: Param<Tensor<1>>,
+    /// `[C]`
+    pub bias: Param<Tensor<1>>,
+    /// `[C]`
+    pub running_mean: Param<Tensor<1>>,
+    /// `[C]`
+    pub running_var: Param<Tensor<1>>,
+    /// Added to the variance; torchvision sets it to 0 for its COCO v1 weights.
+    pub epsilon: f64,
+}
+
+impl FrozenBatchNorm {
+    fn new(channels: usize, init: &WeightInit) -> Self {
+        let constant = |value| init.constant([channels], value).set_require_grad(false);
+        Self {
+            weight: constant(1.0),
+            bias: constant(0.0),
+            running_mean: constant(0.0),
+            running_var: constant(1.0),
+            epsilon: 1e-5,
+        }
+    }
+
+    /// The factor and the summand per channel, `[C]` each.
+    fn affine(&self) -> (Tensor<1>, Tensor<1>) {
+        let scale = self.weight.val() / (self.running_var.val() + self.epsilon).sqrt();
+        let shift = self.bias.val() - self.running_mean.val() * scale.clone();
+        (scale.detach(), shift.detach())
+    }
+}
+
+/// The norm of one convolution.
+#[derive(Module, Debug)]
+pub enum Norm {
+    /// See [`NormKind::FrozenBatch`].
+    FrozenBatch(FrozenBatchNorm),
+    /// See [`NormKind::Batch`].
+    Batch(BatchNorm),
+    /// See [`NormKind::Group`].
+    Group(GroupNorm),
+}
+
+impl Norm {
+    /// A norm that starts as the identity on its statistics.
+    pub fn new(kind: NormKind, channels: usize, init: &WeightInit) -> Self {
+        match kind {
+            NormKind::FrozenBatch => Self::FrozenBatch(FrozenBatchNorm::new(channels, init)),
+            NormKind::Batch => Self::Batch(BatchNormConfig::new(channels).init(init.device())),
+            NormKind::Group => Self::Group(GroupNormConfig::new(32, channels).init(init.device())),
+        }
+    }
+
+    /// `norm(conv(x))`. A frozen batch norm is folded into the weight and the bias, which saves a
+    /// pass over the map here and another in the backward pass.
+    pub fn after(&self, conv: &Conv2d, x: Tensor<4>) -> Tensor<4> {
+        match self {
+            Self::FrozenBatch(norm) => {
+                let (scale, shift) = norm.affine();
+                let weight = conv.weight.val() * scale.reshape([-1, 1, 1, 1]);
+                ops::conv2d(x, weight, shift, conv.options())
+            }
+            Self::Batch(norm) => norm.forward(conv.forward(x)),
+            Self::Group(norm) => norm.forward(conv.forward(x)),
+        }
+    }
+}

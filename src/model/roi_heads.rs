@@ -1,0 +1,270 @@
+//! Second stage: proposals to classes and refined boxes, their losses, and the final detections.
+//!
+//! Shape letters: K proposals of all images together, C classes with background.
+//!
+//! Source: [Ren et al. 2015](https://arxiv.org/abs/1506.01497), torchvision `models/detection/roi_heads.py`.
+
+use burn::module::Module;
+use burn::nn::Linear;
+use burn::tensor::activation::{relu, softmax};
+use burn::tensor::{Int, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+use super::box_coder::BoxCoder;
+use super::init::WeightInit;
+use super::losses::{cross_entropy, smooth_l1_sum};
+use super::matcher::{Match, Matcher};
+use super::roi_pool::multi_scale_roi_align;
+use super::sampler::{BalancedSampler, Draw};
+use crate::ops::batched_nms;
+use crate::structures::{Annotation, Detection, Xyxy, clip};
+
+/// Settings of the second stage; defaults are torchvision's, and so are the names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RoiHeadsConfig {
+    /// Bins a side that a box is pooled to.
+    pub output_size: usize,
+    /// Samples per bin and axis; 0 takes as many as the bin has pixels.
+    pub sampling_ratio: usize,
+    /// Width of the two hidden layers.
+    pub representation_size: usize,
+    /// IoU with a ground truth from which a proposal is trained as that object, else as background.
+    pub fg_iou_thresh: f32,
+    /// Proposals an image in the losses.
+    pub batch_size_per_image: usize,
+    /// The most of them that are objects, as a part.
+    pub positive_fraction: f64,
+    /// Factors of the box offsets dx, dy, dw, dh.
+    pub bbox_reg_weights: [f32; 4],
+    /// Lowest score of a detection (exclusive).
+    pub score_thresh: f32,
+    /// IoU above which the lower-scored of two detections of a class is dropped.
+    pub nms_thresh: f32,
+    /// The most detections an image.
+    pub detections_per_img: usize,
+}
+
+impl Default for RoiHeadsConfig {
+    fn default() -> Self {
+        Self {
+            output_size: 7,
+            sampling_ratio: 2,
+            representation_size: 1024,
+            fg_iou_thresh: 0.5,
+            batch_size_per_image: 512,
+            positive_fraction: 0.25,
+            bbox_reg_weights: [10.0, 10.0, 5.0, 5.0],
+            score_thresh: 0.05,
+            nms_thresh: 0.5,
+            detections_per_img: 100,
+        }
+    }
+}
+
+/// Detections with a shorter side, in pixels of the resized image, are dropped.
+const MIN_SIZE: f32 = 1e-2;
+/// Where the box loss turns from quadratic to linear.
+const BETA: f32 = 1.0 / 9.0;
+
+/// Two hidden layers and two heads.
+#[derive(Module, Debug)]
+pub struct RoiHeads {
+    fc6: Linear,
+    fc7: Linear,
+    cls_score: Linear,
+    bbox_pred: Linear,
+}
+
+/// What the heads say of every proposal.
+#[derive(Debug, Clone)]
+pub struct RoiOutput {
+    /// `[K, C]`
+    pub class_logits: Tensor<2>,
+    /// `[K, C * 4]`
+    pub box_deltas: Tensor<2>,
+}
+
+/// The proposals a loss is computed on, and what they should become.
+#[derive(Debug, Clone)]
+pub struct RoiTargets {
+    /// The boxes of each image.
+    pub proposals: Vec<Vec<Xyxy>>,
+    /// Class of every box of all images, 0 where background.
+    pub labels: Vec<usize>,
+    /// Offsets to the matched ground truth, in the order of `labels`; zero where background.
+    pub regression: Vec<[f32; 4]>,
+}
+
+/// The second stage's part of the loss, `[1]` each.
+#[derive(Debug, Clone)]
+pub struct RoiLosses {
+    /// What is it?
+    pub classifier: Tensor<1>,
+    /// Where is it?
+    pub box_reg: Tensor<1>,
+}
+
+impl RoiHeads {
+    /// Layers as PyTorch initialises them.
+    pub fn new(channels: usize, num_classes: usize, config: &RoiHeadsConfig, init: &mut WeightInit) -> Self {
+        let hidden = config.representation_size;
+        Self {
+            fc6: init.linear(channels * config.output_size * config.output_size, hidden),
+            fc7: init.linear(hidden, hidden),
+            cls_score: init.linear(hidden, num_classes),
+            bbox_pred: init.linear(hidden, num_classes * 4),
+        }
+    }
+
+    /// Pools the boxes of each image from P2..P5 and classifies and refines them.
+    pub fn forward(&self, pyramid: &[Tensor<4>], boxes: &[Vec<Xyxy>], config: &RoiHeadsConfig) -> RoiOutput {
+        let pooled = multi_scale_roi_align(pyramid, boxes, config.output_size, config.sampling_ratio);
+        self.classify(pooled)
+    }
+
+    /// `[K, channels, size, size]` to classes and boxes.
+    pub fn classify(&self, pooled: Tensor<4>) -> RoiOutput {
+        let x = relu(self.fc6.forward(pooled.flatten::<2>(1, 3)));
+        let x = relu(self.fc7.forward(x));
+        RoiOutput { class_logits: self.cls_score.forward(x.clone()), box_deltas: self.bbox_pred.forward(x) }
+    }
+}
+
+impl RoiTargets {
+    /// Adds the ground truth to the proposals, assigns and samples; both in pixels of the resized image.
+    pub fn select(
+        proposals: Vec<Vec<Xyxy>>,
+        targets: &[Vec<Annotation>],
+        config: &RoiHeadsConfig,
+        draw: &mut Draw,
+    ) -> Self {
+        let matcher = Matcher {
+            foreground_iou: config.fg_iou_thresh,
+            background_iou: config.fg_iou_thresh,
+            allow_low_quality: false,
+        };
+        let sampler = BalancedSampler {
+            batch_size: config.batch_size_per_image,
+            positive_fraction: config.positive_fraction,
+        };
+        let coder = BoxCoder { weights: config.bbox_reg_weights };
+        let mut selected = Self { proposals: Vec::new(), labels: Vec::new(), regression: Vec::new() };
+        for (mut proposals, targets) in proposals.into_iter().zip(targets) {
+            let boxes: Vec<Xyxy> = targets.iter().map(|target| target.xyxy).collect();
+            proposals.extend(&boxes);
+            let matches = matcher.assign(&boxes, &proposals);
+            let indices = sampler.sample(&matches, draw).all();
+            for &index in &indices {
+                let (label, regression) = match matches[index] {
+                    Match::Object(target) => {
+                        (targets[target].label, coder.encode(&boxes[target], &proposals[index]))
+                    }
+                    _ => (0, [0.0; 4]),
+                };
+                selected.labels.push(label);
+                selected.regression.push(regression);
+            }
+            selected.proposals.push(indices.into_iter().map(|index| proposals[index]).collect());
+        }
+        selected
+    }
+}
+
+impl RoiOutput {
+    /// Both losses; zero where there is no proposal at all.
+    pub fn losses(&self, targets: &RoiTargets) -> RoiLosses {
+        let device = self.class_logits.device();
+        let [count, num_classes] = self.class_logits.dims();
+        if count == 0 {
+            return RoiLosses { classifier: Tensor::zeros([1], &device), box_reg: Tensor::zeros([1], &device) };
+        }
+        let labels: Vec<i64> = targets.labels.iter().map(|&label| label as i64).collect();
+        let labels = Tensor::<1, Int>::from_data(TensorData::new(labels, [count]), &device);
+
+        // Of each object's row, only the offsets of its class are trained.
+        let (rows, regression): (Vec<i64>, Vec<[f32; 4]>) = targets
+            .labels
+            .iter()
+            .zip(&targets.regression)
+            .enumerate()
+            .filter(|(_, (label, _))| **label > 0)
+            .map(|(index, (label, regression))| ((index * num_classes + label) as i64, *regression))
+            .unzip();
+        let box_reg = if rows.is_empty() {
+            Tensor::zeros([1], &device)
+        } else {
+            let objects = rows.len();
+            let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [objects]), &device);
+            let regression = TensorData::new(regression.concat(), [objects, 4]);
+            let deltas = self.box_deltas.clone().reshape([count * num_classes, 4]).select(0, rows);
+            smooth_l1_sum(deltas, Tensor::from_data(regression, &device), BETA) / count as f32
+        };
+        RoiLosses { classifier: cross_entropy(self.class_logits.clone(), labels), box_reg }
+    }
+
+    /// The detections of each image by falling score, in pixels of the resized image.
+    ///
+    /// `proposals` are what was pooled; `sizes` are `(height, width)` of the resized images.
+    pub fn detections(
+        &self,
+        proposals: &[Vec<Xyxy>],
+        sizes: &[(usize, usize)],
+        config: &RoiHeadsConfig,
+    ) -> Vec<Vec<Detection>> {
+        let mut detections = vec![Vec::new(); proposals.len()];
+        let [count, num_classes] = self.class_logits.dims();
+        if count == 0 {
+            return detections;
+        }
+        let device = self.class_logits.device();
+        let coder = BoxCoder { weights: config.bbox_reg_weights };
+        let scores = to_vec(softmax(self.class_logits.clone(), 1));
+        let deltas = to_vec(self.box_deltas.clone());
+        let (deltas, _) = deltas.as_chunks::<4>();
+
+        let mut candidates: Vec<(usize, Detection)> = Vec::new();
+        let mut row = 0;
+        for (image, (proposals, &size)) in proposals.iter().zip(sizes).enumerate() {
+            for proposal in proposals {
+                for label in 1..num_classes {
+                    let index = row * num_classes + label;
+                    if scores[index] <= config.score_thresh {
+                        continue;
+                    }
+                    let xyxy = clip(&coder.decode(&deltas[index], proposal), size);
+                    if xyxy[2] - xyxy[0] >= MIN_SIZE && xyxy[3] - xyxy[1] >= MIN_SIZE {
+                        candidates.push((image, Detection { xyxy, label, score: scores[index] }));
+                    }
+                }
+                row += 1;
+            }
+        }
+
+        let count = candidates.len();
+        let boxes: Vec<f32> = candidates.iter().flat_map(|(_, candidate)| candidate.xyxy).collect();
+        let scores: Vec<f32> = candidates.iter().map(|(_, candidate)| candidate.score).collect();
+        let group = |(image, candidate): &(usize, Detection)| (image * num_classes + candidate.label) as i64;
+        let groups: Vec<i64> = candidates.iter().map(group).collect();
+        let keep = batched_nms(
+            Tensor::from_data(TensorData::new(boxes, [count, 4]), &device),
+            Tensor::from_data(TensorData::new(scores, [count]), &device),
+            Tensor::from_data(TensorData::new(groups, [count]), &device),
+            config.nms_thresh,
+        );
+        for ((image, candidate), keep) in candidates.into_iter().zip(keep.into_data().iter::<i64>()) {
+            if keep == 1 {
+                detections[image].push(candidate);
+            }
+        }
+        for detections in &mut detections {
+            detections.sort_by(|a, b| b.score.total_cmp(&a.score));
+            detections.truncate(config.detections_per_img);
+        }
+        detections
+    }
+}
+
+fn to_vec(tensor: Tensor<2>) -> Vec<f32> {
+    tensor.into_data().try_into_vec().expect("the model computes in f32")
+}

@@ -1,0 +1,80 @@
+//! Draws the candidates a loss is computed on: a fixed number, up to a fixed part of them objects.
+//!
+//! Source: torchvision `_utils.BalancedPositiveNegativeSampler`.
+
+use rand::seq::SliceRandom;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::matcher::Match;
+
+/// How many are drawn.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BalancedSampler {
+    /// Candidates an image.
+    pub batch_size: usize,
+    /// The most of them that may be objects, as a part of `batch_size`.
+    pub positive_fraction: f64,
+}
+
+/// Which of the eligible ones are drawn.
+#[derive(Debug, Clone)]
+pub enum Draw {
+    /// Any, each as likely.
+    Random(Box<ChaCha8Rng>),
+    /// Those with the lowest indices: for comparison with a reference.
+    First,
+}
+
+impl Draw {
+    /// A random draw from its own sequence.
+    pub fn seeded(seed: u64) -> Self {
+        Self::Random(Box::new(ChaCha8Rng::seed_from_u64(seed)))
+    }
+}
+
+/// Indices of the drawn candidates, rising.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    /// Those trained as objects.
+    pub positive: Vec<usize>,
+    /// Those trained as background.
+    pub negative: Vec<usize>,
+}
+
+impl Sample {
+    /// All drawn ones, rising.
+    pub fn all(&self) -> Vec<usize> {
+        let mut all = [self.positive.as_slice(), &self.negative].concat();
+        all.sort_unstable();
+        all
+    }
+}
+
+impl BalancedSampler {
+    /// Draws from the candidates of one image.
+    pub fn sample(&self, matches: &[Match], draw: &mut Draw) -> Sample {
+        let eligible = |wanted: fn(&Match) -> bool| -> Vec<usize> {
+            matches.iter().enumerate().filter(|(_, m)| wanted(m)).map(|(index, _)| index).collect()
+        };
+        let positive = eligible(|m| matches!(m, Match::Object(_)));
+        let negative = eligible(|m| matches!(m, Match::Background));
+        let positive_count = ((self.batch_size as f64 * self.positive_fraction) as usize).min(positive.len());
+        let negative_count = (self.batch_size - positive_count).min(negative.len());
+        Sample {
+            positive: choose(positive, positive_count, draw),
+            negative: choose(negative, negative_count, draw),
+        }
+    }
+}
+
+fn choose(mut indices: Vec<usize>, count: usize, draw: &mut Draw) -> Vec<usize> {
+    if let Draw::Random(rng) = draw {
+        indices.partial_shuffle(rng, count);
+        // `partial_shuffle` leaves the drawn ones at the end.
+        indices.rotate_right(count);
+    }
+    indices.truncate(count);
+    indices.sort_unstable();
+    indices
+}
