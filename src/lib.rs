@@ -1,10 +1,13 @@
 //! Faster R-CNN.
 
 pub mod data;
+pub mod draw;
 mod error;
+pub mod eval;
 pub mod model;
 pub mod ops;
 pub mod structures;
+pub mod weights;
 
 pub use error::{Error, Result};
 pub use model::{FasterRcnn, FasterRcnnConfig};

@@ -68,13 +68,11 @@ impl BalancedSampler {
     }
 }
 
-fn choose(mut indices: Vec<usize>, count: usize, draw: &mut Draw) -> Vec<usize> {
-    if let Draw::Random(rng) = draw {
-        indices.partial_shuffle(rng, count);
-        // `partial_shuffle` leaves the drawn ones at the end.
-        indices.rotate_right(count);
-    }
-    indices.truncate(count);
-    indices.sort_unstable();
-    indices
+fn choose(mut eligible: Vec<usize>, count: usize, draw: &mut Draw) -> Vec<usize> {
+    let mut chosen = match draw {
+        Draw::Random(rng) => eligible.partial_shuffle(rng, count).0.to_vec(),
+        Draw::First => eligible[..count].to_vec(),
+    };
+    chosen.sort_unstable();
+    chosen
 }
