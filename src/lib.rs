@@ -7,7 +7,8 @@ pub mod eval;
 pub mod model;
 pub mod ops;
 pub mod structures;
+pub mod train;
 pub mod weights;
 
 pub use error::{Error, Result};
-pub use model::{FasterRcnn, FasterRcnnConfig};
+pub use model::{FasterRcnn, FasterRcnnConfig, Losses};

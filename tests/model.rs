@@ -174,7 +174,10 @@ fn check_training(fixture: &Fixture, variant: &str, run: &str) {
         .iter()
         .map(|target| {
             let boxes = fixture.boxes(&target["boxes"]).into_iter();
-            boxes.zip(fixture.indices(&target["labels"])).map(|(b, label)| Annotation::new(b, label)).collect()
+            boxes
+                .zip(fixture.indices(&target["labels"]))
+                .map(|(b, label)| Annotation::new(b, label))
+                .collect()
         })
         .collect();
     let losses = model.losses(&images, &targets, &mut Draw::First);

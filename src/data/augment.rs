@@ -85,6 +85,15 @@ impl AugmentConfig {
     }
 }
 
+/// The random numbers of one image in one epoch.
+pub(super) fn stream(seed: u64, epoch: u64, index: u64) -> ChaCha8Rng {
+    let mut key = [0; 32];
+    for (part, bytes) in [seed, epoch, index].iter().zip(key.chunks_exact_mut(8)) {
+        bytes.copy_from_slice(&part.to_le_bytes());
+    }
+    ChaCha8Rng::from_seed(key)
+}
+
 /// Varies an image and its boxes. The outcome depends on `seed`, `epoch` and the image's `index` only, so
 /// a run can be repeated and continued whatever the number of loader threads.
 ///
@@ -104,12 +113,7 @@ pub fn augment(
     if let Err(error) = config.validate() {
         panic!("{error}");
     }
-    let mut key = [0; 32];
-    for (part, bytes) in [seed, epoch, index].iter().zip(key.chunks_exact_mut(8)) {
-        bytes.copy_from_slice(&part.to_le_bytes());
-    }
-    let mut rng = ChaCha8Rng::from_seed(key);
-
+    let mut rng = stream(seed, epoch, index);
     let mut view = View { image, annotations: annotations.to_vec() };
     let [lowest, highest] = config.scale_jitter;
     view.scale(rng.random_range(lowest..=highest));

@@ -4,9 +4,11 @@
 
 mod boxes;
 mod chart;
+mod evaluation;
 
 pub use boxes::{draw_annotations, draw_detections, side_by_side};
 pub use chart::{Panel, Series, confusion_matrix, line_chart, line_charts};
+pub use evaluation::evaluation;
 
 /// DejaVu Sans, printable ASCII only; its licence lies beside it.
 const FONT: &[u8] = include_bytes!("DejaVuSans-ascii.ttf");

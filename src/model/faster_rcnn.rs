@@ -129,7 +129,12 @@ impl FasterRcnnConfig {
             ),
             (
                 !self.anchors.aspect_ratios.is_empty()
-                    && self.anchors.aspect_ratios.iter().chain(&self.anchors.sizes).all(|v| *v > 0.0 && v.is_finite()),
+                    && self
+                        .anchors
+                        .aspect_ratios
+                        .iter()
+                        .chain(&self.anchors.sizes)
+                        .all(|v| *v > 0.0 && v.is_finite()),
                 "anchors: sizes and aspect_ratios must be above 0, and there must be a ratio",
             ),
             (

@@ -177,7 +177,10 @@ impl RoiOutput {
         let device = self.class_logits.device();
         let [count, num_classes] = self.class_logits.dims();
         if count == 0 {
-            return RoiLosses { classifier: Tensor::zeros([1], &device), box_reg: Tensor::zeros([1], &device) };
+            return RoiLosses {
+                classifier: Tensor::zeros([1], &device),
+                box_reg: Tensor::zeros([1], &device),
+            };
         }
         let labels: Vec<i64> = targets.labels.iter().map(|&label| label as i64).collect();
         let labels = Tensor::<1, Int>::from_data(TensorData::new(labels, [count]), &device);

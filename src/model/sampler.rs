@@ -2,8 +2,8 @@
 //!
 //! Source: torchvision `_utils.BalancedPositiveNegativeSampler`.
 
-use rand::seq::SliceRandom;
 use rand::SeedableRng;
+use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::matcher::Match;

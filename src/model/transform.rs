@@ -87,10 +87,8 @@ impl TransformConfig {
             let (image, channel) = (&images[index / 3], index % 3);
             let pixels = image.size.0 * image.size.1;
             let (mean, std) = (self.image_mean[channel], self.image_std[channel]);
-            let source: Vec<f32> = image.data[channel * pixels..][..pixels]
-                .iter()
-                .map(|value| (value - mean) / std)
-                .collect();
+            let source: Vec<f32> =
+                image.data[channel * pixels..][..pixels].iter().map(|value| (value - mean) / std).collect();
             resize_bilinear(&source, image.size, plane, width, resized_sizes[index / 3]);
         });
         let tensor = Tensor::from_data(TensorData::new(batch, [images.len(), 3, height, width]), device);

@@ -25,12 +25,7 @@ pub fn iou(a: &Xyxy, b: &Xyxy) -> f32 {
 /// Moves the corners that lie outside an image of `(height, width)` onto its border.
 pub fn clip([x1, y1, x2, y2]: &Xyxy, (height, width): (usize, usize)) -> Xyxy {
     let (height, width) = (height as f32, width as f32);
-    [
-        x1.clamp(0.0, width),
-        y1.clamp(0.0, height),
-        x2.clamp(0.0, width),
-        y2.clamp(0.0, height),
-    ]
+    [x1.clamp(0.0, width), y1.clamp(0.0, height), x2.clamp(0.0, width), y2.clamp(0.0, height)]
 }
 
 #[cfg(test)]

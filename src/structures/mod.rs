@@ -7,6 +7,6 @@ mod boxes;
 mod detections;
 mod image;
 
+pub use self::image::Image;
 pub use boxes::{Xyxy, area, clip, intersection, iou};
 pub use detections::{Annotation, Detection};
-pub use self::image::Image;

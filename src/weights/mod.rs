@@ -22,16 +22,26 @@ const VERSION_KEY: &str = "faster_rcnn_version";
 
 /// Writes the weights and the configuration of a detector.
 ///
+/// # Errors
+///
+/// As [`save_with_metadata`].
+pub fn save(model: &FasterRcnn, path: &Path) -> Result<()> {
+    save_with_metadata(model, path, &[])
+}
+
+/// Writes the weights and the configuration of a detector, with further entries of the metadata.
+///
 /// The file is written under a temporary name beside `path` and then renamed: whatever interrupts it,
 /// `path` holds either what it held before or the whole new file.
 ///
 /// # Errors
 ///
 /// [`Error::Io`] where the file cannot be written.
-pub fn save(model: &FasterRcnn, path: &Path) -> Result<()> {
+pub fn save_with_metadata(model: &FasterRcnn, path: &Path, entries: &[(String, String)]) -> Result<()> {
     let config = serde_json::to_string(model.config()).map_err(|error| Error::file(path, error))?;
     let version = env!("CARGO_PKG_VERSION").to_string();
-    let metadata = HashMap::from([(CONFIG_KEY.to_string(), config), (VERSION_KEY.to_string(), version)]);
+    let mut metadata: HashMap<String, String> = entries.iter().cloned().collect();
+    metadata.extend([(CONFIG_KEY.to_string(), config), (VERSION_KEY.to_string(), version)]);
     let tensors = collect(model);
     let bytes: Vec<Vec<u8>> = tensors
         .iter()
@@ -62,15 +72,22 @@ pub fn save(model: &FasterRcnn, path: &Path) -> Result<()> {
 /// [`Error::Io`] where the file cannot be read, [`Error::File`] where it is not such a file, or a
 /// tensor is missing, too many, of another shape or not f32.
 pub fn load(path: &Path, device: &Device) -> Result<FasterRcnn> {
+    load_with_metadata(path, device).map(|(model, _)| model)
+}
+
+/// Reads a detector and all entries of the file's metadata.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_with_metadata(path: &Path, device: &Device) -> Result<(FasterRcnn, HashMap<String, String>)> {
     let bytes = fs::read(path).map_err(Error::io(path))?;
     let fail = |message: String| Error::file(path, message);
     let not_ours = |what: &str| fail(format!("not a weight file of faster-rcnn: {what}"));
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| not_ours(&error.to_string()))?;
-    let config = header
-        .metadata()
-        .as_ref()
-        .and_then(|metadata| metadata.get(CONFIG_KEY))
-        .ok_or_else(|| not_ours(&format!("its metadata has no {CONFIG_KEY}")))?;
+    let metadata = header.metadata().clone().unwrap_or_default();
+    let config =
+        metadata.get(CONFIG_KEY).ok_or_else(|| not_ours(&format!("its metadata has no {CONFIG_KEY}")))?;
     let config: FasterRcnnConfig =
         serde_json::from_str(config).map_err(|error| fail(format!("its {CONFIG_KEY}: {error}")))?;
     config.validate().map_err(|error| fail(format!("its {CONFIG_KEY}: {error}")))?;
@@ -87,5 +104,5 @@ pub fn load(path: &Path, device: &Device) -> Result<FasterRcnn> {
             Ok(NamedTensor { name: name.to_string(), shape: view.shape().to_vec(), values })
         })
         .collect::<Result<Vec<_>>>()?;
-    apply(config.init(device), tensors).map_err(fail)
+    Ok((apply(config.init(device), tensors).map_err(fail)?, metadata))
 }

@@ -70,9 +70,9 @@ pub fn relative_error(actual: &[f32], expected: &[f32]) -> f64 {
 
 /// The generator that `tests/reference/weights.py` describes: `u` in `[0, 1)` per element.
 fn unit(name: &str) -> impl Iterator<Item = f64> {
-    let key = name
-        .bytes()
-        .fold(0xCBF2_9CE4_8422_2325_u64, |state, byte| (state ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3));
+    let key = name.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |state, byte| {
+        (state ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)
+    });
     (1_u64..).map(move |index| {
         let mut z = key.wrapping_add(index.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -33,9 +33,8 @@ pub(super) fn weight_backward(
     let rows = channels_in * kernel_height * kernel_width;
     let mut output = vec![0.0; channels_out * rows];
 
-    let pointwise = kernel_height * kernel_width == 1
-        && options.stride == [1, 1]
-        && options.padding_begin() == [0, 0];
+    let pointwise =
+        kernel_height * kernel_width == 1 && options.stride == [1, 1] && options.padding_begin() == [0, 0];
     let tile = if pointwise { pixels } else { (TILE_ELEMENTS / rows).clamp(1, pixels.max(1)) };
     let mut columns = if pointwise { Vec::new() } else { vec![0.0; rows * tile] };
 
@@ -56,13 +55,7 @@ pub(super) fn weight_backward(
                 });
                 columns
             };
-            accumulate_product(
-                &mut output,
-                &grad[start..],
-                pixels,
-                columns,
-                [channels_out, rows, length],
-            );
+            accumulate_product(&mut output, &grad[start..], pixels, columns, [channels_out, rows, length]);
         }
     }
     output
@@ -126,10 +119,8 @@ fn unroll(
         let row = &plane[(y - padding_y) * width..][..width];
         // Output columns whose input column lies inside the row.
         let first = padding_x.saturating_sub(offset_x).div_ceil(stride_x).clamp(output_x, output_x + length);
-        let end = (width + padding_x)
-            .saturating_sub(offset_x)
-            .div_ceil(stride_x)
-            .clamp(first, output_x + length);
+        let end =
+            (width + padding_x).saturating_sub(offset_x).div_ceil(stride_x).clamp(first, output_x + length);
         let (left, rest) = segment.split_at_mut(first - output_x);
         let (middle, right) = rest.split_at_mut(end - first);
         left.fill(0.0);

@@ -5,9 +5,9 @@ mod conv2d;
 mod nms;
 mod roi_align;
 
-use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::Flex;
 use burn::backend::ops::ModuleOps;
+use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::TensorData;
 use burn::tensor::ops::ConvOptions;
 use burn_flex::FlexTensor;

@@ -8,12 +8,7 @@ use rayon::prelude::*;
 
 use crate::structures::Xyxy;
 
-pub(super) fn batched_nms(
-    boxes: &[Xyxy],
-    scores: &[f32],
-    groups: &[i64],
-    iou_threshold: f32,
-) -> Vec<bool> {
+pub(super) fn batched_nms(boxes: &[Xyxy], scores: &[f32], groups: &[i64], iou_threshold: f32) -> Vec<bool> {
     let mut order: Vec<usize> = (0..boxes.len()).collect();
     // A stable sort: of equal scores the earlier box goes first. NaN counts as the lowest score.
     let key = |i: usize| if scores[i].is_nan() { f32::NEG_INFINITY } else { scores[i] };

@@ -1,0 +1,92 @@
+//! Trains a detector of defects on printed circuit boards, says how good it is and draws what it finds.
+//!
+//! ```text
+//! cargo run --release --example train_pcb                    # boards of its own: minutes on two cores
+//! cargo run --release --example train_pcb -- --data PCBData  # DeepPCB, with configs/deep_pcb.toml
+//! ```
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use burn::tensor::Device;
+use clap::Parser;
+use faster_rcnn::FasterRcnnConfig;
+use faster_rcnn::data::{AugmentConfig, CLASS_NAMES, DeepPcb, SyntheticConfig, write_synthetic};
+use faster_rcnn::model::layers::NormKind;
+use faster_rcnn::model::resnet::ResNetDepth;
+use faster_rcnn::train::{RunConfig, Schedule, Start, TrainConfig, fit};
+
+/// Boards that the quickstart makes, and their side in pixels.
+const BOARDS: usize = 200;
+const SIZE: usize = 320;
+
+/// Train Faster R-CNN on printed circuit boards.
+#[derive(Parser)]
+struct Arguments {
+    /// Folder with DeepPCB's PCBData; without it, boards are made.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Settings of the run; with --data, configs/deep_pcb.toml unless told otherwise.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Folder for checkpoints, numbers and pictures.
+    #[arg(long, default_value = "runs/train_pcb")]
+    output: PathBuf,
+    /// Go on with the run in the output folder.
+    #[arg(long)]
+    resume: bool,
+    /// Single settings, such as train.epochs=3.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+/// Small enough for two cores and a few minutes: ResNet-18 with group norm, because its weights start
+/// random and its batches are small.
+fn quickstart() -> RunConfig {
+    let model = FasterRcnnConfig::new(ResNetDepth::ResNet18, 7)
+        .with_class_names(&CLASS_NAMES)
+        .with_norm(NormKind::Group)
+        .with_trainable_layers(5)
+        .with_image_size(SIZE, SIZE);
+    let train = TrainConfig {
+        epochs: 10,
+        batch_size: 2,
+        learning_rate: 0.01,
+        schedule: Schedule::Cosine,
+        warmup_steps: 50,
+        clip_norm: Some(10.0),
+        ..TrainConfig::default()
+    };
+    RunConfig { model, train, augment: AugmentConfig::default() }
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let config = match (&arguments.config, &arguments.data) {
+        (Some(path), _) => RunConfig::load(path, &arguments.set)?,
+        (None, Some(_)) => RunConfig::load("configs/deep_pcb.toml".as_ref(), &arguments.set)?,
+        (None, None) if arguments.set.is_empty() => quickstart(),
+        (None, None) => bail!("--set goes with --config or --data"),
+    };
+    let seed = config.train.seed;
+    let (train, validation) = match &arguments.data {
+        Some(folder) => DeepPcb::open(folder, seed)?,
+        None => {
+            let folder = arguments.output.join("boards");
+            println!("making {BOARDS} boards in {}", folder.display());
+            write_synthetic(&folder, BOARDS, &SyntheticConfig { size: SIZE, seed })?;
+            DeepPcb::open(&folder, seed)?
+        }
+    };
+    println!("{} images to train on, {} held out", train.records.len(), validation.records.len());
+
+    let start = if arguments.resume { Start::Resume } else { Start::Random };
+    let outcome = fit(&config, start, &train, &validation, &arguments.output, &Device::flex())?;
+
+    println!("{}", outcome.evaluation);
+    println!("pictures and weights are in {}", arguments.output.display());
+    let ap50 = outcome.evaluation.coco.overall.ap50.context("the images held out have no defects")?;
+    let map33 = outcome.evaluation.deep_pcb.map.context("the images held out have no defects")?;
+    println!("ap50={ap50:.4} map33={map33:.4} seconds={:.1}", outcome.seconds);
+    Ok(())
+}

@@ -1,0 +1,279 @@
+//! A training run's settings, and the TOML file that holds all of them.
+
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use super::schedule::Schedule;
+use crate::data::AugmentConfig;
+use crate::{Error, FasterRcnnConfig, Result};
+
+/// Everything that decides how a run goes; one file of the `configs` folder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// The detector.
+    pub model: FasterRcnnConfig,
+    /// How it is trained.
+    pub train: TrainConfig,
+    /// How its training images are varied.
+    pub augment: AugmentConfig,
+}
+
+/// How a detector is trained. The defaults are those of torchvision's detection reference for one GPU
+/// of its eight: batches of 2, a learning rate of 0.02 / 8, divided by 10 after epochs 16 and 22 of 26.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Passes over the training images.
+    pub epochs: usize,
+    /// Images of a forward and backward pass.
+    pub batch_size: usize,
+    /// Batches whose gradients are averaged for one step of the optimiser.
+    pub accumulation: usize,
+    /// The learning rate before warm-up and schedule.
+    pub learning_rate: f64,
+    /// How the learning rate falls.
+    pub schedule: Schedule,
+    /// Steps in which the learning rate rises linearly to its value; at most the first epoch.
+    pub warmup_steps: usize,
+    /// Where the rise begins, as a part of the learning rate.
+    pub warmup_factor: f64,
+    /// Momentum of SGD, without dampening, as in PyTorch.
+    pub momentum: f64,
+    /// Weight decay of SGD.
+    pub weight_decay: f64,
+    /// Weight decay of the norms' weights and biases; `weight_decay` where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub norm_weight_decay: Option<f64>,
+    /// Weight decay of all other biases; `weight_decay` where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bias_weight_decay: Option<f64>,
+    /// Longest that the gradient of all parameters together may be; a longer one is shortened to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// Ends the run after so many epochs without a better AP on the validation images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub early_stopping: Option<usize>,
+    /// Seed of shuffling, variation and sampling.
+    pub seed: u64,
+    /// Threads that decode and vary images.
+    pub loader_threads: usize,
+    /// Validation images that are drawn at the end, ground truth beside predictions.
+    pub sample_pictures: usize,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 26,
+            batch_size: 2,
+            accumulation: 1,
+            learning_rate: 0.0025,
+            schedule: Schedule::MultiStep { milestones: vec![16, 22], gamma: 0.1 },
+            warmup_steps: 1000,
+            warmup_factor: 0.001,
+            momentum: 0.9,
+            weight_decay: 1e-4,
+            norm_weight_decay: None,
+            bias_weight_decay: None,
+            clip_norm: None,
+            early_stopping: None,
+            seed: 0,
+            loader_threads: 2,
+            sample_pictures: 8,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Finds settings that cannot work.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] names the first one.
+    pub fn validate(&self) -> Result<()> {
+        let counts = [
+            ("epochs", self.epochs),
+            ("batch_size", self.batch_size),
+            ("accumulation", self.accumulation),
+            ("loader_threads", self.loader_threads),
+            ("early_stopping", self.early_stopping.unwrap_or(1)),
+        ];
+        for (name, count) in counts {
+            if count == 0 {
+                return Err(Error::Config(format!("train.{name} must be at least 1")));
+            }
+        }
+        let decay = |decay: Option<f64>| decay.unwrap_or(0.0);
+        let numbers = [
+            ("learning_rate", self.learning_rate, f64::MAX),
+            ("warmup_factor", self.warmup_factor, 1.0),
+            ("momentum", self.momentum, 1.0),
+            ("weight_decay", self.weight_decay, 1.0),
+            ("norm_weight_decay", decay(self.norm_weight_decay), 1.0),
+            ("bias_weight_decay", decay(self.bias_weight_decay), 1.0),
+            ("clip_norm", self.clip_norm.unwrap_or(1.0), f64::MAX),
+        ];
+        for (name, number, most) in numbers {
+            if !(0.0..=most).contains(&number) {
+                return Err(Error::Config(format!("train.{name} must be in 0..={most:?}, is {number}")));
+            }
+        }
+        self.schedule.validate()
+    }
+}
+
+impl RunConfig {
+    /// A detector with the defaults of [`TrainConfig`] and [`AugmentConfig`].
+    pub fn new(model: FasterRcnnConfig) -> Self {
+        Self { model, train: TrainConfig::default(), augment: AugmentConfig::default() }
+    }
+
+    /// Reads a TOML file and then sets single keys: `train.epochs=3`, `model.backbone=resnet18`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] where the file cannot be read, [`Error::File`] with the line where it is not such a
+    /// file, [`Error::Config`] for a faulty setting or override.
+    pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
+        let text = fs::read_to_string(path).map_err(Error::io(path))?;
+        let mut config: Self = toml::from_str(&text).map_err(|error| Error::file(path, one_line(&error)))?;
+        if !overrides.is_empty() {
+            let mut table = config.table();
+            for setting in overrides {
+                set(&mut table, setting).map_err(|message| Error::Config(format!("{setting}: {message}")))?;
+            }
+            config = table.try_into().map_err(|error: toml::de::Error| {
+                Error::Config(format!("{}: {}", overrides.join(" "), error.message()))
+            })?;
+        }
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Finds settings that cannot work.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] names the first one.
+    pub fn validate(&self) -> Result<()> {
+        self.model.validate()?;
+        self.train.validate()?;
+        self.augment.validate()
+    }
+
+    /// The complete file.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a configuration is made of TOML's types")
+    }
+
+    /// Names of the settings that differ, `train.epochs` aside: a run may be resumed for more epochs.
+    pub(super) fn differences(&self, other: &Self) -> Vec<String> {
+        let mut names = Vec::new();
+        differences(&Value::Table(self.table()), &Value::Table(other.table()), "", &mut names);
+        names.retain(|name| name != "train.epochs");
+        names
+    }
+
+    fn table(&self) -> Table {
+        Table::try_from(self).expect("a configuration is made of TOML's types")
+    }
+}
+
+/// The error's message with its place, on one line.
+fn one_line(error: &toml::de::Error) -> String {
+    let text = error.to_string();
+    let place = text.lines().next().unwrap_or_default().trim_start_matches("TOML parse error ");
+    format!("{place}: {}", error.message().lines().collect::<Vec<_>>().join(", "))
+}
+
+/// Sets one `key.of.table=value`; a value that is not TOML is taken as a string.
+fn set(table: &mut Table, setting: &str) -> Result<(), String> {
+    let (key, text) = setting.split_once('=').ok_or("expected key=value")?;
+    let value = match toml::from_str::<Table>(&format!("value = {text}")) {
+        Ok(mut parsed) => parsed.remove("value").ok_or("expected one value")?,
+        Err(_) => Value::String(text.to_string()),
+    };
+    let mut keys = key.trim().split('.').collect::<Vec<_>>();
+    let last = keys.pop().filter(|key| !key.is_empty()).ok_or("expected key=value")?;
+    let mut place = table;
+    for key in keys {
+        let inner = place.get_mut(key).and_then(Value::as_table_mut);
+        place = inner.ok_or_else(|| format!("there is no table `{key}`"))?;
+    }
+    place.insert(last.to_string(), value);
+    Ok(())
+}
+
+fn differences(one: &Value, other: &Value, name: &str, names: &mut Vec<String>) {
+    match (one, other) {
+        (Value::Table(one), Value::Table(other)) => {
+            let missing = Value::Boolean(false);
+            let mut keys: Vec<&String> = one.keys().chain(other.keys()).collect();
+            keys.sort();
+            keys.dedup();
+            for key in keys {
+                let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+                let (one, other) = (one.get(key).unwrap_or(&missing), other.get(key).unwrap_or(&missing));
+                differences(one, other, &name, names);
+            }
+        }
+        _ if one == other => {}
+        _ => names.push(name.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::resnet::ResNetDepth;
+
+    fn file(text: &str) -> (tempfile::TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.toml");
+        fs::write(&path, text).unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn a_file_comes_back_as_it_was_written_and_keys_can_be_set() {
+        let config = RunConfig::new(FasterRcnnConfig::resnet50_fpn(7));
+        let (_folder, path) = file(&config.to_toml());
+        assert_eq!(RunConfig::load(&path, &[]).unwrap(), config);
+
+        let overrides =
+            ["train.epochs=3", "model.backbone=resnet18", "train.clip_norm=1.5", "augment.crop=[320, 300]"];
+        let changed = RunConfig::load(&path, &overrides.map(String::from)).unwrap();
+        assert_eq!((changed.train.epochs, changed.train.clip_norm), (3, Some(1.5)));
+        assert_eq!((changed.model.backbone, changed.augment.crop), (ResNetDepth::ResNet18, Some((320, 300))));
+        let names = ["augment.crop", "model.backbone", "train.clip_norm"];
+        assert_eq!(config.differences(&changed), names);
+    }
+
+    #[test]
+    fn faults_are_named() {
+        let text = RunConfig::new(FasterRcnnConfig::resnet50_fpn(7)).to_toml();
+        let (_folder, path) = file(&text.replace("epochs = 26", "epoch = 26"));
+        let error = RunConfig::load(&path, &[]).unwrap_err().to_string();
+        assert!(error.contains("run.toml: at line") && error.contains("`epoch`"), "{error}");
+        assert_eq!(error.lines().count(), 1);
+
+        let (_folder, path) = file(&text);
+        for (setting, expected) in [
+            ("train.epochs=0", "train.epochs must be at least 1"),
+            ("train.momentum=2", "train.momentum must be in 0..=1.0"),
+            ("train.epoch=3", "unknown field `epoch`"),
+            ("trains.epochs=3", "there is no table `trains`"),
+            ("train.epochs=many", "invalid type"),
+            ("epochs", "expected key=value"),
+            ("train.=1", "expected key=value"),
+            ("train.schedule={kind=\"step\"}", "unknown variant `step`"),
+        ] {
+            let error = RunConfig::load(&path, &[setting.to_string()]).unwrap_err().to_string();
+            assert!(error.contains(expected), "{setting}: {error}");
+        }
+    }
+}

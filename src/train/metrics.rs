@@ -1,0 +1,197 @@
+//! What is measured while training: losses, speed, and average precision on the validation images.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use burn::tensor::TensorReadError;
+use burn::train::metric::state::{FormatOptions, NumericMetricState};
+use burn::train::metric::{
+    Adaptor, Metric, MetricAttributes, MetricMetadata, MetricName, Numeric, NumericAttributes, NumericEntry,
+    SerializedEntry,
+};
+
+use super::step::{Step, Validated};
+use crate::eval::{Evaluation, ImageResult, evaluate};
+
+impl Adaptor<Self> for Step {
+    fn adapt(&self) -> Self {
+        self.clone()
+    }
+}
+
+impl Adaptor<Self> for Validated {
+    fn adapt(&self) -> Self {
+        self.clone()
+    }
+}
+
+/// A number that each training step has; an epoch has its mean.
+#[derive(Clone)]
+pub(super) struct StepMetric<F> {
+    name: MetricName,
+    unit: Option<&'static str>,
+    higher_is_better: bool,
+    value: F,
+    state: NumericMetricState,
+}
+
+/// One of the losses, or with `None` their sum.
+pub(super) fn loss(name: &str, term: Option<usize>) -> StepMetric<impl StepValue> {
+    let value = move |step: &Step| match term {
+        Some(term) => Some(f64::from(step.losses[term])),
+        None => Some(step.losses.iter().copied().map(f64::from).sum()),
+    };
+    StepMetric::new(name, None, false, value)
+}
+
+/// Time from one step's end to the next one's, loading and optimiser included.
+pub(super) fn step_seconds() -> StepMetric<impl StepValue> {
+    let mut clock = Clock::default();
+    StepMetric::new("step time", Some("s"), false, move |_: &Step| clock.lap())
+}
+
+/// Images trained on in a second.
+pub(super) fn images_per_second() -> StepMetric<impl StepValue> {
+    let mut clock = Clock::default();
+    let value = move |step: &Step| clock.lap().map(|seconds| step.names.len() as f64 / seconds);
+    StepMetric::new("images/s", None, true, value)
+}
+
+/// What a [`StepMetric`] takes from a step; `None` where the step has no such number.
+pub(super) trait StepValue: FnMut(&Step) -> Option<f64> + Clone + Send + Sync + 'static {}
+impl<F: FnMut(&Step) -> Option<f64> + Clone + Send + Sync + 'static> StepValue for F {}
+
+#[derive(Clone, Default)]
+struct Clock {
+    last: Option<Instant>,
+}
+
+impl Clock {
+    /// Seconds since the last call.
+    fn lap(&mut self) -> Option<f64> {
+        let now = Instant::now();
+        self.last.replace(now).map(|last| (now - last).as_secs_f64())
+    }
+}
+
+impl<F: StepValue> StepMetric<F> {
+    fn new(name: &str, unit: Option<&'static str>, higher_is_better: bool, value: F) -> Self {
+        let name = Arc::new(name.to_string());
+        Self { name, unit, higher_is_better, value, state: NumericMetricState::default() }
+    }
+
+    fn format(&self) -> FormatOptions {
+        let format = FormatOptions::new(self.name.clone()).precision(4);
+        self.unit.iter().fold(format, |format, unit| format.unit(unit))
+    }
+}
+
+impl<F: StepValue> Metric for StepMetric<F> {
+    type Input = Step;
+
+    fn name(&self) -> MetricName {
+        self.name.clone()
+    }
+
+    fn attributes(&self) -> MetricAttributes {
+        let unit = self.unit.map(str::to_string);
+        NumericAttributes { unit, higher_is_better: self.higher_is_better }.into()
+    }
+
+    fn update(&mut self, step: &Step, _: &MetricMetadata) -> Result<SerializedEntry, TensorReadError> {
+        match (self.value)(step) {
+            Some(value) => {
+                self.state.update(value, step.names.len());
+                Ok(self.state.compute_update(self.format()))
+            }
+            None => Ok(SerializedEntry::not_available(self.unit)),
+        }
+    }
+
+    fn compute(&mut self) -> Result<SerializedEntry, TensorReadError> {
+        Ok(self.state.compute_final(self.format()))
+    }
+
+    fn clear(&mut self) {
+        self.state.reset();
+    }
+}
+
+impl<F: StepValue> Numeric for StepMetric<F> {
+    fn value(&self) -> Option<NumericEntry> {
+        Some(self.state.current_value()).filter(is_number)
+    }
+
+    fn running_value(&self) -> Option<NumericEntry> {
+        Some(self.state.running_value()).filter(is_number)
+    }
+
+    fn final_value(&self) -> NumericEntry {
+        self.state.final_value()
+    }
+}
+
+/// A speed is not known before the second step.
+fn is_number(entry: &NumericEntry) -> bool {
+    !entry.current().is_nan()
+}
+
+/// A number of the [`Evaluation`] of all validation images, known once an epoch.
+#[derive(Clone)]
+pub(super) struct EvaluationMetric {
+    name: MetricName,
+    value: fn(&Evaluation) -> Option<f64>,
+    class_names: Vec<String>,
+    results: Vec<ImageResult>,
+    current: Option<f64>,
+}
+
+impl EvaluationMetric {
+    pub fn new(name: &str, class_names: &[String], value: fn(&Evaluation) -> Option<f64>) -> Self {
+        let name = Arc::new(name.to_string());
+        Self { name, value, class_names: class_names.to_vec(), results: Vec::new(), current: None }
+    }
+}
+
+impl Metric for EvaluationMetric {
+    type Input = Validated;
+
+    fn name(&self) -> MetricName {
+        self.name.clone()
+    }
+
+    fn attributes(&self) -> MetricAttributes {
+        NumericAttributes { unit: None, higher_is_better: true }.into()
+    }
+
+    fn update(&mut self, step: &Validated, _: &MetricMetadata) -> Result<SerializedEntry, TensorReadError> {
+        self.results.extend_from_slice(&step.0);
+        Ok(SerializedEntry::not_available(None))
+    }
+
+    fn compute(&mut self) -> Result<SerializedEntry, TensorReadError> {
+        // Unknown where there is no ground truth; the best checkpoint then is any.
+        let value = (self.value)(&evaluate(&self.results, &self.class_names)).unwrap_or(0.0);
+        self.current = Some(value);
+        Ok(SerializedEntry::new(format!("epoch {value:.4}"), self.final_value().serialize()))
+    }
+
+    fn clear(&mut self) {
+        self.results.clear();
+        self.current = None;
+    }
+}
+
+impl Numeric for EvaluationMetric {
+    fn value(&self) -> Option<NumericEntry> {
+        self.current.map(NumericEntry::Value)
+    }
+
+    fn running_value(&self) -> Option<NumericEntry> {
+        self.value()
+    }
+
+    fn final_value(&self) -> NumericEntry {
+        NumericEntry::Final(self.current.unwrap_or(0.0))
+    }
+}

@@ -1,0 +1,236 @@
+//! Training on burn-train: [`fit`] runs a [`RunConfig`] in a folder that afterwards holds
+//!
+//! - `config.toml`, the complete settings;
+//! - `metrics.jsonl`, a line a step and a line an epoch's end, and `curves.png`, drawn from it;
+//! - `checkpoints/best.safetensors` and `last.safetensors`, and the optimiser's state beside them;
+//! - `evaluation.json`, `precision_recall.png`, `confusion_matrix.png` and `samples/`: what the best
+//!   weights do on the validation images.
+//!
+//! Every random choice comes from the seed, the epoch and the image, none from what happened before. So a
+//! run that was killed and resumed gives the same losses, bit for bit, as one that was not (with the same
+//! number of threads).
+
+mod checkpoint;
+mod config;
+mod history;
+mod metrics;
+mod optimizer;
+mod progress;
+mod report;
+mod schedule;
+mod step;
+
+use std::fs;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use burn::module::Module;
+use burn::tensor::Device;
+use burn::train::metric::LearningRateMetric;
+use burn::train::renderer::MetricsRenderer;
+use burn::train::renderer::tui::TuiMetricsRendererWrapper;
+use burn::train::{
+    EventProcessorFailure, ExecutionStrategy, Interrupter, Learner, SupervisedTraining, TrainingError,
+};
+
+pub use config::{RunConfig, TrainConfig};
+pub use schedule::Schedule;
+
+use checkpoint::{BEST_METRIC, Checkpoints, EarlyStopping, Part};
+use history::History;
+use metrics::EvaluationMetric;
+use progress::PlainLines;
+use schedule::LearningRates;
+use step::Trainee;
+
+use crate::data::{DeepPcb, Loader};
+use crate::eval::Evaluation;
+use crate::{Error, FasterRcnn, Losses, Result, weights};
+
+/// What a run starts from.
+#[derive(Debug)]
+pub enum Start {
+    /// Random weights.
+    Random,
+    /// The weights of a detector of the same architecture.
+    Weights(FasterRcnn),
+    /// The last checkpoint in the run's folder.
+    Resume,
+}
+
+/// What a run gave.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The detector with the weights of the best epoch.
+    pub model: FasterRcnn,
+    /// How good it is on the validation images.
+    pub evaluation: Evaluation,
+    /// Seconds that this session trained, validation included.
+    pub seconds: f64,
+}
+
+/// Trains a detector in the folder `output` on `train`, and tells how good it is on `validation`.
+///
+/// Shows burn-train's dashboard where standard output is a terminal, else prints plain lines.
+///
+/// # Errors
+///
+/// [`Error::Config`] for settings that do not work or do not fit the data, [`Error::File`] where `output`
+/// already holds a run (and it is not to be resumed), or a checkpoint cannot be used;
+/// [`Error::NonFinite`] where a loss is not a number, naming it; [`Error::Training`] for what else stops a
+/// run. Checkpoints written before an error stay usable.
+pub fn fit(
+    config: &RunConfig,
+    start: Start,
+    train: &DeepPcb,
+    validation: &DeepPcb,
+    output: &Path,
+    device: &Device,
+) -> Result<Outcome> {
+    config.validate()?;
+    for (name, data) in [("training", train), ("validation", validation)] {
+        check(config, name, data)?;
+    }
+    let folder = output.join("checkpoints");
+    let fresh = config.model.init(&device.clone().autodiff());
+    let (model, state) = match start {
+        Start::Resume => {
+            let (model, state) = Checkpoints::last(&folder, device)?;
+            let differences = state.config.differences(config);
+            if !differences.is_empty() {
+                let message = format!("the run began with other settings: {}", differences.join(", "));
+                return Err(Error::file(folder.join("last.safetensors"), message));
+            }
+            (with_weights_of(fresh, &model)?, Some(state))
+        }
+        _ if folder.join("last.safetensors").exists() => {
+            return Err(Error::file(output, "holds a run already: resume it, or take another folder"));
+        }
+        Start::Weights(model) => (with_weights_of(fresh, &model)?, None),
+        Start::Random => (fresh, None),
+    };
+    let model = Trainee::new(model, &config.train);
+    let checkpoints = Arc::new(Checkpoints::new(&folder, model.valid(), config)?);
+    let config_path = output.join("config.toml");
+    fs::write(&config_path, config.to_toml()).map_err(Error::io(&config_path))?;
+    if let Some(state) = &state {
+        checkpoints.resume(model.clone(), state)?;
+    }
+
+    let done = state.map_or(0, |state| state.epoch);
+    let started = Instant::now();
+    if done < config.train.epochs {
+        run(config, model, checkpoints, done, [train, validation], output, device)?;
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    let model = weights::load(&folder.join("best.safetensors"), device)?;
+    let evaluation = report::write(&model, validation, config, output)?;
+    Ok(Outcome { model, evaluation, seconds })
+}
+
+/// Trains the epochs after `done`.
+fn run(
+    config: &RunConfig,
+    model: Trainee,
+    checkpoints: Arc<Checkpoints>,
+    done: usize,
+    [train, validation]: [&DeepPcb; 2],
+    output: &Path,
+    device: &Device,
+) -> Result<()> {
+    let RunConfig { train: settings, augment, .. } = config;
+    let loader =
+        |data: &DeepPcb| Loader::in_order(&data.records, settings.batch_size, settings.loader_threads);
+    let training = loader(train).shuffled(augment, settings.seed, done + 1);
+    let steps_per_epoch = training.batches().div_ceil(settings.accumulation);
+    let learner =
+        Learner::new(model, optimizer::sgd(settings), LearningRates::new(settings, steps_per_epoch));
+
+    let interrupter = Interrupter::new();
+    let history = History::open(output, done, interrupter.clone())?;
+    let renderer: Box<dyn MetricsRenderer> = if std::io::stdout().is_terminal() {
+        Box::new(TuiMetricsRendererWrapper::new(interrupter.clone(), (done > 0).then_some(done)))
+    } else {
+        Box::new(PlainLines::new())
+    };
+    let names = &config.model.class_names;
+    let part = Part(checkpoints);
+    let mut training = SupervisedTraining::new(output, Arc::new(training), Arc::new(loader(validation)))
+        .with_training_strategy(ExecutionStrategy::single(device.clone().autodiff()).into())
+        .with_interrupter(interrupter)
+        .with_application_logger(None)
+        .with_metric_logger(history)
+        .renderer(renderer)
+        .with_custom_checkpointers(part.clone(), part.clone(), part.clone())
+        .with_checkpointing_strategy(part)
+        .grads_accumulation(settings.accumulation)
+        .num_epochs(settings.epochs)
+        .metric_train_numeric(metrics::loss("loss", None))
+        .metric_train_numeric(LearningRateMetric::new())
+        .metric_train_numeric(metrics::step_seconds())
+        .metric_train_numeric(metrics::images_per_second())
+        .metric_valid_numeric(EvaluationMetric::new(BEST_METRIC, names, |all| all.coco.overall.ap))
+        .metric_valid_numeric(EvaluationMetric::new("ap50", names, |all| all.coco.overall.ap50))
+        .metric_valid_numeric(EvaluationMetric::new("map33", names, |all| all.deep_pcb.map));
+    for (term, name) in Losses::NAMES.iter().enumerate() {
+        training = training.metric_train_numeric(metrics::loss(name, Some(term)));
+    }
+    if let Some(patience) = settings.early_stopping {
+        training = training.early_stopping(EarlyStopping { patience });
+    }
+    if done > 0 {
+        training = training.checkpoint(done);
+    }
+    let result = training.launch(learner);
+    match (result.error.as_deref(), result.interrupted) {
+        (Some(error), _) => Err(training_error(error)),
+        (None, Some(interruption)) => {
+            let reason = interruption.reason.unwrap_or_else(|| "interrupted".to_string());
+            Err(Error::Training(format!("{reason}; resume the run to go on after the last whole epoch")))
+        }
+        (None, None) => Ok(()),
+    }
+}
+
+/// What burn-train reports, in our words. A step that cannot be synced is [`step::Step`] with a faulty loss.
+fn training_error(error: &TrainingError) -> Error {
+    if let TrainingError::EventProcessor(error) = error {
+        for failure in error.failures() {
+            if let EventProcessorFailure::Sync { source, .. } = failure {
+                let message = source.to_string();
+                return Error::NonFinite(message.lines().last().unwrap_or_default().trim().to_string());
+            }
+        }
+    }
+    match error {
+        TrainingError::Dataset(error) => Error::Training(error.to_string()),
+        TrainingError::Checkpoint(error) => Error::Training(error.to_string()),
+        _ => Error::Training(error.to_string()),
+    }
+}
+
+/// A fresh model, which knows what is to be trained, with the weights of another.
+fn with_weights_of(fresh: FasterRcnn, model: &FasterRcnn) -> Result<FasterRcnn> {
+    weights::apply(fresh, weights::collect(model))
+        .map_err(|message| Error::Config(format!("weights: {message}")))
+}
+
+/// Data and detector must fit before the first step.
+fn check(config: &RunConfig, name: &str, data: &DeepPcb) -> Result<()> {
+    if data.records.is_empty() {
+        return Err(Error::Config(format!("there are no {name} images")));
+    }
+    if config.model.class_names.is_empty() {
+        return Err(Error::Config("model.class_names must name the classes".to_string()));
+    }
+    let labels = data.records.iter().flat_map(|record| &record.annotations).map(|object| object.label);
+    match labels.max() {
+        Some(label) if label >= config.model.num_classes => Err(Error::Config(format!(
+            "the {name} images have label {label}, but model.num_classes is {}",
+            config.model.num_classes
+        ))),
+        _ => Ok(()),
+    }
+}

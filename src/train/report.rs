@@ -1,0 +1,54 @@
+//! What the best weights do on the validation images: numbers, charts and sample pictures.
+
+use std::fs;
+use std::path::Path;
+
+use burn::data::dataloader::DataLoader;
+
+use super::RunConfig;
+use crate::data::{DeepPcb, Loader};
+use crate::draw::{draw_annotations, draw_detections, side_by_side};
+use crate::eval::{Evaluation, ImageResult, evaluate};
+use crate::structures::Detection;
+use crate::{Error, FasterRcnn, Result, draw};
+
+/// Detections below this score are not drawn where the evaluation knows no better threshold.
+const DEFAULT_THRESHOLD: f32 = 0.5;
+
+pub(super) fn write(
+    model: &FasterRcnn,
+    validation: &DeepPcb,
+    config: &RunConfig,
+    output: &Path,
+) -> Result<Evaluation> {
+    let (names, settings) = (&config.model.class_names, &config.train);
+    let mut results = Vec::with_capacity(validation.records.len());
+    for batch in Loader::in_order(&validation.records, settings.batch_size, settings.loader_threads).iter() {
+        let batch = batch.map_err(|error| Error::Training(error.to_string()))?;
+        let detections = model.forward(&batch.images);
+        let pairs = batch.annotations.into_iter().zip(detections);
+        results.extend(pairs.map(|(annotations, detections)| ImageResult { annotations, detections }));
+    }
+    let evaluation = evaluate(&results, names);
+
+    let path = output.join("evaluation.json");
+    let json = serde_json::to_string_pretty(&evaluation).expect("an evaluation is JSON");
+    fs::write(&path, json + "\n").map_err(Error::io(&path))?;
+    let threshold = evaluation.deep_pcb.threshold.unwrap_or(DEFAULT_THRESHOLD);
+    draw::evaluation(output, &results, threshold, names)?;
+
+    let samples = output.join("samples");
+    fs::create_dir_all(&samples).map_err(Error::io(&samples))?;
+    for (record, result) in validation.records.iter().zip(&results).take(settings.sample_pictures) {
+        let image = record.load()?;
+        let shown: Vec<Detection> =
+            result.detections.iter().filter(|found| found.score >= threshold).copied().collect();
+        let picture = side_by_side(&[
+            ("ground truth", &draw_annotations(&image, &result.annotations, names)),
+            ("predictions", &draw_detections(&image, &shown, names)),
+        ]);
+        let path = samples.join(&record.name).with_extension("png");
+        picture.save(&path).map_err(Error::image(&path))?;
+    }
+    Ok(evaluation)
+}
