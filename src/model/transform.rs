@@ -60,11 +60,10 @@ const SIZE_DIVISIBLE: usize = 32;
 impl TransformConfig {
     /// `(height, width)` after resizing an image of `(height, width)`.
     pub fn resized_size(&self, (height, width): (usize, usize)) -> (usize, usize) {
-        // The factor is worked out in f32 and applied in f64, as torchvision does: a size on the
-        // edge between two pixels then falls to the same side.
-        let short = height.min(width) as f32;
-        let long = height.max(width) as f32;
-        let scale = f64::from((self.min_size as f32 / short).min(self.max_size as f32 / long));
+        // In f64 throughout, as torchvision does: a size on the edge between two pixels then falls
+        // to the same side.
+        let (short, long) = (height.min(width) as f64, height.max(width) as f64);
+        let scale = (self.min_size as f64 / short).min(self.max_size as f64 / long);
         let resize = |side: usize| ((side as f64 * scale).floor() as usize).max(1);
         (resize(height), resize(width))
     }

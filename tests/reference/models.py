@@ -321,7 +321,7 @@ def infer(recorder, config):
     return out
 
 
-def train(recorder, config, targets, tag, slices=(), handful=None, running=()):
+def train(recorder, config, targets, tag, slices=(), running=()):
     watch, exact = run(config, targets)
     (boxes, scores), (exact_boxes, _) = watch.proposals(), exact.proposals()
     agree = pairs_up(boxes, exact_boxes)
@@ -330,7 +330,6 @@ def train(recorder, config, targets, tag, slices=(), handful=None, running=()):
     exact_labels = exact.calls["assign_targets_to_anchors"][1][0]
     norm = {n: g.double().norm().item() for n, g in watch.gradients.items()}
     apart = {n: ((g.double() - exact.gradients[n]).norm() / exact.gradients[n].norm().clamp(min=1e-30)).item() for n, g in watch.gradients.items()}
-    names = [n for n in norm if handful is None or any(n.endswith(h) for h in handful)]
     rpn_chosen, roi_chosen = watch.model.rpn.fg_bg_sampler.chosen, watch.model.roi_heads.fg_bg_sampler.chosen
     stages = watch.stages()
     kept_stages = ["class_logits", "box_deltas"] + (["c5", "p2"] if running else [])
@@ -346,7 +345,7 @@ def train(recorder, config, targets, tag, slices=(), handful=None, running=()):
         "roi_sampled": [{k: recorder.whole(f"{tag}/roi_sampled{i}/{k}", x) for k, x in zip(("positive", "negative"), c)} for i, c in enumerate(roi_chosen)],
         "counts": {"rpn": [[len(p), len(n)] for p, n in rpn_chosen], "roi": [[len(p), len(n)] for p, n in roi_chosen]},
         "stages": {n: recorder.record(f"{tag}/{n}", stages[n]) for n in kept_stages},
-        "gradient_norms": {n: norm[n] for n in names},
+        "gradient_norms": norm,
         "gradient_f64_difference": {"worst": float(f"{max(apart.values()):.2e}"), "worst_name": max(apart, key=apart.get),
                                     "median": float(f"{sorted(apart.values())[len(apart) // 2]:.2e}")},
         "gradient_slices": {n: recorder.record(f"{tag}/gradients/{n}", watch.gradients[n], exact.gradients[n], 256) for n in slices},
@@ -369,9 +368,6 @@ SLICES_50 = [
 ]
 SLICES_18 = ["backbone.body.conv1.weight", "backbone.body.layer3.0.downsample.0.weight", "backbone.body.layer4.1.conv2.weight",
              "backbone.fpn.layer_blocks.0.0.weight", "rpn.head.bbox_pred.weight", "roi_heads.box_head.fc7.weight"]
-HANDFUL = ("body.conv1.weight", "layer4.2.conv3.weight", "layer4.1.conv2.weight", "layer_blocks.3.0.weight", "cls_logits.weight", "rpn.head.bbox_pred.weight",
-           "fc6.weight", "cls_score.bias", "box_predictor.bbox_pred.weight")
-
 RESNET50 = {"backbone": "resnet50", "norm": "frozen_batch_norm", "num_classes": 7, "min_size": 160, "max_size": 256, "seed": 10,
             "images": [["image2", 125, 165], ["image0", 330, 240]]}
 RESNET18 = {"backbone": "resnet18", "norm": "frozen_batch_norm", "num_classes": 7, "min_size": 96, "max_size": 160, "seed": 0,
@@ -395,7 +391,7 @@ def resnet50():
     targets = targets_of(config)
     entry = {"config": config, "eval": infer(recorder, config)}
     entry["train"] = train(recorder, config, targets, "train", SLICES_50)
-    entry["train_without_gt_in_second_image"] = train(recorder, config, without_second(targets), "train_no_gt", (), HANDFUL)
+    entry["train_without_gt_in_second_image"] = train(recorder, config, without_second(targets), "train_no_gt")
     report("resnet50", entry)
     write("model", tensors, {"format": __doc__.strip().splitlines(), "margins": MARGINS, "models": {"frozen": entry}})
 
@@ -409,9 +405,9 @@ def resnet18():
         if variant != "batch_norm":
             entry["eval"] = infer(recorder, config)
         running = [f"backbone.body.{n}.{k}" for n in ("bn1", "layer2.0.downsample.1", "layer4.1.bn2") for k in ("running_mean", "running_var", "num_batches_tracked")]
-        entry["train"] = train(recorder, config, targets_of(config), "train", SLICES_18, None, running if variant == "batch_norm" else ())
+        entry["train"] = train(recorder, config, targets_of(config), "train", SLICES_18, running if variant == "batch_norm" else ())
         if variant == "frozen":
-            entry["train_without_gt_in_second_image"] = train(recorder, config, without_second(targets_of(config)), "train_no_gt", (), HANDFUL)
+            entry["train_without_gt_in_second_image"] = train(recorder, config, without_second(targets_of(config)), "train_no_gt")
         report(f"resnet18 {variant}", entry)
     write("model_resnet18", tensors, {"format": __doc__.strip().splitlines(), "margins": MARGINS, "models": models})
 
