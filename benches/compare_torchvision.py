@@ -8,24 +8,28 @@ The second form is one torch measurement; the first starts it, and its Rust coun
 
     cargo run --release --example measure -- inference|train --batch N --size S --iterations K
 
-Either prints, as the last line of its standard output, `{"seconds": [one per iteration], "peak_rss_bytes": N}`.
-One iteration more than K is run; the first is a warm-up and not in the list.
+Either prints, as the last line of its standard output, `{"seconds": [one per iteration], "peak_rss_bytes": N,
+"outcome": [...]}`. One iteration more than K is run; the first is a warm-up and not in the list. The outcome is that
+of the first iteration: the number of detections and the sum of their scores, or the four losses. Both sides' have to
+agree to 1e-3, else one of them does other work than the other, and no time means anything.
 
 The work, on both sides: Faster R-CNN ResNet-50-FPN, frozen batch norms, 7 classes, weights of the generator with seed
 10 (tests/reference/weights.py), images "bench0", "bench1", ... of it, S x S, min_size = max_size = S, f32, 2 threads.
 
 * inference: eval, no gradients, the whole of `model(images)` from image tensors to detections;
 * train: all five stages trainable, 8 boxes per image, forward, backward, one step of SGD with momentum 0.9. The
-  learning rate is 1e-6, so that every iteration does the same work.
+  learning rate is 1e-6, so that every iteration does the same work. Of the candidates that may be drawn for a loss,
+  the first ones are, not random ones.
 
 Peak memory is that of the process (`ru_maxrss`): libraries, weights, everything. This driver stays small, because
 Linux lets a child inherit its parent's peak across exec.
 
-Exit status 1 when a ratio (ours / torch, medians) is over its bar, 2 when a side fails.
+Exit status 1 when a ratio (ours / torch, medians) is over its bar, 2 when a side fails or they do not agree.
 """
 
 import argparse
 import json
+import math
 import os
 import pathlib
 import resource
@@ -39,6 +43,8 @@ THREADS = 2
 SEED = 10
 BATCH = {"inference": 1, "train": 2}
 ITERATIONS = {"inference": 5, "train": 3}
+LOSSES = ("loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg")
+AGREEMENT = 1e-3  # relative; the parity tests ask for 1e-4, of images whose scores are not as close to each other
 
 
 def measure_torch(mode: str, batch: int, size: int, iterations: int) -> dict:
@@ -48,6 +54,7 @@ def measure_torch(mode: str, batch: int, size: int, iterations: int) -> dict:
     from torchvision.models.detection import FasterRCNN
     from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
+    from recording import FirstSampler
     from weights import fill, image, unit
 
     torch.set_num_threads(THREADS)
@@ -61,9 +68,13 @@ def measure_torch(mode: str, batch: int, size: int, iterations: int) -> dict:
 
         def iteration():
             with torch.no_grad():
-                model(images)
+                scores = torch.cat([detections["scores"] for detections in model(images)])
+            return [len(scores), scores.sum().item()]
     else:
         model.train()
+        for owner in (model.rpn, model.roi_heads):
+            sampler = owner.fg_bg_sampler
+            owner.fg_bg_sampler = FirstSampler(sampler.batch_size_per_image, sampler.positive_fraction)
         optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-6, momentum=0.9)
         targets = []
         for i in range(batch):
@@ -74,19 +85,23 @@ def measure_torch(mode: str, batch: int, size: int, iterations: int) -> dict:
             targets.append({"boxes": torch.cat([corner, corner + sides], 1).float(), "labels": torch.arange(8) % 6 + 1})
 
         def iteration():
-            loss = sum(model(images, targets).values())
+            losses = model(images, targets)
+            loss = sum(losses.values())
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             if not torch.isfinite(loss):
                 sys.exit("the loss is not finite")
+            return [losses[name].item() for name in LOSSES]
 
+    outcome = iteration()
     seconds = []
-    for _ in range(iterations + 1):
+    for _ in range(iterations):
         start = time.perf_counter()
         iteration()
         seconds.append(time.perf_counter() - start)
-    return {"seconds": seconds[1:], "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"seconds": seconds, "peak_rss_bytes": peak, "outcome": outcome}
 
 
 def run(side: str, command: list, environment: dict) -> dict:
@@ -125,6 +140,11 @@ def compare(arguments) -> int:
                 results[side].append(result)
                 print(f"{mode} round {round_ + 1} {side:5}: median {statistics.median(result['seconds']):.3f} s of "
                       f"{['%.3f' % s for s in result['seconds']]}, peak {result['peak_rss_bytes'] / 2**20:.0f} MiB", flush=True)
+        outcomes = {side: rounds[0]["outcome"] for side, rounds in results.items()}
+        print(f"{mode} outcome: {outcomes}", flush=True)
+        if not all(math.isclose(a, b, rel_tol=AGREEMENT) for a, b in zip(*outcomes.values(), strict=True)):
+            print(f"{mode}: the sides do not agree", file=sys.stderr)
+            return 2
         seconds = {s: statistics.median(t for r in rounds for t in r["seconds"]) for s, rounds in results.items()}
         memory = {s: statistics.median(r["peak_rss_bytes"] for r in rounds) for s, rounds in results.items()}
         time_bar = arguments.max_inference if mode == "inference" else arguments.max_train

@@ -69,7 +69,7 @@ pub fn relative_error(actual: &[f32], expected: &[f32]) -> f64 {
 }
 
 /// The generator that `tests/reference/weights.py` describes: `u` in `[0, 1)` per element.
-fn unit(name: &str) -> impl Iterator<Item = f64> {
+pub fn unit(name: &str) -> impl Iterator<Item = f64> {
     let key = name.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |state, byte| {
         (state ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)
     });
