@@ -123,7 +123,10 @@ impl ModuleMapper for Applier {
             return param;
         }
         param.map(|old| {
-            to_torchvision_layout(Tensor::from_data(TensorData::new(found.values, expected), &old.device()))
+            let values = TensorData::new(found.values, expected);
+            // A new tensor is not tracked; on an autodiff device the old one's state has to be handed on.
+            to_torchvision_layout(Tensor::from_data(values, &old.device()))
+                .set_require_grad(old.is_require_grad())
         })
     }
 }
