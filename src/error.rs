@@ -43,6 +43,24 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
+    /// A tensor of a weight file is not what it should be.
+    #[error("{}: tensor {tensor}: {message}", path.display())]
+    Tensor {
+        /// The weight file.
+        path: PathBuf,
+        /// The tensor, by its name in the file, or by torchvision's where it is missing.
+        tensor: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A file could not be downloaded.
+    #[error("{url}: {message}")]
+    Download {
+        /// Where it was to come from.
+        url: String,
+        /// What went wrong and what to do.
+        message: String,
+    },
     /// A setting is outside what makes sense.
     #[error("{0}")]
     Config(String),
@@ -70,6 +88,15 @@ impl Error {
     /// A file that is not what it should be.
     pub fn file(path: impl AsRef<Path>, message: impl ToString) -> Self {
         Self::File { path: path.as_ref().to_path_buf(), message: message.to_string() }
+    }
+
+    /// A tensor that is not what it should be.
+    pub fn tensor(path: impl AsRef<Path>, tensor: impl ToString, message: impl ToString) -> Self {
+        Self::Tensor {
+            path: path.as_ref().to_path_buf(),
+            tensor: tensor.to_string(),
+            message: message.to_string(),
+        }
     }
 
     /// A malformed line of a text file, `line` counted from 1.

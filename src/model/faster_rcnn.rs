@@ -8,9 +8,10 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::anchors::AnchorConfig;
+use super::box_head::BoxHeadKind;
 use super::fpn::Fpn;
 use super::init::WeightInit;
-use super::layers::NormKind;
+use super::layers::{FrozenBatchNorm, NormKind};
 use super::resnet::{ResNet, ResNetDepth};
 use super::roi_heads::{RoiHeads, RoiHeadsConfig, RoiOutput, RoiTargets};
 use super::rpn::{Proposal, Rpn, RpnConfig, RpnOutput};
@@ -27,6 +28,12 @@ pub struct FasterRcnnConfig {
     pub backbone: ResNetDepth,
     /// The norm in the backbone.
     pub norm: NormKind,
+    /// The norm in the pyramid; none in torchvision's v1 detector, batch norm in its v2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fpn_norm: Option<NormKind>,
+    /// What frozen batch norms add to the variance; torchvision has 0 with its COCO v1 weights.
+    #[serde(default = "default_frozen_epsilon")]
+    pub frozen_epsilon: f64,
     /// Backbone stages that are trained, of five (stem, layer1..layer4), counted from the last.
     pub trainable_layers: usize,
     /// Channels of the pyramid.
@@ -52,6 +59,13 @@ pub struct FasterRcnnConfig {
     pub roi_heads: RoiHeadsConfig,
 }
 
+/// No layer is wider: a bound for what a file may ask for, far above what trains.
+const MAX_WIDTH: usize = 1 << 16;
+
+fn default_frozen_epsilon() -> f64 {
+    FrozenBatchNorm::EPSILON
+}
+
 impl FasterRcnnConfig {
     /// A backbone of any depth with torchvision's defaults for pre-trained weights: frozen batch
     /// norm, the last three stages trained. `num_classes` counts the background.
@@ -59,6 +73,8 @@ impl FasterRcnnConfig {
         Self {
             backbone,
             norm: NormKind::FrozenBatch,
+            fpn_norm: None,
+            frozen_epsilon: FrozenBatchNorm::EPSILON,
             trainable_layers: 3,
             fpn_channels: 256,
             num_classes,
@@ -74,6 +90,16 @@ impl FasterRcnnConfig {
     /// torchvision's `fasterrcnn_resnet50_fpn`.
     pub fn resnet50_fpn(num_classes: usize) -> Self {
         Self::new(ResNetDepth::ResNet50, num_classes)
+    }
+
+    /// torchvision's `fasterrcnn_resnet50_fpn_v2`: batch norm in the backbone and the pyramid, two
+    /// convolutions in the RPN, four in the box head.
+    pub fn resnet50_fpn_v2(num_classes: usize) -> Self {
+        let mut config = Self::resnet50_fpn(num_classes).with_norm(NormKind::Batch);
+        config.fpn_norm = Some(NormKind::Batch);
+        config.rpn.conv_depth = 2;
+        config.roi_heads.box_head = BoxHeadKind::FourConv;
+        config
     }
 
     /// Names the classes 1, 2, ... and sets their number.
@@ -117,7 +143,21 @@ impl FasterRcnnConfig {
                 "class_names must name each class but the background: num_classes - 1 names",
             ),
             (self.trainable_layers <= 5, "trainable_layers must be in 0..=5"),
-            (self.fpn_channels > 0, "fpn_channels must not be 0"),
+            (
+                [self.num_classes, self.fpn_channels, roi.representation_size]
+                    .iter()
+                    .all(|width| (1..=MAX_WIDTH).contains(width)),
+                "num_classes, fpn_channels and representation_size must be in 1..=65536",
+            ),
+            (
+                self.fpn_norm != Some(NormKind::Group) || self.fpn_channels.is_multiple_of(32),
+                "fpn_channels must be a multiple of 32 for group norm",
+            ),
+            (
+                self.frozen_epsilon.is_finite() && self.frozen_epsilon >= 0.0,
+                "frozen_epsilon must be finite and not below 0",
+            ),
+            ((1..=16).contains(&rpn.conv_depth), "rpn: conv_depth must be in 1..=16"),
             (
                 0 < transform.min_size && transform.min_size <= transform.max_size,
                 "transform: 0 < min_size <= max_size must hold",
@@ -150,10 +190,7 @@ impl FasterRcnnConfig {
                     && fraction(roi.positive_fraction),
                 "roi_heads: thresholds and positive_fraction must be in 0..=1",
             ),
-            (
-                roi.output_size > 0 && roi.representation_size > 0,
-                "roi_heads: output_size and representation_size must not be 0",
-            ),
+            ((1..=64).contains(&roi.output_size), "roi_heads: output_size must be in 1..=64"),
             (
                 rpn.batch_size_per_image > 0 && roi.batch_size_per_image > 0,
                 "batch_size_per_image must not be 0",
@@ -175,19 +212,33 @@ impl FasterRcnnConfig {
     ///
     /// If [`validate`](Self::validate) finds a fault.
     pub fn init(&self, device: &Device) -> FasterRcnn {
+        self.build(WeightInit::new(self.seed, device))
+    }
+
+    /// A detector without weights yet, for those of a file: no tensor is drawn or allocated before it
+    /// is looked at.
+    ///
+    /// # Panics
+    ///
+    /// As [`init`](Self::init).
+    pub(crate) fn blank(&self, device: &Device) -> FasterRcnn {
+        self.build(WeightInit::blank(device))
+    }
+
+    fn build(&self, mut init: WeightInit) -> FasterRcnn {
         if let Err(error) = self.validate() {
             panic!("{error}");
         }
-        let mut init = WeightInit::new(self.seed, device);
         let body = ResNet::new(self.backbone, self.norm, &mut init).train_last_stages(self.trainable_layers);
         let anchors_per_cell = self.anchors.aspect_ratios.len();
-        FasterRcnn {
+        let model = FasterRcnn {
             body,
-            fpn: Fpn::new(self.backbone.channels(), self.fpn_channels, &mut init),
-            rpn: Rpn::new(self.fpn_channels, anchors_per_cell, &mut init),
+            fpn: Fpn::new(self.backbone.channels(), self.fpn_channels, self.fpn_norm, &mut init),
+            rpn: Rpn::new(self.fpn_channels, anchors_per_cell, &self.rpn, &mut init),
             roi_heads: RoiHeads::new(self.fpn_channels, self.num_classes, &self.roi_heads, &mut init),
             config: self.clone(),
-        }
+        };
+        model.with_frozen_epsilon(self.frozen_epsilon)
     }
 }
 
@@ -260,6 +311,15 @@ impl FasterRcnn {
     /// the image size or the score threshold.
     pub fn with_inference_config(mut self, transform: TransformConfig, roi_heads: RoiHeadsConfig) -> Self {
         (self.config.transform, self.config.roi_heads) = (transform, roi_heads);
+        self
+    }
+
+    /// The same weights with another [`frozen_epsilon`](FasterRcnnConfig::frozen_epsilon).
+    pub fn with_frozen_epsilon(mut self, epsilon: f64) -> Self {
+        self.config.frozen_epsilon = epsilon;
+        for norm in self.body.norms_mut().chain(self.fpn.norms_mut()) {
+            norm.set_frozen_epsilon(epsilon);
+        }
         self
     }
 

@@ -11,29 +11,35 @@ use burn::tensor::module::{interpolate, max_pool2d};
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions, MaxPoolOptions};
 
 use super::init::WeightInit;
-use super::layers::Conv2d;
+use super::layers::{ConvNorm, Norm, NormKind};
 
 /// The pyramid's convolutions; one of each a level, from C2 to C5.
 #[derive(Module, Debug)]
 pub struct Fpn {
     /// 1x1, to the pyramid's channels.
-    inner_blocks: Vec<Conv2d>,
+    inner_blocks: Vec<ConvNorm>,
     /// 3x3, on the sum.
-    layer_blocks: Vec<Conv2d>,
+    layer_blocks: Vec<ConvNorm>,
 }
 
 impl Fpn {
-    /// Kaiming-uniform (a = 1) weights and zero biases, as torchvision.
-    pub fn new(inputs: [usize; 4], outputs: usize, init: &mut WeightInit) -> Self {
+    /// Kaiming-uniform (a = 1) weights and zero biases, as torchvision; with a norm, which stands for
+    /// the bias, after each convolution where one is given.
+    pub fn new(inputs: [usize; 4], outputs: usize, norm: Option<NormKind>, init: &mut WeightInit) -> Self {
         let mut conv = |inputs: usize, kernel: usize| {
             let bound = (3.0 / (inputs * kernel * kernel) as f32).sqrt();
             let weight = init.uniform([outputs, inputs, kernel, kernel], bound);
-            Conv2d::new(weight, Some(init.constant([outputs], 0.0)), 1)
+            ConvNorm::new(weight, 1, norm, init)
         };
         Self {
             inner_blocks: inputs.iter().map(|&inputs| conv(inputs, 1)).collect(),
             layer_blocks: inputs.iter().map(|_| conv(outputs, 3)).collect(),
         }
+    }
+
+    /// All its norms.
+    pub fn norms_mut(&mut self) -> impl Iterator<Item = &mut Norm> {
+        self.inner_blocks.iter_mut().chain(&mut self.layer_blocks).filter_map(ConvNorm::norm_mut)
     }
 
     /// C2..C5 to P2..P6, `[N, channels, H, W]` each.

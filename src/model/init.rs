@@ -1,6 +1,6 @@
 //! Seeded weight initialisation: ChaCha8, so that a seed gives the same weights on every machine.
 
-use burn::module::Param;
+use burn::module::{Param, ParamId};
 use burn::nn::Linear;
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
@@ -9,14 +9,20 @@ use rand_distr::{Distribution, StandardNormal};
 
 /// Draws the weights of a model, one tensor after the other.
 pub struct WeightInit<'a> {
-    rng: ChaCha8Rng,
+    /// None where every weight is to come from a file.
+    rng: Option<ChaCha8Rng>,
     device: &'a Device,
 }
 
 impl<'a> WeightInit<'a> {
     /// Starts the sequence of a seed.
     pub fn new(seed: u64, device: &'a Device) -> Self {
-        Self { rng: ChaCha8Rng::seed_from_u64(seed), device }
+        Self { rng: Some(ChaCha8Rng::seed_from_u64(seed)), device }
+    }
+
+    /// Draws nothing: weights are zeros, made when they are first looked at.
+    pub fn blank(device: &'a Device) -> Self {
+        Self { rng: None, device }
     }
 
     /// The device the weights are made on.
@@ -29,6 +35,12 @@ impl<'a> WeightInit<'a> {
         self.draw(shape, |rng| std * Distribution::<f32>::sample(&StandardNormal, rng))
     }
 
+    /// Kaiming normal for a ReLU, by fan out, of a convolution `[C out, C in, K, K]`.
+    pub fn kaiming_normal(&mut self, shape: [usize; 4]) -> Param<Tensor<4>> {
+        let [outputs, _, height, width] = shape;
+        self.normal(shape, (2.0 / (outputs * height * width) as f32).sqrt())
+    }
+
     /// Uniform in `-bound..bound`.
     pub fn uniform<const D: usize>(&mut self, shape: [usize; D], bound: f32) -> Param<Tensor<D>> {
         self.draw(shape, |rng| rng.random_range(-bound..bound))
@@ -36,7 +48,7 @@ impl<'a> WeightInit<'a> {
 
     /// The same value everywhere.
     pub fn constant<const D: usize>(&self, shape: [usize; D], value: f32) -> Param<Tensor<D>> {
-        Param::from_tensor(Tensor::full(shape, value, self.device))
+        lazy(shape, value, self.device)
     }
 
     /// A linear layer as PyTorch initialises it: weight and bias uniform within `1 / sqrt(inputs)`.
@@ -50,7 +62,18 @@ impl<'a> WeightInit<'a> {
         shape: [usize; D],
         mut value: impl FnMut(&mut ChaCha8Rng) -> f32,
     ) -> Param<Tensor<D>> {
-        let values: Vec<f32> = (0..shape.iter().product()).map(|_| value(&mut self.rng)).collect();
+        let Some(rng) = &mut self.rng else {
+            return lazy(shape, 0.0, self.device);
+        };
+        let values: Vec<f32> = (0..shape.iter().product()).map(|_| value(rng)).collect();
         Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), self.device))
     }
+}
+
+/// The same value everywhere, once it is looked at.
+fn lazy<const D: usize>(shape: [usize; D], value: f32, device: &Device) -> Param<Tensor<D>> {
+    let init = move |device: &Device, require_grad| {
+        Tensor::full(shape, value, device).set_require_grad(require_grad)
+    };
+    Param::uninitialized(ParamId::new(), init, device.clone(), true, shape.into())
 }

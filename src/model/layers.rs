@@ -23,7 +23,7 @@ pub struct Conv2d {
 impl Conv2d {
     /// Wraps a weight and a bias; the padding keeps the size of the map at stride 1.
     pub fn new(weight: Param<Tensor<4>>, bias: Option<Param<Tensor<1>>>, stride: usize) -> Self {
-        let padding = weight.dims()[3] / 2;
+        let padding = weight.lazy_shape()[3] / 2;
         Self { weight, bias, stride, padding }
     }
 
@@ -71,6 +71,9 @@ pub struct FrozenBatchNorm {
 }
 
 impl FrozenBatchNorm {
+    /// The default of [`epsilon`](Self::epsilon).
+    pub const EPSILON: f64 = 1e-5;
+
     fn new(channels: usize, init: &WeightInit) -> Self {
         let constant = |value| init.constant([channels], value).set_require_grad(false);
         Self {
@@ -78,7 +81,7 @@ impl FrozenBatchNorm {
             bias: constant(0.0),
             running_mean: constant(0.0),
             running_var: constant(1.0),
-            epsilon: 1e-5,
+            epsilon: Self::EPSILON,
         }
     }
 
@@ -111,6 +114,13 @@ impl Norm {
         }
     }
 
+    /// Sets what a frozen batch norm adds to the variance; the other kinds keep theirs.
+    pub fn set_frozen_epsilon(&mut self, epsilon: f64) {
+        if let Self::FrozenBatch(norm) = self {
+            norm.epsilon = epsilon;
+        }
+    }
+
     /// `norm(conv(x))`. A frozen batch norm is folded into the weight and the bias, which saves a
     /// pass over the map here and another in the backward pass.
     pub fn after(&self, conv: &Conv2d, x: Tensor<4>) -> Tensor<4> {
@@ -123,5 +133,37 @@ impl Norm {
             Self::Batch(norm) => norm.forward(conv.forward(x)),
             Self::Group(norm) => norm.forward(conv.forward(x)),
         }
+    }
+}
+
+/// A convolution and the norm on its output, if there is one.
+#[derive(Module, Debug)]
+pub struct ConvNorm {
+    conv: Conv2d,
+    norm: Option<Norm>,
+}
+
+impl ConvNorm {
+    /// The convolution gets no bias where a norm follows, else one that starts at zero.
+    pub fn new(weight: Param<Tensor<4>>, stride: usize, norm: Option<NormKind>, init: &WeightInit) -> Self {
+        let outputs = weight.lazy_shape()[0];
+        let bias = norm.is_none().then(|| init.constant([outputs], 0.0));
+        Self {
+            conv: Conv2d::new(weight, bias, stride),
+            norm: norm.map(|kind| Norm::new(kind, outputs, init)),
+        }
+    }
+
+    /// `[N, C in, H, W]` to `[N, C out, H / stride, W / stride]`.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        match &self.norm {
+            Some(norm) => norm.after(&self.conv, x),
+            None => self.conv.forward(x),
+        }
+    }
+
+    /// Its norm, if there is one.
+    pub fn norm_mut(&mut self) -> Option<&mut Norm> {
+        self.norm.as_mut()
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod anchors;
 pub mod box_coder;
+pub mod box_head;
 mod faster_rcnn;
 pub mod fpn;
 pub mod init;

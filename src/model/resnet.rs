@@ -5,7 +5,9 @@
 //! Source: [He et al. 2015](https://arxiv.org/abs/1512.03385), torchvision `models/resnet.py` (stride on
 //! the 3x3 convolution of a bottleneck). Fields carry torchvision's names.
 
-use burn::module::Module;
+use std::iter;
+
+use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use burn::tensor::module::max_pool2d;
@@ -13,7 +15,7 @@ use burn::tensor::ops::MaxPoolOptions;
 use serde::{Deserialize, Serialize};
 
 use super::init::WeightInit;
-use super::layers::{Conv2d, Norm, NormKind};
+use super::layers::{Conv2d, ConvNorm, Norm, NormKind};
 
 /// Number of layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,14 +63,8 @@ pub struct Block {
     bn2: Norm,
     conv3: Option<Conv2d>,
     bn3: Option<Norm>,
-    downsample: Option<Downsample>,
-}
-
-/// The projection of a block's shortcut where its shape changes.
-#[derive(Module, Debug)]
-pub struct Downsample {
-    conv: Conv2d,
-    norm: Norm,
+    /// The projection of the shortcut where its shape changes.
+    downsample: Option<ConvNorm>,
 }
 
 /// One ResNet without its classifier.
@@ -118,6 +114,15 @@ impl ResNet {
         }
     }
 
+    /// All its norms.
+    pub fn norms_mut(&mut self) -> impl Iterator<Item = &mut Norm> {
+        let layers = [&mut self.layer1, &mut self.layer2, &mut self.layer3, &mut self.layer4];
+        iter::once(&mut self.bn1).chain(layers.into_iter().flatten().flat_map(|block| {
+            let downsample = block.downsample.as_mut().and_then(ConvNorm::norm_mut);
+            [Some(&mut block.bn1), Some(&mut block.bn2), block.bn3.as_mut(), downsample].into_iter().flatten()
+        }))
+    }
+
     /// `[N, 3, H, W]` to C2..C5.
     pub fn forward(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
         let x = relu(self.bn1.after(&self.conv1, images));
@@ -150,9 +155,9 @@ impl Block {
         } else {
             (conv(inputs, width, 3, stride, init), conv(width, width, 3, 1, init), None)
         };
-        let downsample = (stride != 1 || inputs != outputs).then(|| Downsample {
-            conv: conv(inputs, outputs, 1, stride, init),
-            norm: Norm::new(norm, outputs, init),
+        let downsample = (stride != 1 || inputs != outputs).then(|| {
+            let weight = kernel(inputs, outputs, 1, init);
+            ConvNorm::new(weight, stride, Some(norm), init)
         });
         Self {
             conv1,
@@ -167,7 +172,7 @@ impl Block {
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let shortcut = match &self.downsample {
-            Some(Downsample { conv, norm }) => norm.after(conv, x.clone()),
+            Some(downsample) => downsample.forward(x.clone()),
             None => x.clone(),
         };
         let mut x = relu(self.bn1.after(&self.conv1, x));
@@ -179,8 +184,10 @@ impl Block {
     }
 }
 
-fn conv(inputs: usize, outputs: usize, kernel: usize, stride: usize, init: &mut WeightInit) -> Conv2d {
-    // Kaiming normal for a ReLU, by fan out.
-    let std = (2.0 / (outputs * kernel * kernel) as f32).sqrt();
-    Conv2d::new(init.normal([outputs, inputs, kernel, kernel], std), None, stride)
+fn conv(inputs: usize, outputs: usize, size: usize, stride: usize, init: &mut WeightInit) -> Conv2d {
+    Conv2d::new(kernel(inputs, outputs, size, init), None, stride)
+}
+
+fn kernel(inputs: usize, outputs: usize, size: usize, init: &mut WeightInit) -> Param<Tensor<4>> {
+    init.kaiming_normal([outputs, inputs, size, size])
 }

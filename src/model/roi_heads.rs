@@ -6,11 +6,12 @@
 
 use burn::module::Module;
 use burn::nn::Linear;
-use burn::tensor::activation::{relu, softmax};
+use burn::tensor::activation::softmax;
 use burn::tensor::{Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::box_coder::BoxCoder;
+use super::box_head::{BoxHead, BoxHeadKind};
 use super::init::WeightInit;
 use super::losses::{cross_entropy, smooth_l1_sum};
 use super::matcher::{Match, Matcher};
@@ -27,7 +28,9 @@ pub struct RoiHeadsConfig {
     pub output_size: usize,
     /// Samples per bin and axis; 0 takes as many as the bin has pixels.
     pub sampling_ratio: usize,
-    /// Width of the two hidden layers.
+    /// Which hidden layers there are.
+    pub box_head: BoxHeadKind,
+    /// Width of the hidden layers.
     pub representation_size: usize,
     /// IoU with a ground truth from which a proposal is trained as that object, else as background.
     pub fg_iou_thresh: f32,
@@ -50,6 +53,7 @@ impl Default for RoiHeadsConfig {
         Self {
             output_size: 7,
             sampling_ratio: 2,
+            box_head: BoxHeadKind::TwoMlp,
             representation_size: 1024,
             fg_iou_thresh: 0.5,
             batch_size_per_image: 512,
@@ -67,11 +71,10 @@ const MIN_SIZE: f32 = 1e-2;
 /// Where the box loss turns from quadratic to linear.
 const BETA: f32 = 1.0 / 9.0;
 
-/// Two hidden layers and two heads.
+/// The box head and the two layers that make its vectors classes and boxes.
 #[derive(Module, Debug)]
 pub struct RoiHeads {
-    fc6: Linear,
-    fc7: Linear,
+    box_head: BoxHead,
     cls_score: Linear,
     bbox_pred: Linear,
 }
@@ -110,8 +113,7 @@ impl RoiHeads {
     pub fn new(channels: usize, num_classes: usize, config: &RoiHeadsConfig, init: &mut WeightInit) -> Self {
         let hidden = config.representation_size;
         Self {
-            fc6: init.linear(channels * config.output_size * config.output_size, hidden),
-            fc7: init.linear(hidden, hidden),
+            box_head: BoxHead::new(config.box_head, channels, config.output_size, hidden, init),
             cls_score: init.linear(hidden, num_classes),
             bbox_pred: init.linear(hidden, num_classes * 4),
         }
@@ -125,8 +127,7 @@ impl RoiHeads {
 
     /// `[K, channels, size, size]` to classes and boxes.
     pub fn classify(&self, pooled: Tensor<4>) -> RoiOutput {
-        let x = relu(self.fc6.forward(pooled.flatten::<2>(1, 3)));
-        let x = relu(self.fc7.forward(x));
+        let x = self.box_head.forward(pooled);
         RoiOutput { class_logits: self.cls_score.forward(x.clone()), box_deltas: self.bbox_pred.forward(x) }
     }
 }

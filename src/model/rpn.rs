@@ -23,6 +23,8 @@ use crate::structures::{Xyxy, clip};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RpnConfig {
+    /// 3x3 convolutions before the two heads: 1 in torchvision's v1 detector, 2 in its v2.
+    pub conv_depth: usize,
     /// Best anchors a level that enter suppression, in training.
     pub pre_nms_top_n_train: usize,
     /// The same at inference.
@@ -48,6 +50,7 @@ pub struct RpnConfig {
 impl Default for RpnConfig {
     fn default() -> Self {
         Self {
+            conv_depth: 1,
             pre_nms_top_n_train: 2000,
             pre_nms_top_n_test: 1000,
             post_nms_top_n_train: 2000,
@@ -68,10 +71,10 @@ const MIN_SIZE: f32 = 1e-3;
 /// Where the box loss turns from quadratic to linear.
 const BETA: f32 = 1.0 / 9.0;
 
-/// The network: a 3x3 convolution and two 1x1 heads, shared by all levels.
+/// The network: 3x3 convolutions and two 1x1 heads, shared by all levels.
 #[derive(Module, Debug)]
 pub struct Rpn {
-    conv: Conv2d,
+    conv: Vec<Conv2d>,
     cls_logits: Conv2d,
     bbox_pred: Conv2d,
 }
@@ -105,13 +108,13 @@ pub struct RpnLosses {
 
 impl Rpn {
     /// Normal weights of standard deviation 0.01, zero biases.
-    pub fn new(channels: usize, anchors_per_cell: usize, init: &mut WeightInit) -> Self {
+    pub fn new(channels: usize, anchors_per_cell: usize, config: &RpnConfig, init: &mut WeightInit) -> Self {
         let mut conv = |outputs: usize, kernel: usize| {
             let weight = init.normal([outputs, channels, kernel, kernel], 0.01);
             Conv2d::new(weight, Some(init.constant([outputs], 0.0)), 1)
         };
         Self {
-            conv: conv(channels, 3),
+            conv: (0..config.conv_depth).map(|_| conv(channels, 3)).collect(),
             cls_logits: conv(anchors_per_cell, 1),
             bbox_pred: conv(4 * anchors_per_cell, 1),
         }
@@ -123,7 +126,7 @@ impl Rpn {
             .iter()
             .map(|map| {
                 let [batch, _, height, width] = map.dims();
-                let hidden = relu(self.conv.forward(map.clone()));
+                let hidden = self.conv.iter().fold(map.clone(), |x, conv| relu(conv.forward(x)));
                 let logits = self.cls_logits.forward(hidden.clone()); // [N, A, H, W]
                 let deltas = self.bbox_pred.forward(hidden); // [N, A*4, H, W]
                 let anchors = logits.dims()[1] * height * width;

@@ -1,19 +1,42 @@
-//! A detector's weights as a file: safetensors, with torchvision's tensor names and layouts, and the
-//! detector's whole configuration in the metadata, so that a file is all that inference needs.
+//! Weights from torchvision's files and to files that PyTorch reads.
+//!
+//! A detector is written as safetensors, with torchvision's tensor names and layouts, so that
+//! `model.load_state_dict(safetensors.torch.load_file(path))` reads it, and with its whole configuration
+//! (class names and seed included) in the metadata, so that a file is all that inference needs.
+//!
+//! [`load`] reads such a file and torchvision's detectors; [`load_torchvision`] starts a detector from
+//! any of them, or from a ResNet classifier, and tells what became of each tensor.
+//!
+//! ```text
+//! path ─ WeightFile ─ Contents (today's names) ─ LoadReport ─ FasterRcnn
+//! ```
 
+mod coco;
+mod fetch;
+mod file;
+mod load;
+mod manifest;
 mod names;
+mod report;
+mod torchvision;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use burn::tensor::Device;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde_json::{Map, Value, json};
 
+pub use fetch::{cache_folder, fetch};
+pub use file::{Layout, StoredTensor, WeightFile};
+pub use load::{LoadOptions, load_torchvision, load_torchvision_with};
+pub use manifest::{Published, published};
 pub use names::{NamedTensor, apply, collect};
+pub use report::{LoadReport, Reshaped};
+pub use torchvision::Kind;
 
-use crate::{Error, FasterRcnn, FasterRcnnConfig, Result};
+use crate::{Error, FasterRcnn, Result};
 
 /// Where the configuration stands in the metadata, as JSON.
 const CONFIG_KEY: &str = "faster_rcnn_config";
@@ -31,8 +54,8 @@ pub fn save(model: &FasterRcnn, path: &Path) -> Result<()> {
 
 /// Writes the weights and the configuration of a detector, with further entries of the metadata.
 ///
-/// The file is written under a temporary name beside `path` and then renamed: whatever interrupts it,
-/// `path` holds either what it held before or the whole new file.
+/// The same detector gives the same bytes. The file is written under a temporary name beside `path` and
+/// then renamed: whatever interrupts it, `path` holds either what it held before or the whole new file.
 ///
 /// # Errors
 ///
@@ -40,39 +63,66 @@ pub fn save(model: &FasterRcnn, path: &Path) -> Result<()> {
 pub fn save_with_metadata(model: &FasterRcnn, path: &Path, entries: &[(String, String)]) -> Result<()> {
     let config = serde_json::to_string(model.config()).map_err(|error| Error::file(path, error))?;
     let version = env!("CARGO_PKG_VERSION").to_string();
-    let mut metadata: HashMap<String, String> = entries.iter().cloned().collect();
+    let mut metadata: BTreeMap<String, String> = entries.iter().cloned().collect();
     metadata.extend([(CONFIG_KEY.to_string(), config), (VERSION_KEY.to_string(), version)]);
-    let tensors = collect(model);
-    let bytes: Vec<Vec<u8>> = tensors
-        .iter()
-        .map(|tensor| tensor.values.iter().flat_map(|value| value.to_le_bytes()).collect())
-        .collect();
-    let views = tensors
-        .iter()
-        .zip(&bytes)
-        .map(|(tensor, bytes)| {
-            let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytes);
-            view.map(|view| (tensor.name.as_str(), view)).map_err(|error| Error::file(path, error))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| Error::file(path, error))?;
+    write_safetensors(path, metadata, &collect(model))
+}
+
+/// Writes tensors and metadata as safetensors, with checksums, atomically.
+///
+/// # Errors
+///
+/// [`Error::Io`] where the file cannot be written.
+pub fn write_safetensors(
+    path: &Path,
+    mut metadata: BTreeMap<String, String>,
+    tensors: &[NamedTensor],
+) -> Result<()> {
+    let bytes = |tensor: &NamedTensor| -> Vec<u8> {
+        tensor.values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    };
+    let checksums: BTreeMap<&str, u32> =
+        tensors.iter().map(|tensor| (tensor.name.as_str(), crc32fast::hash(&bytes(tensor)))).collect();
+    metadata.insert(file::CHECKSUMS_KEY.to_string(), json!(checksums).to_string());
+
+    let mut header = Map::from_iter([("__metadata__".to_string(), json!(metadata))]);
+    let mut start = 0;
+    for tensor in tensors {
+        let stop = start + 4 * tensor.values.len();
+        let entry: Value = json!({ "dtype": "F32", "shape": tensor.shape, "data_offsets": [start, stop] });
+        header.insert(tensor.name.clone(), entry);
+        start = stop;
+    }
+    let mut header = Value::Object(header).to_string().into_bytes();
+    // The elements begin at a multiple of eight bytes.
+    header.resize(header.len().next_multiple_of(8), b' ');
 
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
     let temporary = Path::new(&temporary);
-    let mut file = File::create(temporary).map_err(Error::io(temporary))?;
-    file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(Error::io(temporary))?;
+    let write = || {
+        let mut file = BufWriter::new(File::create(temporary)?);
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        for tensor in tensors {
+            file.write_all(&bytes(tensor))?;
+        }
+        file.into_inner()?.sync_all()
+    };
+    write().map_err(Error::io(temporary))?;
     fs::rename(temporary, path).map_err(Error::io(path))
 }
 
-/// Reads a detector that [`save`] wrote.
+/// Reads a detector: one that [`save`] wrote, or one of torchvision's, whose architecture is found from
+/// its tensors.
 ///
 /// # Errors
 ///
-/// [`Error::Io`] where the file cannot be read, [`Error::File`] where it is not such a file, or a
-/// tensor is missing, too many, of another shape or not f32.
+/// [`Error::Io`] where the file cannot be read, [`Error::File`] where it is no detector's or damaged,
+/// [`Error::Tensor`] where a tensor is missing, too many, damaged, of another shape, or not of a
+/// floating-point type.
 pub fn load(path: &Path, device: &Device) -> Result<FasterRcnn> {
-    load_with_metadata(path, device).map(|(model, _)| model)
+    load::detector(&WeightFile::open(path)?, device)
 }
 
 /// Reads a detector and all entries of the file's metadata.
@@ -81,28 +131,7 @@ pub fn load(path: &Path, device: &Device) -> Result<FasterRcnn> {
 ///
 /// As [`load`].
 pub fn load_with_metadata(path: &Path, device: &Device) -> Result<(FasterRcnn, HashMap<String, String>)> {
-    let bytes = fs::read(path).map_err(Error::io(path))?;
-    let fail = |message: String| Error::file(path, message);
-    let not_ours = |what: &str| fail(format!("not a weight file of faster-rcnn: {what}"));
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| not_ours(&error.to_string()))?;
-    let metadata = header.metadata().clone().unwrap_or_default();
-    let config =
-        metadata.get(CONFIG_KEY).ok_or_else(|| not_ours(&format!("its metadata has no {CONFIG_KEY}")))?;
-    let config: FasterRcnnConfig =
-        serde_json::from_str(config).map_err(|error| fail(format!("its {CONFIG_KEY}: {error}")))?;
-    config.validate().map_err(|error| fail(format!("its {CONFIG_KEY}: {error}")))?;
-
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| not_ours(&error.to_string()))?;
-    let tensors = file
-        .iter()
-        .map(|(name, view)| {
-            if view.dtype() != Dtype::F32 {
-                return Err(fail(format!("tensor {name} is {:?}, not F32", view.dtype())));
-            }
-            let (chunks, _) = view.data().as_chunks::<4>();
-            let values = chunks.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-            Ok(NamedTensor { name: name.to_string(), shape: view.shape().to_vec(), values })
-        })
-        .collect::<Result<Vec<_>>>()?;
-    Ok((apply(config.init(device), tensors).map_err(fail)?, metadata))
+    let file = WeightFile::open(path)?;
+    let model = load::detector(&file, device)?;
+    Ok((model, file.metadata().clone().into_iter().collect()))
 }

@@ -31,14 +31,39 @@ pub fn collect(model: &FasterRcnn) -> Vec<NamedTensor> {
 ///
 /// A message that names the tensor which is missing, not the detector's, or of another shape.
 pub fn apply(model: FasterRcnn, tensors: Vec<NamedTensor>) -> Result<FasterRcnn, String> {
-    let tensors = tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();
-    let mut applier = Applier { path: Vec::new(), tensors, error: None };
-    let model = model.map(&mut applier);
-    match (applier.error, applier.tensors.keys().min()) {
-        (Some(error), _) => Err(error),
-        (None, Some(name)) => Err(format!("tensor {name} does not belong to this detector")),
-        (None, None) => Ok(model),
+    let mut found: HashMap<String, TensorData> = tensors
+        .into_iter()
+        .map(|tensor| (tensor.name, TensorData::new(tensor.values, tensor.shape)))
+        .collect();
+    let mut used = HashMap::new();
+    for (name, expected) in shapes(&model) {
+        let data = found.remove(&name).ok_or_else(|| format!("tensor {name} is missing"))?;
+        if data.shape()[..] != expected {
+            return Err(format!("tensor {name} has shape {:?}, expected {expected:?}", &data.shape()[..]));
+        }
+        used.insert(name, data);
     }
+    match found.keys().min() {
+        Some(name) => Err(format!("tensor {name} does not belong to this detector")),
+        None => Ok(replace(model, used)),
+    }
+}
+
+/// Name and shape of all weights and running statistics, in the order of the layers. Weights that are
+/// not there yet stay so.
+pub(super) fn shapes(model: &FasterRcnn) -> Vec<(String, Vec<usize>)> {
+    let mut shapes = Shapes::default();
+    model.visit(&mut shapes);
+    shapes.shapes
+}
+
+/// Replaces the weights and running statistics that `tensors` has, by name.
+///
+/// # Panics
+///
+/// If a tensor is not f32 or has another shape than the detector's.
+pub(super) fn replace(model: FasterRcnn, tensors: HashMap<String, TensorData>) -> FasterRcnn {
+    model.map(&mut Replacer { path: Vec::new(), tensors })
 }
 
 /// torchvision's name for the parameter at a path of field names.
@@ -52,15 +77,18 @@ fn torchvision_name(path: &[String]) -> String {
         match (field, index.checked_sub(1).map(|parent| path[parent])) {
             // The variants of `Norm`.
             ("FrozenBatch" | "Batch" | "Group", _) => {}
+            // Those of `BoxHead`, and the convolutions of its second one.
+            ("TwoMlp" | "FourConv" | "convs", _) => {}
+            // The activations and the flattening before it count as layers there.
+            ("fc", _) => name.push("5"),
             ("gamma", _) => name.push("weight"),
             ("beta", _) => name.push("bias"),
-            ("conv", Some("downsample")) => name.push("0"),
-            ("norm", Some("downsample")) => name.push("1"),
-            (_, Some("inner_blocks" | "layer_blocks")) => name.extend([field, "0"]),
-            ("conv", Some("rpn")) => name.extend(["head", "conv", "0", "0"]),
             (_, Some("rpn")) => name.extend(["head", field]),
-            ("fc6" | "fc7", _) => name.extend(["box_head", field]),
-            (_, Some("roi_heads")) => name.extend(["box_predictor", field]),
+            (_, Some("conv")) if path[0] == "rpn" => name.extend([field, "0"]),
+            // `ConvNorm` is a sequence of two.
+            ("conv", _) => name.push("0"),
+            ("norm", _) => name.push("1"),
+            ("cls_score" | "bbox_pred", Some("roi_heads")) => name.extend(["box_predictor", field]),
             _ => name.push(field),
         }
     }
@@ -95,13 +123,36 @@ impl ModuleVisitor for Collector {
     }
 }
 
-struct Applier {
+#[derive(Default)]
+struct Shapes {
     path: Vec<String>,
-    tensors: HashMap<String, NamedTensor>,
-    error: Option<String>,
+    shapes: Vec<(String, Vec<usize>)>,
 }
 
-impl ModuleMapper for Applier {
+impl ModuleVisitor for Shapes {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let mut shape = param.lazy_shape().to_vec();
+        if D == 2 {
+            shape.reverse();
+        }
+        self.shapes.push((torchvision_name(&self.path), shape));
+    }
+}
+
+struct Replacer {
+    path: Vec<String>,
+    tensors: HashMap<String, TensorData>,
+}
+
+impl ModuleMapper for Replacer {
     fn enter_module(&mut self, name: &str, _container: &str) {
         self.path.push(name.to_string());
     }
@@ -111,22 +162,13 @@ impl ModuleMapper for Applier {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let name = torchvision_name(&self.path);
-        let Some(found) = self.tensors.remove(&name) else {
-            self.error.get_or_insert(format!("tensor {name} is missing"));
+        let Some(data) = self.tensors.remove(&torchvision_name(&self.path)) else {
             return param;
         };
-        let expected = to_torchvision_layout(param.val()).dims();
-        if found.shape != expected {
-            let message = format!("tensor {name} has shape {:?}, expected {expected:?}", found.shape);
-            self.error.get_or_insert(message);
-            return param;
-        }
-        param.map(|old| {
-            let values = TensorData::new(found.values, expected);
-            // A new tensor is not tracked; on an autodiff device the old one's state has to be handed on.
-            to_torchvision_layout(Tensor::from_data(values, &old.device()))
-                .set_require_grad(old.is_require_grad())
-        })
+        let tensor = to_torchvision_layout(Tensor::<D>::from_data(data, &param.lazy_device()));
+        assert_eq!(tensor.shape(), param.lazy_shape(), "the shape of a replaced weight");
+        // Hands on whether the weight is trained: a new tensor is not tracked.
+        let id = param.id;
+        param.transform_for_load(tensor, id)
     }
 }

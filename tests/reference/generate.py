@@ -8,7 +8,7 @@ import sys
 
 import torch
 
-PARTS = {"ops": "ops", "model": "models", "evaluation": "evaluation"}
+PARTS = {"ops": "ops", "model": "models", "evaluation": "evaluation", "weights": "weight_files"}
 
 
 def main():

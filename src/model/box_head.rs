@@ -1,0 +1,88 @@
+//! The hidden layers of the second stage: pooled features to one vector a proposal.
+//!
+//! Shape letters: K proposals of all images together, R the width of the vectors.
+//!
+//! Source: torchvision `models/detection/faster_rcnn.py`, `TwoMLPHead` and `FastRCNNConvFCHead`.
+
+use burn::module::Module;
+use burn::nn::Linear;
+use burn::tensor::Tensor;
+use burn::tensor::activation::relu;
+use serde::{Deserialize, Serialize};
+
+use super::init::WeightInit;
+use super::layers::{ConvNorm, NormKind};
+
+/// Which layers the box head has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BoxHeadKind {
+    /// Two linear layers: torchvision's v1 detector.
+    TwoMlp,
+    /// Four 3x3 convolutions with batch norm and one linear layer: torchvision's v2 detector.
+    FourConv,
+}
+
+/// The box head.
+#[derive(Module, Debug)]
+pub enum BoxHead {
+    /// See [`BoxHeadKind::TwoMlp`].
+    TwoMlp(TwoMlpHead),
+    /// See [`BoxHeadKind::FourConv`].
+    FourConv(FourConvHead),
+}
+
+/// See [`BoxHeadKind::TwoMlp`].
+#[derive(Module, Debug)]
+pub struct TwoMlpHead {
+    fc6: Linear,
+    fc7: Linear,
+}
+
+/// See [`BoxHeadKind::FourConv`].
+#[derive(Module, Debug)]
+pub struct FourConvHead {
+    convs: Vec<ConvNorm>,
+    fc: Linear,
+}
+
+impl BoxHead {
+    /// For maps of `[channels, size, size]`; `hidden` is the width R. Linear layers as PyTorch
+    /// initialises them, Kaiming-normal convolutions (fan out).
+    pub fn new(
+        kind: BoxHeadKind,
+        channels: usize,
+        size: usize,
+        hidden: usize,
+        init: &mut WeightInit,
+    ) -> Self {
+        let flat = channels * size * size;
+        match kind {
+            BoxHeadKind::TwoMlp => {
+                Self::TwoMlp(TwoMlpHead { fc6: init.linear(flat, hidden), fc7: init.linear(hidden, hidden) })
+            }
+            BoxHeadKind::FourConv => {
+                let mut conv = || {
+                    let weight = init.kaiming_normal([channels, channels, 3, 3]);
+                    ConvNorm::new(weight, 1, Some(NormKind::Batch), init)
+                };
+                let convs = (0..4).map(|_| conv()).collect();
+                Self::FourConv(FourConvHead { convs, fc: init.linear(flat, hidden) })
+            }
+        }
+    }
+
+    /// `[K, channels, size, size]` to `[K, R]`.
+    pub fn forward(&self, pooled: Tensor<4>) -> Tensor<2> {
+        match self {
+            Self::TwoMlp(TwoMlpHead { fc6, fc7 }) => {
+                let x = relu(fc6.forward(pooled.flatten::<2>(1, 3)));
+                relu(fc7.forward(x))
+            }
+            Self::FourConv(FourConvHead { convs, fc }) => {
+                let x = convs.iter().fold(pooled, |x, conv| relu(conv.forward(x)));
+                relu(fc.forward(x.flatten::<2>(1, 3)))
+            }
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! A file of named tensors, whatever its layout: safetensors, or what `torch.save` writes.
+//!
+//! Opening reads names, shapes and types only; the elements of a tensor are read one tensor at a time,
+//! straight into the memory they are used from. What a file claims is held against what it has before
+//! anything is allocated for it.
+//!
+//! PyTorch files are read by `pytorch-reader`, the part of burn's own store that knows the zip and the
+//! legacy layout, stored strides and half precision, interprets the pickle without running any of it, and
+//! bounds its memory. The store around it is left out: it applies tensors to modules by pattern and goes
+//! on where types or names do not fit.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{DType, TensorData};
+use pytorch_reader::{FileFormat, PytorchError, PytorchReader};
+use safetensors::tensor::{Dtype, SafeTensors};
+
+use crate::{Error, Result};
+
+/// Where the checksums stand in the metadata of the safetensors files written here, as JSON: the CRC-32
+/// of each tensor's bytes by its name. The format itself has none.
+pub(super) const CHECKSUMS_KEY: &str = "faster_rcnn_crc32";
+
+/// The longest header of a safetensors file that is read, in bytes. A detector's has 50 kB.
+const MAX_HEADER: u64 = 16 << 20;
+
+/// The largest tensor that is read, in bytes. A detector's largest has 51 MB.
+const MAX_TENSOR: usize = 1 << 30;
+
+/// How a file of tensors is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// safetensors.
+    Safetensors,
+    /// What `torch.save` writes since PyTorch 1.6: a pickle and the tensors' storages in a zip archive.
+    PytorchZip,
+    /// What it wrote before: pickles, then the storages.
+    PytorchLegacy,
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Safetensors => "safetensors",
+            Self::PytorchZip => "PyTorch, zip",
+            Self::PytorchLegacy => "PyTorch, legacy",
+        })
+    }
+}
+
+/// One tensor of a file, its elements not read yet.
+#[derive(Debug, Clone)]
+pub struct StoredTensor {
+    /// Sizes, outermost first.
+    pub shape: Vec<usize>,
+    /// Type of the elements in the file.
+    pub dtype: DType,
+    source: Source,
+}
+
+#[derive(Debug, Clone)]
+enum Source {
+    Pytorch(pytorch_reader::Tensor),
+    /// `start` is counted from the beginning of the file, `length` in bytes.
+    Safetensors {
+        start: u64,
+        length: usize,
+        crc32: Option<u32>,
+    },
+}
+
+/// An open file of named tensors.
+#[derive(Debug)]
+pub struct WeightFile {
+    path: PathBuf,
+    file: File,
+    layout: Layout,
+    metadata: BTreeMap<String, String>,
+    tensors: BTreeMap<String, StoredTensor>,
+}
+
+impl WeightFile {
+    /// Reads the names, shapes and types of a file's tensors. Its layout is found from its content.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] where it cannot be read, [`Error::File`] where it is in no known layout or damaged,
+    /// [`Error::Tensor`] where one of its tensors cannot be as it claims.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let mut file = File::open(path).map_err(Error::io(path))?;
+        let length = file.metadata().map_err(Error::io(path))?.len();
+        let mut start = Vec::new();
+        file.by_ref().take(9).read_to_end(&mut start).map_err(Error::io(path))?;
+        match start.as_slice() {
+            [] => Err(Error::file(path, "the file is empty")),
+            // A safetensors file begins with the length of its header, which is JSON.
+            [length_of_header @ .., b'{'] if length_of_header.len() == 8 => {
+                Self::open_safetensors(path, file, length)
+            }
+            _ => Self::open_pytorch(path, file),
+        }
+    }
+
+    fn open_pytorch(path: &Path, file: File) -> Result<Self> {
+        let reader = PytorchReader::new(path).map_err(|error| match error {
+            PytorchError::Io(source) if source.kind() != std::io::ErrorKind::InvalidData => {
+                Error::Io { path: path.to_path_buf(), source }
+            }
+            error => Error::file(path, format!("neither a safetensors nor a PyTorch file: {error}")),
+        })?;
+        let layout = match reader.metadata().format_type {
+            FileFormat::Zip => Layout::PytorchZip,
+            FileFormat::Legacy => Layout::PytorchLegacy,
+            FileFormat::Tar | FileFormat::Pickle => {
+                return Err(Error::file(path, "neither a safetensors nor a PyTorch 0.1.10 or later file"));
+            }
+        };
+        let tensors = reader
+            .into_tensors()
+            .into_iter()
+            .map(|(name, tensor)| {
+                let dtype = match tensor.dtype() {
+                    pytorch_reader::DType::F64 => DType::F64,
+                    pytorch_reader::DType::F32 => DType::F32,
+                    pytorch_reader::DType::F16 => DType::F16,
+                    pytorch_reader::DType::BF16 => DType::BF16,
+                    pytorch_reader::DType::I64 => DType::I64,
+                    pytorch_reader::DType::I32 => DType::I32,
+                    pytorch_reader::DType::I16 => DType::I16,
+                    pytorch_reader::DType::I8 => DType::I8,
+                    pytorch_reader::DType::U64 => DType::U64,
+                    pytorch_reader::DType::U32 => DType::U32,
+                    pytorch_reader::DType::U16 => DType::U16,
+                    // What a boolean tensor holds is bytes, and no weight.
+                    pytorch_reader::DType::U8 | pytorch_reader::DType::Bool => DType::U8,
+                };
+                (
+                    name,
+                    StoredTensor { shape: tensor.shape().to_vec(), dtype, source: Source::Pytorch(tensor) },
+                )
+            })
+            .collect();
+        Ok(Self { path: path.to_path_buf(), file, layout, metadata: BTreeMap::new(), tensors })
+    }
+
+    fn open_safetensors(path: &Path, mut file: File, length: u64) -> Result<Self> {
+        let fail = |what: &str| Error::file(path, format!("not a whole safetensors file: {what}"));
+        let mut start = [0; 8];
+        file.rewind().and_then(|()| file.read_exact(&mut start)).map_err(Error::io(path))?;
+        let end = u64::from_le_bytes(start).saturating_add(8);
+        if end > length.min(MAX_HEADER) {
+            return Err(fail(&format!("its header claims {end} bytes, the file has {length}")));
+        }
+        let mut header = start.to_vec();
+        file.by_ref().take(end - 8).read_to_end(&mut header).map_err(Error::io(path))?;
+        let (_, header) = SafeTensors::read_metadata(&header).map_err(|error| fail(&error.to_string()))?;
+        if end + header.data_len() as u64 != length {
+            let expected = end + header.data_len() as u64;
+            return Err(fail(&format!("its header tells of {expected} bytes, the file has {length}")));
+        }
+        let metadata: BTreeMap<String, String> =
+            header.metadata().clone().unwrap_or_default().into_iter().collect();
+        let checksums: BTreeMap<String, u32> = match metadata.get(CHECKSUMS_KEY) {
+            Some(json) => serde_json::from_str(json)
+                .map_err(|error| Error::file(path, format!("its {CHECKSUMS_KEY}: {error}")))?,
+            None => BTreeMap::new(),
+        };
+        let tensors = header
+            .tensors()
+            .into_iter()
+            .map(|(name, info)| {
+                let dtype = match info.dtype {
+                    Dtype::F64 => DType::F64,
+                    Dtype::F32 => DType::F32,
+                    Dtype::F16 => DType::F16,
+                    Dtype::BF16 => DType::BF16,
+                    Dtype::I64 => DType::I64,
+                    Dtype::I32 => DType::I32,
+                    Dtype::I16 => DType::I16,
+                    Dtype::I8 => DType::I8,
+                    Dtype::U64 => DType::U64,
+                    Dtype::U32 => DType::U32,
+                    Dtype::U16 => DType::U16,
+                    Dtype::U8 | Dtype::BOOL => DType::U8,
+                    other => {
+                        return Err(Error::tensor(path, name, format!("has elements of type {other:?}")));
+                    }
+                };
+                let (start, stop) = info.data_offsets;
+                let crc32 = checksums.get(&name).copied();
+                let source = Source::Safetensors { start: end + start as u64, length: stop - start, crc32 };
+                Ok((name, StoredTensor { shape: info.shape.clone(), dtype, source }))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { path: path.to_path_buf(), file, layout: Layout::Safetensors, metadata, tensors })
+    }
+
+    /// Where it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How it is laid out.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The entries of a safetensors file's metadata; none in other layouts.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// Its tensors by name. The tensors of a dictionary within a PyTorch file are under its key and a dot.
+    pub fn tensors(&self) -> &BTreeMap<String, StoredTensor> {
+        &self.tensors
+    }
+
+    /// Reads a tensor, row-major, as f32; half precision and f64 are converted.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Tensor`] where there is no such tensor, it is not of a floating-point type, or damaged.
+    pub fn read(&self, name: &str) -> Result<TensorData> {
+        let fail = |message: String| Error::tensor(&self.path, name, message);
+        let tensor = self.tensors.get(name).ok_or_else(|| fail("is missing".to_string()))?;
+        if !tensor.dtype.is_float() {
+            return Err(fail(format!("is {}, not of a floating-point type", tensor.dtype.name())));
+        }
+        // Held against overflow when the file was opened.
+        let length = tensor.shape.iter().product::<usize>() * tensor.dtype.size();
+        if length > MAX_TENSOR {
+            return Err(fail(format!("claims {length} bytes, more than any weight has")));
+        }
+        let data = match &tensor.source {
+            Source::Pytorch(tensor_reader) => {
+                let bytes = tensor_reader.read().map_err(|error| fail(error.to_string()))?;
+                TensorData::from_bytes_vec(bytes, tensor.shape.clone(), tensor.dtype)
+            }
+            &Source::Safetensors { start, length, crc32 } => {
+                let bytes = self.bytes(start, length).map_err(|error| fail(error.to_string()))?;
+                if crc32.is_some_and(|crc32| crc32 != crc32fast::hash(&bytes)) {
+                    return Err(fail("is damaged: its checksum differs".to_string()));
+                }
+                TensorData::from_bytes_vec(bytes, tensor.shape.clone(), tensor.dtype)
+            }
+        };
+        data.try_cast(DType::F32).map_err(|error| fail(error.to_string()))
+    }
+
+    fn bytes(&self, start: u64, length: usize) -> std::io::Result<Vec<u8>> {
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(start))?;
+        let mut bytes = vec![0; length];
+        file.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+}

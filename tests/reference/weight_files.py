@@ -1,0 +1,179 @@
+"""Weight files as torch and torchvision write them, and what torchvision makes of them.
+
+    generate.py weights                   the small files of tests/fixtures/weights
+    weight_files.py full DIR              full-size files and torchvision's detections with them, detections.json
+    weight_files.py detect FILE ARCH OUT  the detections with a safetensors file, loaded with strict=True
+
+The small files are of two sorts. `layouts_*` hold a few tensors of every type and stride; tensor NAME is
+`uniform(NAME, shape)` of weights.py. The others have the names and shapes of whole models, yet every tensor is one
+element of one shared storage, expanded: element number 0 of `uniform(NAME, [1])`.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+
+import torch
+from safetensors.torch import load_file, save_file
+from torchvision.models import resnet18, resnet34, resnet50, resnet101
+from torchvision.models.detection import FasterRCNN, fasterrcnn_resnet50_fpn_v2
+from torchvision.models.detection._utils import overwrite_eps
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+
+from weights import fill, image, uniform
+
+IMAGES = [("board 1", 240, 320), ("board 2", 320, 240), ("board 3", 300, 300), ("board 4", 200, 333), ("board 5", 256, 256)]
+SIZE = {"min_size": 320, "max_size": 533}  # the detector's own is 800: many times slower, and the same code
+
+
+def v1(num_classes, **arguments):
+    """As torchvision builds it for pre-trained weights, which needs none here: with frozen batch norm."""
+    return FasterRCNN(resnet_fpn_backbone(backbone_name="resnet50", weights=None), num_classes, **arguments)
+
+
+def published_names(state):
+    """The names of the file that torchvision publishes for v1; the opposite of its `_load_from_state_dict`."""
+    renamed = {}
+    for name, tensor in state.items():
+        if name.startswith(("backbone.fpn.inner_blocks.", "backbone.fpn.layer_blocks.")):
+            name = name.replace(".0.weight", ".weight").replace(".0.bias", ".bias")
+        renamed[name.replace("rpn.head.conv.0.0.", "rpn.head.conv.")] = tensor
+    return renamed
+
+
+def legacy(content, path):
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+
+
+# ------------------------------------------------------------------------------------------------- small
+
+
+def layout_tensors():
+    matrix, kernel = uniform("transposed", (5, 3)), uniform("channels_last", (4, 3, 2, 2))
+    large = uniform("slice", (6, 8))
+    return {
+        "contiguous": uniform("contiguous", (4, 3, 2, 2)),
+        "transposed": matrix.t().contiguous().t(),
+        "channels_last": kernel.to(memory_format=torch.channels_last),
+        "slice": large[1:4, ::2],
+        "scalar": uniform("scalar", ()),
+        "empty": torch.zeros(0, 3),
+        "parameter": torch.nn.Parameter(uniform("parameter", (7,))),
+        "half": uniform("half", (3, 3)).half(),
+        "bfloat": uniform("bfloat", (3, 3)).bfloat16(),
+        "double": uniform("double", (2, 2)).double(),
+        "counter": torch.tensor(3),
+    }
+
+
+def constants(state):
+    values = torch.cat([uniform(name, (1,)) for name in state])
+    return {
+        name: values[i : i + 1].reshape((1,) * tensor.dim()).expand(tensor.shape)
+        if tensor.is_floating_point() else torch.tensor(0)
+        for i, (name, tensor) in enumerate(state.items())
+    }
+
+
+def checkpoint(state):
+    """What torchvision's references/detection/train.py saves."""
+    layer = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.02, momentum=0.9)
+    layer(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [16, 22])
+    return {
+        "model": state, "optimizer": optimizer.state_dict(), "lr_scheduler": schedule.state_dict(),
+        "args": argparse.Namespace(lr=0.02, data_path="coco"), "epoch": 3,
+    }
+
+
+def generate():
+    from recording import FIXTURES
+
+    folder = FIXTURES / "weights"
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = layout_tensors()
+    torch.save(tensors, folder / "layouts_zip.pth")
+    legacy(tensors, folder / "layouts_legacy.pth")
+    save_file({name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}, folder / "layouts.safetensors")
+
+    for build in (resnet18, resnet34, resnet50, resnet101):
+        torch.save(constants(build(weights=None).state_dict()), folder / f"{build.__name__}.pth")
+    legacy(constants(resnet18(weights=None).state_dict()), folder / "resnet18_legacy.pth")
+    today = v1(91).state_dict()
+    published = published_names(today)
+    torch.save(constants(published), folder / "v1_published.pth")
+    legacy(constants(published), folder / "v1_published_legacy.pth")
+    torch.save(constants(today), folder / "v1.pth")
+    torch.save(checkpoint(constants(v1(7).state_dict())), folder / "v1_checkpoint.pth")
+    legacy(checkpoint({f"module.{name}": tensor for name, tensor in constants(today).items()}), folder / "v1_checkpoint_legacy.pth")
+    v2 = fasterrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None).state_dict()
+    torch.save(constants(v2), folder / "v2.pth")
+    legacy(constants(v2), folder / "v2_legacy.pth")
+    for path in sorted(folder.iterdir()):
+        path.chmod(0o644)
+        print(f"{path.name}: {path.stat().st_size:,} bytes")
+
+
+# --------------------------------------------------------------------------------------------- full size
+
+
+def detections(model):
+    model.eval()
+    with torch.no_grad():
+        results = model([image(*entry) for entry in IMAGES])
+    return [{key: value.tolist() for key, value in result.items()} for result in results]
+
+
+def full(folder):
+    """v1 and v2 with generated weights, one file a layout, and the detections of each."""
+    published = fill(v1(91, **SIZE), 1)
+    overwrite_eps(published, 0.0)
+    state = published_names(published.state_dict())
+    torch.save(state, folder / "v1_published.pth")
+    legacy(state, folder / "v1_published_legacy.pth")
+    expected = {"v1_published": detections(published)}
+
+    today = fill(v1(91, **SIZE), 2)
+    state = today.state_dict()
+    strided = {name: t.to(memory_format=torch.channels_last) if t.dim() == 4 else t.t().contiguous().t() if t.dim() == 2 else t
+               for name, t in state.items()}
+    torch.save(checkpoint(strided), folder / "v1_strided_checkpoint.pth")
+    save_file(state, folder / "v1.safetensors")
+    expected |= {"v1": detections(today)}
+
+    halved = {name: tensor.half() for name, tensor in state.items()}
+    torch.save(halved, folder / "v1_half.pth")
+    today.load_state_dict(halved)
+    expected |= {"v1_half": detections(today)}
+
+    second = fill(fasterrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None, **SIZE), 3)
+    torch.save(second.state_dict(), folder / "v2.pth")
+    legacy(second.state_dict(), folder / "v2_legacy.pth")
+    expected |= {"v2": detections(second)}
+    (folder / "detections.json").write_text(json.dumps({"images": IMAGES, **expected}))
+
+
+def detect(path, architecture, out):
+    model = {
+        "v1": lambda: v1(91, **SIZE),
+        "v2": lambda: fasterrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None, **SIZE),
+        "v1_published": lambda: v1(91, **SIZE),
+    }[architecture]()
+    model.load_state_dict(load_file(path), strict=True)
+    if architecture == "v1_published":
+        overwrite_eps(model, 0.0)
+    out.write_text(json.dumps(detections(model)))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    match sys.argv[1:]:
+        case ["full", folder]:
+            full(pathlib.Path(folder))
+        case ["detect", path, architecture, out]:
+            detect(path, architecture, pathlib.Path(out))
+        case _:
+            sys.exit(__doc__)
