@@ -8,7 +8,7 @@ use image::RgbImage;
 
 use crate::data::{DeepPcb, Loader};
 use crate::eval::ImageResult;
-use crate::model::faster_rcnn::Stages;
+use crate::model::Stages;
 use crate::structures::{Detection, Image};
 use crate::{Error, FasterRcnn, FasterRcnnConfig, Result, weights};
 
