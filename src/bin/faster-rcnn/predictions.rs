@@ -97,11 +97,11 @@ pub fn read(path: &Path, data: &DeepPcb, classes: usize) -> Result<Vec<ImageResu
     }
     let result = |record: &Record| {
         let Some(prediction) = by_name.remove(&record.name) else {
-            return Err(fail(format!(
-                "no entry is for the data set's image {}, or it would be the second (an image without detections \
-                 has an empty list)",
-                record.name
-            )));
+            let name = &record.name;
+            return Err(fail(match data.records.iter().filter(|record| record.name == *name).count() {
+                1 => format!("has no entry for image {name} (one without detections needs an empty list)"),
+                count => format!("the data set has {count} images called {name}"),
+            }));
         };
         let detections = prediction
             .detections(record, classes)
