@@ -50,8 +50,7 @@ fn main() -> Result<()> {
         Mode::Inference => Device::flex(),
         Mode::Train => Device::flex().autodiff(),
     };
-    let config =
-        FasterRcnnConfig::resnet50_fpn(7).with_trainable_layers(5).with_image_size(size, size);
+    let config = FasterRcnnConfig::resnet50_fpn(7).with_trainable_layers(5).with_image_size(size, size);
     let model = common::fill(config.init(&device), SEED);
     let images: Vec<Image> =
         (0..batch).map(|index| common::image(&format!("bench{index}"), size, size)).collect();
