@@ -169,3 +169,37 @@ fn early_stopping_ends_a_run_that_does_not_get_better() {
     let last = metrics(&output).pop().unwrap();
     assert_eq!(last["epoch"], 3);
 }
+
+#[test]
+fn the_files_in_configs_are_complete_and_their_commented_keys_can_be_set() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+    let files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(!files.is_empty());
+    for path in files {
+        let config = RunConfig::load(&path, &[]).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        let keys = |text: &str| -> Vec<String> {
+            text.lines()
+                .filter(|line| !line.starts_with('#') && !line.trim().is_empty())
+                .map(str::to_string)
+                .collect()
+        };
+        assert_eq!(keys(&text), keys(&config.to_toml()), "{}", path.display());
+
+        let uncommented: String = text
+            .lines()
+            .map(|line| {
+                let setting = line.strip_prefix("# ").filter(|rest| {
+                    rest.split_once(" = ")
+                        .is_some_and(|(key, _)| key.chars().all(|c| c.is_lowercase() || c == '_'))
+                });
+                setting.unwrap_or(line).to_string() + "\n"
+            })
+            .collect();
+        assert_ne!(uncommented, text);
+        let temporary = tempfile::tempdir().unwrap();
+        let changed = temporary.path().join("changed.toml");
+        fs::write(&changed, &uncommented).unwrap();
+        assert_ne!(RunConfig::load(&changed, &[]).unwrap(), config);
+    }
+}

@@ -166,15 +166,16 @@ fn run(
         .grads_accumulation(settings.accumulation)
         .num_epochs(settings.epochs)
         .metric_train_numeric(metrics::loss("loss", None))
-        .metric_train_numeric(metrics::learning_rate(rates, done))
-        .metric_train_numeric(metrics::step_seconds())
-        .metric_train_numeric(metrics::images_per_second())
         .metric_valid_numeric(EvaluationMetric::new(BEST_METRIC, names, |all| all.coco.overall.ap))
         .metric_valid_numeric(EvaluationMetric::new("ap50", names, |all| all.coco.overall.ap50))
         .metric_valid_numeric(EvaluationMetric::new("map33", names, |all| all.deep_pcb.map));
     for (term, name) in Losses::NAMES.iter().enumerate() {
         training = training.metric_train_numeric(metrics::loss(name, Some(term)));
     }
+    training = training
+        .metric_train_numeric(metrics::learning_rate(rates, done))
+        .metric_train_numeric(metrics::step_seconds())
+        .metric_train_numeric(metrics::images_per_second());
     if let Some(patience) = settings.early_stopping {
         training = training.early_stopping(EarlyStopping { patience });
     }
