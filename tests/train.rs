@@ -147,8 +147,8 @@ fn a_loss_that_is_not_finite_stops_the_run_and_is_named() {
     config.train.learning_rate = 1e12;
     config.train.epochs = 8;
     let failed = folder.path().join("failed");
-    let error =
-        fit(&config, Start::Weights(good), &train, &validation, &failed, &Device::flex()).unwrap_err();
+    let error = fit(&config, Start::Weights(Box::new(good)), &train, &validation, &failed, &Device::flex())
+        .unwrap_err();
     assert!(matches!(error, Error::NonFinite(_)), "{error:?}");
     let message = error.to_string();
     let named =

@@ -54,7 +54,7 @@ pub enum Start {
     /// Random weights.
     Random,
     /// The weights of a detector of the same architecture.
-    Weights(FasterRcnn),
+    Weights(Box<FasterRcnn>),
     /// The last checkpoint in the run's folder.
     Resume,
 }
