@@ -43,11 +43,14 @@ struct Arguments {
 /// Small enough for two cores and a few minutes: ResNet-18 with group norm, because its weights start
 /// random and its batches are small.
 fn quickstart() -> RunConfig {
-    let model = FasterRcnnConfig::new(ResNetDepth::ResNet18, 7)
+    let mut model = FasterRcnnConfig::new(ResNetDepth::ResNet18, 7)
         .with_class_names(&CLASS_NAMES)
         .with_norm(NormKind::Group)
         .with_trainable_layers(5)
         .with_image_size(SIZE, SIZE);
+    model.fpn_channels = 96;
+    model.roi_heads.representation_size = 256;
+    model.roi_heads.batch_size_per_image = 128;
     let train = TrainConfig {
         epochs: 10,
         batch_size: 2,

@@ -10,6 +10,7 @@ use burn::train::metric::{
     SerializedEntry,
 };
 
+use super::schedule::LearningRates;
 use super::step::{Step, Validated};
 use crate::eval::{Evaluation, ImageResult, evaluate};
 
@@ -42,6 +43,13 @@ pub(super) fn loss(name: &str, term: Option<usize>) -> StepMetric<impl StepValue
         None => Some(step.losses.iter().copied().map(f64::from).sum()),
     };
     StepMetric::new(name, None, false, value)
+}
+
+/// The learning rate that each batch's gradients are used with, from the epoch after `done` on.
+pub(super) fn learning_rate(rates: LearningRates, done: usize) -> StepMetric<impl StepValue> {
+    let mut batches = rates.batches_of(done)..;
+    let value = move |_: &Step| batches.next().map(|batch| rates.rate_of_batch(batch));
+    StepMetric::new("learning rate", None, false, value)
 }
 
 /// Time from one step's end to the next one's, loading and optimiser included.

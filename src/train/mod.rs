@@ -28,7 +28,6 @@ use std::time::Instant;
 
 use burn::module::Module;
 use burn::tensor::Device;
-use burn::train::metric::LearningRateMetric;
 use burn::train::renderer::MetricsRenderer;
 use burn::train::renderer::tui::TuiMetricsRendererWrapper;
 use burn::train::{
@@ -55,7 +54,7 @@ pub enum Start {
     /// Random weights.
     Random,
     /// The weights of a detector of the same architecture.
-    Weights(FasterRcnn),
+    Weights(Box<FasterRcnn>),
     /// The last checkpoint in the run's folder.
     Resume,
 }
@@ -156,9 +155,8 @@ fn run(
     let loader =
         |data: &DeepPcb| Loader::in_order(&data.records, settings.batch_size, settings.loader_threads);
     let training = loader(train).shuffled(augment, settings.seed, done + 1);
-    let steps_per_epoch = training.batches().div_ceil(settings.accumulation);
-    let learner =
-        Learner::new(model, optimizer::sgd(settings), LearningRates::new(settings, steps_per_epoch));
+    let rates = LearningRates::new(settings, training.batches());
+    let learner = Learner::new(model, optimizer::sgd(settings), rates.clone());
 
     let interrupter = Interrupter::new();
     let history = History::open(output, done, interrupter.clone())?;
@@ -180,15 +178,16 @@ fn run(
         .grads_accumulation(settings.accumulation)
         .num_epochs(settings.epochs)
         .metric_train_numeric(metrics::loss("loss", None))
-        .metric_train_numeric(LearningRateMetric::new())
-        .metric_train_numeric(metrics::step_seconds())
-        .metric_train_numeric(metrics::images_per_second())
         .metric_valid_numeric(EvaluationMetric::new(BEST_METRIC, names, |all| all.coco.overall.ap))
         .metric_valid_numeric(EvaluationMetric::new("ap50", names, |all| all.coco.overall.ap50))
         .metric_valid_numeric(EvaluationMetric::new("map33", names, |all| all.deep_pcb.map));
     for (term, name) in Losses::NAMES.iter().enumerate() {
         training = training.metric_train_numeric(metrics::loss(name, Some(term)));
     }
+    training = training
+        .metric_train_numeric(metrics::learning_rate(rates, done))
+        .metric_train_numeric(metrics::step_seconds())
+        .metric_train_numeric(metrics::images_per_second());
     if let Some(patience) = settings.early_stopping {
         training = training.early_stopping(EarlyStopping { patience });
     }

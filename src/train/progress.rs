@@ -1,6 +1,6 @@
 //! Progress as plain lines, for logs and pipes; on a terminal burn-train's dashboard takes its place.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
@@ -16,9 +16,9 @@ const PAUSE: Duration = Duration::from_secs(10);
 
 /// Prints a line now and then, and one at each end of training and validation.
 pub(super) struct PlainLines {
-    names: HashMap<MetricId, String>,
-    /// The last values of this split, in the order of the metrics.
-    values: Vec<(String, f64)>,
+    names: Vec<(MetricId, String)>,
+    /// The last values of this split, by the place of their name.
+    values: BTreeMap<usize, f64>,
     epochs: usize,
     first_epoch: usize,
     epoch: usize,
@@ -31,8 +31,8 @@ impl PlainLines {
     pub fn new() -> Self {
         let now = Instant::now();
         Self {
-            names: HashMap::new(),
-            values: Vec::new(),
+            names: Vec::new(),
+            values: BTreeMap::new(),
             epochs: 0,
             first_epoch: 1,
             epoch: 1,
@@ -44,18 +44,16 @@ impl PlainLines {
 
     fn update(&mut self, state: MetricState) {
         let MetricState::Numeric(entry, Some(number)) = state else { return };
-        let name = &self.names[&entry.metric_id];
-        match self.values.iter_mut().find(|(known, _)| known == name) {
-            Some((_, value)) => *value = number.current(),
-            None => self.values.push((name.clone(), number.current())),
+        if let Some(place) = self.names.iter().position(|(id, _)| *id == entry.metric_id) {
+            self.values.insert(place, number.current());
         }
     }
 
     fn print(&mut self, progress: &Progress) {
         let (epoch, epochs, split) = (self.epoch, self.epochs, &self.split);
         let mut line = format!("epoch {epoch}/{epochs} {split} {progress} images");
-        for (name, value) in &self.values {
-            line += &format!(", {name} {}", number(*value));
+        for (place, value) in &self.values {
+            line += &format!(", {} {}", self.names[*place].1, number(*value));
         }
         if let Some(left) = self.time_left(progress) {
             line += &format!(", time left {}", duration(left));
@@ -133,7 +131,7 @@ impl MetricsRenderer for PlainLines {
     fn manual_close(&mut self) {}
 
     fn register_metric(&mut self, definition: MetricDefinition) {
-        self.names.insert(definition.metric_id, definition.name.to_string());
+        self.names.push((definition.metric_id, definition.name.to_string()));
     }
 }
 

@@ -43,14 +43,27 @@ pub(super) const STEP: &str = "step";
 #[derive(Debug, Clone)]
 pub(super) struct LearningRates {
     config: TrainConfig,
+    batches_per_epoch: usize,
     steps_per_epoch: usize,
     /// Steps done.
     step: usize,
 }
 
 impl LearningRates {
-    pub(super) fn new(config: &TrainConfig, steps_per_epoch: usize) -> Self {
-        Self { config: config.clone(), steps_per_epoch, step: 0 }
+    pub(super) fn new(config: &TrainConfig, batches_per_epoch: usize) -> Self {
+        let steps_per_epoch = batches_per_epoch.div_ceil(config.accumulation);
+        Self { config: config.clone(), batches_per_epoch, steps_per_epoch, step: 0 }
+    }
+
+    /// Batches of so many epochs.
+    pub(super) fn batches_of(&self, epochs: usize) -> usize {
+        epochs * self.batches_per_epoch
+    }
+
+    /// The rate that the gradients of a batch are used with; batches are counted from 0 over all epochs.
+    pub(super) fn rate_of_batch(&self, batch: usize) -> f64 {
+        let (epoch, batch) = (batch / self.batches_per_epoch, batch % self.batches_per_epoch);
+        self.rate(epoch * self.steps_per_epoch + batch / self.config.accumulation)
     }
 
     /// The rate of a step, counted from 0.

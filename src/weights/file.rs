@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, TensorData};
 use pytorch_reader::{FileFormat, PytorchError, PytorchReader};
-use safetensors::tensor::{Dtype, SafeTensors};
+use safetensors::tensor::{Dtype, Metadata};
 
 use crate::{Error, Result};
 
@@ -156,9 +156,10 @@ impl WeightFile {
         if end > length.min(MAX_HEADER) {
             return Err(fail(&format!("its header claims {end} bytes, the file has {length}")));
         }
-        let mut header = start.to_vec();
+        let mut header = Vec::new();
         file.by_ref().take(end - 8).read_to_end(&mut header).map_err(Error::io(path))?;
-        let (_, header) = SafeTensors::read_metadata(&header).map_err(|error| fail(&error.to_string()))?;
+        // Also finds tensors that overlap, leave gaps or have another length than their shape.
+        let header: Metadata = serde_json::from_slice(&header).map_err(|error| fail(&error.to_string()))?;
         if end + header.data_len() as u64 != length {
             let expected = end + header.data_len() as u64;
             return Err(fail(&format!("its header tells of {expected} bytes, the file has {length}")));
