@@ -71,7 +71,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
             let mut model = config.model.init(&device);
             let report = load_torchvision(&mut model, &path)?;
             output::print(format!("{}\n{report}\n", path.display()))?;
-            Start::Weights(model)
+            Start::Weights(Box::new(model))
         }
     };
     let outcome = fit(&config, start, &train, &validation, &output, &device)?;
