@@ -53,7 +53,10 @@ pub struct Arguments {
 }
 
 fn setting(text: &str) -> Result<String, &'static str> {
-    if text.contains('=') { Ok(text.to_string()) } else { Err("expected key=value") }
+    match text.split_once('=') {
+        Some((key, _)) if !key.trim().is_empty() => Ok(text.to_string()),
+        _ => Err("expected key=value"),
+    }
 }
 
 pub fn run(arguments: Arguments) -> Result<()> {
