@@ -146,6 +146,7 @@ fn help_teaches_and_wrong_usage_is_2() {
         "predict --weights tiny.safetensors --score-threshold NaN a.jpg",
         "predict --weights tiny.safetensors --min-size 0 a.jpg",
         "predict --weights tiny.safetensors --min-size 200 --max-size 100 a.jpg",
+        "predict --weights tiny.safetensors --min-size 99999999 --max-size 99999999 a.jpg",
         "predict --weights tiny.safetensors --device quantum a.jpg",
         "evaluate --data boards",
         "evaluate --weights tiny.safetensors --detections p.json --data boards",

@@ -16,9 +16,6 @@ use image::ImageFormat;
 use crate::predictions::Prediction;
 use crate::{DeviceName, output};
 
-/// No image is resized to more, in pixels.
-const MAX_SIDE: i64 = 16384;
-
 const EXAMPLES: &str = "\
 The JSON has an entry an image, boxes in pixels of the original image, by falling score; `name` is null where the
 weights carry no class names:
@@ -46,11 +43,11 @@ pub struct Arguments {
     #[arg(long, value_name = "SCORE", value_parser = score)]
     score_threshold: Option<f32>,
     /// Resize the short side to so many pixels [default: as in the weights' settings; 800 if they have none].
-    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=MAX_SIDE))]
-    min_size: Option<u32>,
+    #[arg(long, value_name = "PIXELS")]
+    min_size: Option<usize>,
     /// But the long side to so many at most [default: as in the weights' settings; 1333 if they have none].
-    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=MAX_SIDE))]
-    max_size: Option<u32>,
+    #[arg(long, value_name = "PIXELS")]
+    max_size: Option<usize>,
     /// Write the JSON to a file [default: standard output].
     #[arg(long, value_name = "OUT")]
     json: Option<PathBuf>,
@@ -79,7 +76,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     if let Some(threshold) = arguments.score_threshold {
         predictor = predictor.with_score_threshold(threshold)?;
     }
-    predictor = resize(predictor, arguments.min_size, arguments.max_size)?;
+    predictor = resize(predictor, arguments.min_size, arguments.max_size);
 
     let pictures = match &arguments.draw {
         Some(folder) => {
@@ -107,19 +104,17 @@ pub fn run(arguments: Arguments) -> Result<()> {
     }
 }
 
-/// Each of the two sizes may be the weights' own.
-fn resize(predictor: Predictor, min_size: Option<u32>, max_size: Option<u32>) -> Result<Predictor> {
+/// Each of the two sizes may be the weights' own; sizes that do not go together are wrong usage.
+fn resize(predictor: Predictor, min_size: Option<usize>, max_size: Option<usize>) -> Predictor {
     if min_size.is_none() && max_size.is_none() {
-        return Ok(predictor);
+        return predictor;
     }
     let own = &predictor.config().transform;
-    let min_size = min_size.map_or(own.min_size, |size| size as usize);
-    let max_size = max_size.map_or(own.max_size, |size| size as usize);
-    if min_size > max_size {
-        let message = format!("--min-size ({min_size}) must not be above --max-size ({max_size})");
-        crate::Arguments::command().error(ErrorKind::ValueValidation, message).exit();
-    }
-    Ok(predictor.with_image_size(min_size, max_size)?)
+    let (min_size, max_size) = (min_size.unwrap_or(own.min_size), max_size.unwrap_or(own.max_size));
+    predictor.with_image_size(min_size, max_size).unwrap_or_else(|error| {
+        let message = format!("--min-size {min_size} --max-size {max_size}: {error}");
+        crate::Arguments::command().error(ErrorKind::ValueValidation, message).exit()
+    })
 }
 
 fn predict(predictor: &Predictor, path: &Path, picture: Option<&Path>) -> Result<Prediction, Error> {
