@@ -35,7 +35,10 @@ impl Predictor {
     ///
     /// As [`weights::load`].
     pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
-        weights::load(path.as_ref(), device).map(Self::new)
+        let path = path.as_ref();
+        let model = weights::load(path, device)?;
+        tracing::info!(path = %path.display(), classes = model.config().num_classes - 1, "read a detector");
+        Ok(Self::new(model))
     }
 
     /// Gives detections above another score, in `0..=1`.

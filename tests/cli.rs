@@ -303,10 +303,17 @@ fn pictures_overwrite_neither_each_other_nor_an_image() {
 fn a_broken_image_does_not_stop_the_others() {
     let bench = Bench::new(2);
     bench.write("broken.jpg", "not an image");
+    let whole = fs::read(bench.path(&bench.image(0))).unwrap();
+    bench.write("cut.jpg", &whole[..whole.len() * 2 / 3]);
     let good = bench.image(1);
     let arguments = "predict --weights tiny.safetensors --json found.json --draw pictures";
-    let message = bench.fail(&format!("{arguments} broken.jpg missing.jpg {good}"));
-    assert!(message.contains("2 of 3 images") && message.contains("broken.jpg: "), "{message}");
+    let message = bench.fail(&format!("{arguments} broken.jpg cut.jpg missing.jpg {good}"));
+    assert!(
+        message.contains("3 of 4 images")
+            && message.contains("broken.jpg: ")
+            && message.contains("cut.jpg: the file is cut off"),
+        "{message}"
+    );
     assert!(message.contains("missing.jpg: No such file"), "{message}");
     let found = bench.json("found.json");
     assert_eq!((found.as_array().unwrap().len(), &found[0]["image"]), (1, &json!(good)));

@@ -13,6 +13,7 @@
 use std::{
     collections::BTreeSet,
     fs,
+    io::Cursor,
     path::{Path, PathBuf},
 };
 
@@ -50,7 +51,7 @@ impl Record {
     /// Decodes the image; a grey one becomes three equal channels.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::Image`], with the image's path.
+    /// As [`load_image`].
     pub fn load(&self) -> Result<RgbImage> {
         load_image(&self.image)
     }
@@ -59,9 +60,22 @@ impl Record {
 /// Decodes a JPEG or PNG file, whatever its extension says; a grey one becomes three equal channels.
 ///
 /// # Errors
-/// [`Error::Io`] or [`Error::Image`], with the path.
+/// [`Error::Io`], [`Error::Image`] or, where the file is cut off, [`Error::File`], with the path.
 pub fn load_image(path: &Path) -> Result<RgbImage> {
-    Ok(reader(path)?.decode().map_err(Error::image(path))?.into_rgb8())
+    let bytes = fs::read(path).map_err(Error::io(path))?;
+    let format = image::guess_format(&bytes).map_err(Error::image(path))?;
+    let image = ImageReader::with_format(Cursor::new(&bytes), format).decode().map_err(Error::image(path))?;
+    if format == ImageFormat::Jpeg && !is_complete_jpeg(&bytes) {
+        return Err(Error::file(path, "the file is cut off: the JPEG has no end marker"));
+    }
+    Ok(image.into_rgb8())
+}
+
+/// The decoder fills what is missing of a JPEG with grey; the end marker tells. Anything may follow it.
+fn is_complete_jpeg(bytes: &[u8]) -> bool {
+    let is_scan = |marker: &[u8]| marker == [0xFF, 0xDA];
+    let scan = bytes.windows(2).rposition(is_scan).unwrap_or(0);
+    bytes[scan..].windows(2).any(|marker| marker == [0xFF, 0xD9])
 }
 
 /// Images of DeepPCB, in the order of their list or folders.
@@ -197,8 +211,8 @@ impl Pair {
     }
 
     fn problems(&self) -> Vec<Error> {
-        let (size, image_problem) = match decode_fully(&self.image) {
-            Ok(size) => (Some(size), None),
+        let (size, image_problem) = match load_image(&self.image) {
+            Ok(image) => (Some((image.height() as usize, image.width() as usize)), None),
             Err(error) => (None, Some(error)),
         };
         let label_problems = match read_labels(&self.labels, size) {
@@ -212,19 +226,6 @@ impl Pair {
 /// The image's format is guessed from its content, because the extension of a collected file may lie.
 fn reader(path: &Path) -> Result<ImageReader<std::io::BufReader<fs::File>>> {
     ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(Error::io(path))
-}
-
-/// `(height, width)` of an image that decodes and is complete.
-fn decode_fully(path: &Path) -> Result<(usize, usize)> {
-    let bytes = fs::read(path).map_err(Error::io(path))?;
-    let format = image::guess_format(&bytes).map_err(Error::image(path))?;
-    let image = image::load_from_memory_with_format(&bytes, format).map_err(Error::image(path))?;
-    // The decoder fills what is missing of a JPEG with grey; its end marker tells. Zeros may pad it.
-    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    if format == ImageFormat::Jpeg && !bytes[..end].ends_with(&[0xFF, 0xD9]) {
-        return Err(Error::file(path, "the file is cut off: the JPEG has no end marker"));
-    }
-    Ok((image.height() as usize, image.width() as usize))
 }
 
 /// `PCBData` itself, from its own path or from that of the folder that holds it.
