@@ -139,3 +139,50 @@ fn check_finite(stages: &Stages) -> Result<()> {
 fn is_finite<const D: usize>(tensor: &Tensor<D>) -> bool {
     tensor.clone().is_finite().all().into_scalar()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::resnet::ResNetDepth;
+
+    fn predictor() -> Predictor {
+        let mut config = FasterRcnnConfig::new(ResNetDepth::ResNet18, 3).with_class_names(&["open", "short"]);
+        config = config.with_image_size(64, 96);
+        config.fpn_channels = 8;
+        config.roi_heads.representation_size = 8;
+        Predictor::new(config.init(&Device::flex()))
+    }
+
+    #[test]
+    fn boxes_lie_in_the_image_whatever_its_shape_and_one_without_pixels_is_an_error() {
+        let predictor = predictor();
+        for (width, height) in [(50, 40), (1, 1), (300, 2)] {
+            let found = predictor.detect(&RgbImage::new(width, height)).unwrap();
+            assert!(found.is_sorted_by(|a, b| a.score >= b.score));
+            for Detection { xyxy: [x1, y1, x2, y2], label, .. } in found {
+                assert!(0.0 <= x1 && x1 < x2 && x2 <= width as f32, "{x1} {x2} of {width}");
+                assert!(0.0 <= y1 && y1 < y2 && y2 <= height as f32, "{y1} {y2} of {height}");
+                assert!(predictor.class_name(label).is_some());
+            }
+        }
+        for (width, height) in [(0, 0), (0, 7), (7, 0)] {
+            let error = predictor.detect(&RgbImage::new(width, height)).unwrap_err();
+            assert!(matches!(error, Error::EmptyImage { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn settings_are_checked_and_unknown_labels_have_no_name() {
+        for threshold in [-0.1, 1.1, f32::NAN] {
+            assert!(predictor().with_score_threshold(threshold).is_err());
+        }
+        for (min_size, max_size) in [(0, 10), (20, 10), (1 << 40, 1 << 40)] {
+            assert!(predictor().with_image_size(min_size, max_size).is_err());
+        }
+        let predictor = predictor().with_image_size(32, 48).unwrap().with_score_threshold(1.0).unwrap();
+        assert_eq!(predictor.config().transform.min_size, 32);
+        assert!(predictor.detect(&RgbImage::new(64, 64)).unwrap().is_empty());
+        let names = [0, 1, 2, 3].map(|label| predictor.class_name(label));
+        assert_eq!(names, [None, Some("open"), Some("short"), None]);
+    }
+}

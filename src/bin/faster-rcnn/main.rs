@@ -9,7 +9,7 @@ mod predictions;
 mod synth;
 mod train;
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use burn::tensor::Device;
@@ -68,7 +68,7 @@ fn main() -> ExitCode {
     let Arguments { command, verbose } = Arguments::parse();
     if verbose {
         let log = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO);
-        log.with_writer(io::stderr).init();
+        log.with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).init();
     }
     let result = match command {
         Command::Train(arguments) => train::run(arguments),
