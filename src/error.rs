@@ -64,7 +64,15 @@ pub enum Error {
     /// A setting is outside what makes sense.
     #[error("{0}")]
     Config(String),
-    /// Training produced a NaN or an infinity.
+    /// An image has no pixels.
+    #[error("an image of {width} x {height} pixels has nothing in it to be found")]
+    EmptyImage {
+        /// In pixels.
+        width: u32,
+        /// In pixels.
+        height: u32,
+    },
+    /// Training or inference produced a NaN or an infinity.
     #[error("{0}")]
     NonFinite(String),
     /// Training stopped for another reason.

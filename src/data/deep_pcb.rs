@@ -52,9 +52,16 @@ impl Record {
     /// # Errors
     /// [`Error::Io`] or [`Error::Image`], with the image's path.
     pub fn load(&self) -> Result<RgbImage> {
-        let image = reader(&self.image)?.decode().map_err(Error::image(&self.image))?;
-        Ok(image.into_rgb8())
+        load_image(&self.image)
     }
+}
+
+/// Decodes a JPEG or PNG file, whatever its extension says; a grey one becomes three equal channels.
+///
+/// # Errors
+/// [`Error::Io`] or [`Error::Image`], with the path.
+pub fn load_image(path: &Path) -> Result<RgbImage> {
+    Ok(reader(path)?.decode().map_err(Error::image(path))?.into_rgb8())
 }
 
 /// Images of DeepPCB, in the order of their list or folders.

@@ -108,8 +108,9 @@ impl Loader {
     }
 }
 
-impl DataLoader<Batch> for Loader {
-    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<Batch> + 'a> {
+impl Loader {
+    /// Starts the threads of the next epoch.
+    pub(crate) fn next_epoch(&self) -> Batches {
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed);
         let batches: Arc<[Vec<usize>]> = self.order(epoch).into();
         let receivers = (0..self.threads.min(batches.len()))
@@ -129,7 +130,13 @@ impl DataLoader<Batch> for Loader {
                 receiver
             })
             .collect();
-        Box::new(Batches { receivers, next: 0, batches: batches.len(), given: 0, images: self.part.len() })
+        Batches { receivers, next: 0, batches: batches.len(), given: 0, images: self.part.len() }
+    }
+}
+
+impl DataLoader<Batch> for Loader {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<Batch> + 'a> {
+        Box::new(self.next_epoch())
     }
 
     fn num_items(&self) -> usize {
@@ -152,7 +159,7 @@ impl DataLoader<Batch> for Loader {
 }
 
 /// One epoch: thread `t` of `T` makes the batches `t`, `t + T`, ...
-struct Batches {
+pub(crate) struct Batches {
     receivers: Vec<Receiver<Result<Batch>>>,
     next: usize,
     batches: usize,
@@ -161,10 +168,9 @@ struct Batches {
     images: usize,
 }
 
-impl Iterator for Batches {
-    type Item = Result<Batch, DatasetError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+impl Batches {
+    /// Waits for the next batch; none when the epoch is over.
+    pub(crate) fn next_batch(&mut self) -> Option<Result<Batch>> {
         if self.next == self.batches {
             return None;
         }
@@ -175,7 +181,15 @@ impl Iterator for Batches {
         if let Ok(batch) = &batch {
             self.given += batch.images.len();
         }
-        Some(batch.map_err(DatasetError::new))
+        Some(batch)
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Result<Batch, DatasetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_batch().map(|batch| batch.map_err(DatasetError::new))
     }
 }
 

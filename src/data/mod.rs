@@ -13,6 +13,6 @@ mod loader;
 mod synthetic;
 
 pub use augment::{AugmentConfig, augment};
-pub use deep_pcb::{CLASS_NAMES, DeepPcb, Record};
+pub use deep_pcb::{CLASS_NAMES, DeepPcb, Record, load_image};
 pub use loader::{Batch, Loader};
 pub use synthetic::{SyntheticConfig, board, write_synthetic};

@@ -20,4 +20,4 @@ pub mod rpn;
 pub mod sampler;
 pub mod transform;
 
-pub use faster_rcnn::{FasterRcnn, FasterRcnnConfig, Losses};
+pub use faster_rcnn::{FasterRcnn, FasterRcnnConfig, Losses, Stages};

@@ -72,6 +72,8 @@ pub struct Outcome {
 
 /// Trains a detector in the folder `output` on `train`, and tells how good it is on `validation`.
 ///
+/// The run takes [`frozen_epsilon`](crate::FasterRcnnConfig::frozen_epsilon) from the weights it starts from.
+///
 /// Shows burn-train's dashboard where standard output is a terminal, else prints plain lines.
 ///
 /// # Errors
@@ -93,23 +95,33 @@ pub fn fit(
         check(config, name, data)?;
     }
     let folder = output.join("checkpoints");
-    let fresh = config.model.init(&device.clone().autodiff());
-    let (model, state) = match start {
+    let mut config = config.clone();
+    let (weights, state) = match start {
         Start::Resume => {
             let (model, state) = Checkpoints::last(&folder, device)?;
-            let differences = state.config.differences(config);
+            config.model.frozen_epsilon = state.config.model.frozen_epsilon;
+            let differences = state.config.differences(&config);
             if !differences.is_empty() {
                 let message = format!("the run began with other settings: {}", differences.join(", "));
                 return Err(Error::file(folder.join("last.safetensors"), message));
             }
-            (with_weights_of(fresh, &model)?, Some(state))
+            (Some(model), Some(state))
         }
         _ if folder.join("last.safetensors").exists() => {
             return Err(Error::file(output, "holds a run already: resume it, or take another folder"));
         }
-        Start::Weights(model) => (with_weights_of(fresh, &model)?, None),
-        Start::Random => (fresh, None),
+        Start::Weights(model) => {
+            config.model.frozen_epsilon = model.config().frozen_epsilon;
+            (Some(model), None)
+        }
+        Start::Random => (None, None),
     };
+    let fresh = config.model.init(&device.clone().autodiff());
+    let model = match &weights {
+        Some(weights) => with_weights_of(fresh, weights)?,
+        None => fresh,
+    };
+    let config = &config;
     let model = Trainee::new(model, &config.train);
     let checkpoints = Arc::new(Checkpoints::new(&folder, model.valid(), config)?);
     let config_path = output.join("config.toml");

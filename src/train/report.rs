@@ -3,14 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use burn::data::dataloader::DataLoader;
-
 use super::RunConfig;
-use crate::data::{DeepPcb, Loader};
+use crate::data::DeepPcb;
 use crate::draw::{draw_annotations, draw_detections, side_by_side};
 use crate::eval::{Evaluation, ImageResult, evaluate};
 use crate::structures::Detection;
-use crate::{Error, FasterRcnn, Result, draw};
+use crate::{Error, FasterRcnn, Predictor, Result, draw};
 
 /// Detections below this score are not drawn where the evaluation knows no better threshold.
 const DEFAULT_THRESHOLD: f32 = 0.5;
@@ -22,13 +20,8 @@ pub(super) fn write(
     output: &Path,
 ) -> Result<Evaluation> {
     let (names, settings) = (&config.model.class_names, &config.train);
-    let mut results = Vec::with_capacity(validation.records.len());
-    for batch in Loader::in_order(&validation.records, settings.batch_size, settings.loader_threads).iter() {
-        let batch = batch.map_err(|error| Error::Training(error.to_string()))?;
-        let detections = model.forward(&batch.images);
-        let pairs = batch.annotations.into_iter().zip(detections);
-        results.extend(pairs.map(|(annotations, detections)| ImageResult { annotations, detections }));
-    }
+    let predictor = Predictor::new(model.clone());
+    let results: Vec<ImageResult> = predictor.results(validation).collect::<Result<_>>()?;
     let evaluation = evaluate(&results, names);
 
     let path = output.join("evaluation.json");

@@ -1,1 +1,91 @@
-fn main() {}
+//! Faster R-CNN from a shell: makes and checks data sets, trains, evaluates and predicts.
+
+mod check;
+mod completions;
+mod evaluate;
+mod output;
+mod predict;
+mod predictions;
+mod synth;
+mod train;
+
+use std::io;
+use std::process::ExitCode;
+
+use burn::tensor::Device;
+use clap::{Parser, Subcommand, ValueEnum};
+
+const EXAMPLES: &str = "\
+From nothing to detections:
+
+  faster-rcnn synth --output boards --images 200 --seed 1 --size 320
+  faster-rcnn check --data boards
+  faster-rcnn train --config configs/deep_pcb.toml --data boards --output runs/first
+  faster-rcnn evaluate --weights runs/first/checkpoints/best.safetensors --data boards
+  faster-rcnn predict --weights runs/first/checkpoints/best.safetensors --draw pictures board.jpg
+
+`faster-rcnn COMMAND --help` has more examples.
+
+Exit status: 0 for success, 1 for failure (one line on standard error says what and where), 2 for wrong usage.";
+
+/// Find defects on printed circuit boards, or whatever else it is trained on, with Faster R-CNN.
+#[derive(Parser)]
+#[command(version, after_long_help = EXAMPLES, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// Tell on standard error what is being done.
+    #[arg(short, long, global = true)]
+    verbose: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Train(train::Arguments),
+    Evaluate(evaluate::Arguments),
+    Predict(predict::Arguments),
+    Synth(synth::Arguments),
+    Check(check::Arguments),
+    Completions(completions::Arguments),
+}
+
+/// Where to compute.
+#[derive(Clone, Copy, ValueEnum)]
+enum DeviceName {
+    /// All cores of the processor.
+    Cpu,
+}
+
+impl DeviceName {
+    fn device(self) -> Device {
+        match self {
+            Self::Cpu => Device::flex(),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let Arguments { command, verbose } = Arguments::parse();
+    if verbose {
+        let log = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO);
+        log.with_writer(io::stderr).init();
+    }
+    let result = match command {
+        Command::Train(arguments) => train::run(arguments),
+        Command::Evaluate(arguments) => evaluate::run(arguments),
+        Command::Predict(arguments) => predict::run(arguments),
+        Command::Synth(arguments) => synth::run(arguments),
+        Command::Check(arguments) => check::run(arguments),
+        Command::Completions(arguments) => completions::run(arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The library's errors say what their sources say, so the chain would repeat it.
+            let message = error.to_string();
+            let lines: Vec<&str> = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+            eprintln!("error: {}", lines.join("; "));
+            ExitCode::FAILURE
+        }
+    }
+}

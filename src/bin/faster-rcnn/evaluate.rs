@@ -1,0 +1,118 @@
+//! `faster-rcnn evaluate`
+
+use std::io::{IsTerminal, Write, stderr};
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use burn::tensor::Device;
+use clap::ArgGroup;
+use faster_rcnn::data::{CLASS_NAMES, DeepPcb};
+use faster_rcnn::eval::{ImageResult, evaluate};
+use faster_rcnn::{Error, Predictor, draw};
+
+use crate::{DeviceName, output, predictions};
+
+/// Detections below this score are not in the confusion matrix where no threshold is known to be the best.
+const DEFAULT_THRESHOLD: f32 = 0.5;
+
+const EXAMPLES: &str = "\
+Detections made elsewhere come as the JSON that `faster-rcnn predict --json` writes:
+
+  [{\"image\": \"00041000_test.jpg\", \"width\": 640, \"height\": 640, \"detections\": [
+      {\"box\": [x1, y1, x2, y2], \"label\": 1, \"name\": \"open\", \"score\": 0.97}, ...]}, ...]
+
+Boxes are in pixels of the image, x1 < x2 and y1 < y2; labels are 1 open, 2 short, 3 mousebite, 4 spur, 5 copper,
+6 pin-hole (`name` is not looked at); scores are in 0..=1, so NaN is none. Images are matched by file name, folders
+do not matter. Every image of the data set must have one entry, if need be with no detections, and no other image may
+have one. Anything else is an error that names the entry.
+
+Examples:
+
+  faster-rcnn evaluate --weights runs/first/checkpoints/best.safetensors --data PCBData --json evaluation.json
+  faster-rcnn evaluate --detections other.json --data PCBData --list PCBData/test.txt --plots charts";
+
+/// Say how good detections are: COCO's AP and AR, and DeepPCB's mAP and F-score.
+#[derive(clap::Args)]
+#[command(after_long_help = EXAMPLES, group = ArgGroup::new("source").required(true))]
+pub struct Arguments {
+    /// A detector's weights: this program's, or torchvision's of a detector.
+    #[arg(long, value_name = "FILE", group = "source")]
+    weights: Option<PathBuf>,
+    /// Detections made elsewhere, in the JSON of `predict`.
+    #[arg(long, value_name = "PRED.json", group = "source")]
+    detections: Option<PathBuf>,
+    /// DeepPCB's PCBData, or a folder of its layout.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// The images to evaluate on, in the form of DeepPCB's lists [default: those that `train` holds out:
+    /// test.txt, or else a tenth by seed].
+    #[arg(long, value_name = "FILE")]
+    list: Option<PathBuf>,
+    /// The train.seed that held images out, where there are no lists.
+    #[arg(long, value_name = "S", default_value_t = 0, conflicts_with = "list")]
+    seed: u64,
+    /// Write all numbers to a JSON file.
+    #[arg(long, value_name = "OUT")]
+    json: Option<PathBuf>,
+    /// Write precision_recall.png and confusion_matrix.png into a folder.
+    #[arg(long, value_name = "DIR")]
+    plots: Option<PathBuf>,
+    /// Where to compute.
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: DeviceName,
+}
+
+pub fn run(arguments: Arguments) -> Result<()> {
+    let data = match &arguments.list {
+        Some(list) => DeepPcb::from_list(&arguments.data, list)?,
+        None => DeepPcb::open(&arguments.data, arguments.seed)?.1,
+    };
+    let mut names = CLASS_NAMES.map(String::from).to_vec();
+    let results = match (&arguments.weights, &arguments.detections) {
+        (Some(weights), _) => detect(weights, &data, &mut names, &arguments.device.device())?,
+        (None, Some(detections)) => predictions::read(detections, &data, names.len())?,
+        (None, None) => unreachable!("clap asks for one of the two"),
+    };
+    let evaluation = evaluate(&results, &names);
+    if let Some(path) = &arguments.json {
+        output::write_file(path, output::to_json(&evaluation))?;
+    }
+    if let Some(folder) = &arguments.plots {
+        output::create_folder(folder)?;
+        let threshold = evaluation.deep_pcb.threshold.unwrap_or(DEFAULT_THRESHOLD);
+        draw::evaluation(folder, &results, threshold, &names)?;
+    }
+    output::print(format!("{evaluation}\n"))
+}
+
+/// Runs a detector on all images; the classes are called what its weights call them, if they do.
+fn detect(
+    weights: &Path,
+    data: &DeepPcb,
+    names: &mut Vec<String>,
+    device: &Device,
+) -> Result<Vec<ImageResult>> {
+    let predictor = Predictor::load(weights, device)?;
+    let classes = predictor.config().num_classes - 1;
+    if classes != names.len() {
+        let message = format!("detects {classes} classes, the data set has {}", names.len());
+        return Err(Error::file(weights, message).into());
+    }
+    if !predictor.config().class_names.is_empty() {
+        names.clone_from(&predictor.config().class_names);
+    }
+    let shows_progress = stderr().is_terminal();
+    let count = data.records.len();
+    let mut results = Vec::with_capacity(count);
+    for result in predictor.results(data) {
+        results.push(result?);
+        if shows_progress {
+            // Progress that cannot be shown is no reason to stop.
+            let _ = write!(stderr(), "\r{}/{count} images", results.len());
+        }
+    }
+    if shows_progress {
+        let _ = writeln!(stderr());
+    }
+    Ok(results)
+}

@@ -1,0 +1,116 @@
+//! The JSON of `faster-rcnn predict`, which `faster-rcnn evaluate` reads.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+use faster_rcnn::data::{DeepPcb, Record};
+use faster_rcnn::eval::ImageResult;
+use faster_rcnn::structures::{Detection, Xyxy};
+use faster_rcnn::{Error, Predictor};
+use serde::{Deserialize, Serialize};
+
+/// What was found in an image.
+#[derive(Serialize, Deserialize)]
+pub struct Prediction {
+    /// Path of the image.
+    image: String,
+    /// In pixels.
+    width: usize,
+    /// In pixels.
+    height: usize,
+    detections: Vec<Found>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Found {
+    /// In pixels of the original image.
+    #[serde(rename = "box")]
+    xyxy: Xyxy,
+    label: usize,
+    #[serde(default)]
+    name: Option<String>,
+    score: f32,
+}
+
+impl Prediction {
+    /// `size` is `(width, height)` of the image.
+    pub fn new(image: &Path, size: (u32, u32), detections: &[Detection], predictor: &Predictor) -> Self {
+        let found = |&Detection { xyxy, label, score }: &Detection| Found {
+            xyxy,
+            label,
+            name: predictor.class_name(label).map(str::to_string),
+            score,
+        };
+        Self {
+            image: image.display().to_string(),
+            width: size.0 as usize,
+            height: size.1 as usize,
+            detections: detections.iter().map(found).collect(),
+        }
+    }
+
+    /// Its detections, if they can be those of the image; the error is what is wrong with them.
+    fn detections(self, record: &Record, classes: usize) -> Result<Vec<Detection>, String> {
+        let size = (self.height, self.width);
+        if size != record.size {
+            let (height, width) = record.size;
+            return Err(format!(
+                "is {} x {} pixels here and {width} x {height} in the data set",
+                self.width, self.height
+            ));
+        }
+        let check = |(index, found): (usize, Found)| {
+            let Found { xyxy, label, score, .. } = found;
+            let fail = |what: String| Err(format!("detection {}: {what}", index + 1));
+            if !(1..=classes).contains(&label) {
+                return fail(format!("label {label} is not one of 1..={classes}"));
+            }
+            if !xyxy.iter().all(|side| side.is_finite()) || xyxy[0] >= xyxy[2] || xyxy[1] >= xyxy[3] {
+                return fail(format!("box {xyxy:?} is not [x1, y1, x2, y2] with x1 < x2 and y1 < y2"));
+            }
+            if !(0.0..=1.0).contains(&score) {
+                return fail(format!("score {score} is not in 0..=1"));
+            }
+            Ok(Detection { xyxy, label, score })
+        };
+        self.detections.into_iter().enumerate().map(check).collect()
+    }
+}
+
+/// The detections of a file beside what the data set knows, image by image in the data set's order.
+/// Images are matched by file name; each must be there once and only once.
+pub fn read(path: &Path, data: &DeepPcb, classes: usize) -> Result<Vec<ImageResult>> {
+    let fail = |message: String| Error::file(path, message);
+    let bytes = fs::read(path).map_err(Error::io(path))?;
+    let predictions: Vec<Prediction> =
+        serde_json::from_slice(&bytes).map_err(|error| fail(error.to_string()))?;
+
+    let mut by_name = HashMap::new();
+    for prediction in predictions {
+        let name =
+            Path::new(&prediction.image).file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if let Some(earlier) = by_name.insert(name, prediction) {
+            return Err(fail(format!("two entries are for an image called {}", earlier.image)).into());
+        }
+    }
+    let result = |record: &Record| {
+        let Some(prediction) = by_name.remove(&record.name) else {
+            let name = &record.name;
+            return Err(fail(match data.records.iter().filter(|record| record.name == *name).count() {
+                1 => format!("has no entry for image {name} (one without detections needs an empty list)"),
+                count => format!("the data set has {count} images called {name}"),
+            }));
+        };
+        let detections = prediction
+            .detections(record, classes)
+            .map_err(|message| fail(format!("image {}: {message}", record.name)))?;
+        Ok(ImageResult { annotations: record.annotations.clone(), detections })
+    };
+    let results = data.records.iter().map(result).collect::<Result<_, _>>()?;
+    match by_name.values().map(|prediction| &prediction.image).min() {
+        None => Ok(results),
+        Some(image) => Err(fail(format!("image {image} is not in the data set")).into()),
+    }
+}

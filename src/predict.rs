@@ -1,0 +1,138 @@
+//! Inference: images in, [`Detection`]s out. The shell, the web and the examples all go through [`Predictor`].
+
+use std::iter;
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor};
+use image::RgbImage;
+
+use crate::data::{DeepPcb, Loader};
+use crate::eval::ImageResult;
+use crate::model::Stages;
+use crate::structures::{Detection, Image};
+use crate::{Error, FasterRcnn, FasterRcnnConfig, Result, weights};
+
+/// Threads that decode the images of a data set; each is far faster than the detector.
+const LOADER_THREADS: usize = 2;
+
+/// A detector that is done with training.
+///
+/// Images go through it one by one, so what is found in one never depends on the others.
+#[derive(Debug)]
+pub struct Predictor {
+    model: FasterRcnn,
+}
+
+impl Predictor {
+    /// Predicts with the image size and the score threshold of the model's own settings.
+    pub fn new(model: FasterRcnn) -> Self {
+        Self { model }
+    }
+
+    /// Reads a weight file: one of this crate's, or one of torchvision's detectors.
+    ///
+    /// # Errors
+    ///
+    /// As [`weights::load`].
+    pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        weights::load(path.as_ref(), device).map(Self::new)
+    }
+
+    /// Gives detections above another score, in `0..=1`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for any other number.
+    pub fn with_score_threshold(self, threshold: f32) -> Result<Self> {
+        let mut config = self.config().clone();
+        config.roi_heads.score_thresh = threshold;
+        self.with_config(config)
+    }
+
+    /// Resizes images so that the short side has `min_size` pixels, and the long one at most `max_size`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] unless `0 < min_size <= max_size`.
+    pub fn with_image_size(self, min_size: usize, max_size: usize) -> Result<Self> {
+        let config = self.config().clone().with_image_size(min_size, max_size);
+        self.with_config(config)
+    }
+
+    fn with_config(self, config: FasterRcnnConfig) -> Result<Self> {
+        config.validate()?;
+        Ok(Self::new(self.model.with_inference_config(config.transform, config.roi_heads)))
+    }
+
+    /// The detector's settings.
+    pub fn config(&self) -> &FasterRcnnConfig {
+        self.model.config()
+    }
+
+    /// What class `label` is called; none for the background (0), and where the weights carry no names.
+    pub fn class_name(&self, label: usize) -> Option<&str> {
+        self.config().class_names.get(label.checked_sub(1)?).map(String::as_str)
+    }
+
+    /// What is in the image, by falling score, in its pixels.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::EmptyImage`] for an image without pixels, [`Error::NonFinite`] where the network computes a
+    /// NaN or an infinity.
+    pub fn detect(&self, image: &RgbImage) -> Result<Vec<Detection>> {
+        let (width, height) = image.dimensions();
+        if width == 0 || height == 0 {
+            return Err(Error::EmptyImage { width, height });
+        }
+        self.run(Image::from(image))
+    }
+
+    /// What is known of and found in each image of a data set, in its order, loaded on background threads.
+    ///
+    /// # Errors
+    ///
+    /// An image's is what its loading or [`detect`](Self::detect) gives, with its name.
+    pub fn results(&self, data: &DeepPcb) -> impl Iterator<Item = Result<ImageResult>> {
+        let mut batches = Loader::in_order(&data.records, 1, LOADER_THREADS).next_epoch();
+        let images = iter::from_fn(move || batches.next_batch());
+        images.flat_map(|batch| match batch {
+            Ok(batch) => {
+                let images = batch.names.into_iter().zip(batch.images).zip(batch.annotations);
+                let result = |((name, image), annotations)| match self.run(image) {
+                    Ok(detections) => Ok(ImageResult { annotations, detections }),
+                    Err(Error::NonFinite(message)) => Err(Error::NonFinite(format!("{name}: {message}"))),
+                    Err(error) => Err(error),
+                };
+                images.map(result).collect()
+            }
+            Err(error) => vec![Err(error)],
+        })
+    }
+
+    fn run(&self, image: Image) -> Result<Vec<Detection>> {
+        let images = self.config().transform.batch(&[image], &self.model.device());
+        let stages = self.model.stages(&images);
+        check_finite(&stages)?;
+        Ok(self.model.detections(&images, stages).remove(0))
+    }
+}
+
+/// Comparisons with a NaN are false, so without this, broken weights would look like an empty image.
+fn check_finite(stages: &Stages) -> Result<()> {
+    let checks = [
+        ("backbone", stages.pyramid.iter().all(is_finite)),
+        ("first stage", is_finite(&stages.rpn.objectness) && is_finite(&stages.rpn.deltas)),
+        ("second stage", is_finite(&stages.roi.class_logits) && is_finite(&stages.roi.box_deltas)),
+    ];
+    match checks.iter().find(|(_, finite)| !finite) {
+        None => Ok(()),
+        Some((place, _)) => Err(Error::NonFinite(format!(
+            "the detector's {place} computes NaN or infinity: its weights are broken"
+        ))),
+    }
+}
+
+fn is_finite<const D: usize>(tensor: &Tensor<D>) -> bool {
+    tensor.clone().is_finite().all().into_scalar()
+}
