@@ -1,4 +1,52 @@
-//! Faster R-CNN.
+//! Faster R-CNN with a ResNet-FPN backbone, native in Rust on [burn]; equal to torchvision's
+//! `fasterrcnn_resnet50_fpn`: same weights in, same numbers out.
+//!
+//! ```text
+//! images ─ transform ─ ImageList ─ resnet ─ C2..C5 ─ fpn ─ P2..P6 ─ rpn ─ Proposals ─ roi_heads ─ Detections
+//!                                                              └ losses (training) ┘        └ losses (training)
+//! ```
+//!
+//! Find objects with weights that are there:
+//!
+//! ```no_run
+//! use burn::tensor::Device;
+//! use faster_rcnn::Predictor;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let predictor = Predictor::load("best.safetensors", &Device::flex())?;
+//! for found in predictor.detect(&image::open("board.jpg")?.into_rgb8())? {
+//!     let name = predictor.class_name(found.label).unwrap_or("?");
+//!     println!("{name} {:.2} {:?}", found.score, found.xyxy); // pixels of the image
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Train a detector of defects on printed circuit boards:
+//!
+//! ```no_run
+//! use burn::tensor::Device;
+//! use faster_rcnn::FasterRcnnConfig;
+//! use faster_rcnn::data::{CLASS_NAMES, DeepPcb};
+//! use faster_rcnn::train::{RunConfig, Start, fit};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = RunConfig::new(FasterRcnnConfig::resnet50_fpn(7).with_class_names(&CLASS_NAMES));
+//! let (train, validation) = DeepPcb::open("PCBData".as_ref(), config.train.seed)?;
+//! let outcome =
+//!     fit(&config, Start::Random, &train, &validation, "runs/deep_pcb".as_ref(), &Device::flex())?;
+//! println!("{}", outcome.evaluation);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Conventions
+//!
+//! - Names, meanings and defaults are torchvision's; `ARCHITECTURE.md` lists every deviation.
+//! - Boxes are `[x1, y1, x2, y2]` in pixels, sizes `(height, width)`; class 0 is the background.
+//! - Misuse by a caller panics and prints the shapes; files, weights and settings give an [`Error`] that
+//!   names the place.
+//! - Every random choice takes a seed.
 
 pub mod data;
 pub mod draw;
