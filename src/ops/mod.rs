@@ -6,10 +6,10 @@
 
 mod autodiff;
 mod cpu;
-
-//REF
-
-//TESTS
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
@@ -117,7 +117,7 @@ pub fn batched_nms(
     boxes: Tensor<2>,
     scores: Tensor<1>,
     groups: Tensor<1, Int>,
-    iou_threshold: f32,
+    iou_threshold: f64,
 ) -> Tensor<1, Int> {
     let [count, coordinates] = boxes.dims();
     assert!(
@@ -134,8 +134,15 @@ pub fn batched_nms(
         boxes.into_dispatch(),
         scores.into_dispatch(),
         groups.into_dispatch(),
-        iou_threshold,
+        round_down(iou_threshold),
     ))
+}
+
+/// The largest f32 that is not above `value`. Any f32 is above the one exactly if it is above the
+/// other, so an f32 kernel compares as torchvision does, whose threshold is an f64.
+fn round_down(value: f64) -> f32 {
+    let nearest = value as f32;
+    if f64::from(nearest) > value { nearest.next_down() } else { nearest }
 }
 
 /// Two-dimensional convolution, as burn's, with the CPU gradient of the weight computed by matrix
