@@ -14,7 +14,7 @@ use super::init::WeightInit;
 use super::layers::{FrozenBatchNorm, NormKind};
 use super::resnet::{ResNet, ResNetDepth};
 use super::roi_heads::{RoiHeads, RoiHeadsConfig, RoiOutput, RoiTargets};
-use super::rpn::{Proposal, Rpn, RpnConfig, RpnOutput};
+use super::rpn::{Proposal, Rpn, RpnConfig, RpnOutput, RpnTargets};
 use super::sampler::Draw;
 use super::transform::{ImageList, TransformConfig, resize_box};
 use crate::structures::{Annotation, Detection, Image, Xyxy};

@@ -214,16 +214,10 @@ impl RpnOutput {
         proposals
     }
 
-    /// Both losses; zero where no anchor is sampled.
+    /// Both losses, means over the sampled anchors.
     pub fn losses(&self, targets: &RpnTargets) -> RpnLosses {
         let device = self.objectness.device();
         let count = targets.anchors.len();
-        if count == 0 {
-            return RpnLosses {
-                objectness: Tensor::zeros([1], &device),
-                rpn_box_reg: Tensor::zeros([1], &device),
-            };
-        }
         let indices = |anchors: Vec<i64>| {
             let count = anchors.len();
             Tensor::<1, Int>::from_data(TensorData::new(anchors, [count]), &device)
