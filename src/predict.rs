@@ -53,7 +53,7 @@ impl Predictor {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] unless `0 < min_size <= max_size`.
+    /// [`Error::Config`] unless `0 < min_size <= max_size <= 16384`.
     pub fn with_image_size(self, min_size: usize, max_size: usize) -> Result<Self> {
         let config = self.config().clone().with_image_size(min_size, max_size);
         self.with_config(config)

@@ -8,9 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
-use faster_rcnn::data::{CLASS_NAMES, DeepPcb, SyntheticConfig, write_synthetic};
+use faster_rcnn::data::{CLASS_NAMES, DeepPcb, Record, SyntheticConfig, write_synthetic};
 use faster_rcnn::model::layers::NormKind;
 use faster_rcnn::model::resnet::ResNetDepth;
+use faster_rcnn::structures::Annotation;
 use faster_rcnn::train::{RunConfig, TrainConfig};
 use faster_rcnn::{FasterRcnnConfig, weights};
 use serde_json::{Value, json};
@@ -80,8 +81,8 @@ impl Bench {
     /// Detections of the data set's validation list that are its annotations.
     fn perfect(&self) -> Value {
         let (_, validation) = DeepPcb::open(&self.path("boards"), 0).unwrap();
-        let image = |record: &faster_rcnn::data::Record| {
-            let found = |a: &faster_rcnn::structures::Annotation| json!({"box": a.xyxy, "label": a.label, "name": CLASS_NAMES[a.label - 1], "score": 0.9});
+        let image = |record: &Record| {
+            let found = |a: &Annotation| json!({"box": a.xyxy, "label": a.label, "name": CLASS_NAMES[a.label - 1], "score": 0.9});
             let found: Vec<Value> = record.annotations.iter().map(found).collect();
             json!({"image": record.name, "width": SIZE, "height": SIZE, "detections": found})
         };
@@ -151,6 +152,7 @@ fn help_teaches_and_wrong_usage_is_2() {
         "evaluate --weights tiny.safetensors --data boards --device cuda",
         "train --config c.toml --data boards",
         "train --config c.toml --data boards --output run --set epochs",
+        "train --config c.toml --data boards --output run --set =3",
         "train --config c.toml --data boards --output run --resume --weights tiny.safetensors",
         "train --config c.toml --data boards --output run --device tpu",
     ] {
@@ -233,7 +235,7 @@ fn predict_writes_json_and_pictures() {
         assert_eq!(keys(entry), ["detections", "height", "image", "width"]);
         assert_eq!(
             (&entry["image"], &entry["width"], &entry["height"]),
-            (&json!(image), &json!(128), &json!(128))
+            (&json!(image), &json!(SIZE), &json!(SIZE))
         );
         let detections = entry["detections"].as_array().unwrap();
         assert!(!detections.is_empty());
@@ -249,23 +251,16 @@ fn predict_writes_json_and_pictures() {
             assert!(0.05 < score && score <= last);
             last = score;
         }
-        let picture = image::open(
-            bench
-                .path("pictures")
-                .join(image)
-                .with_extension("png")
-                .file_name()
-                .map_or(PathBuf::new(), |name| bench.path("pictures").join(name)),
-        );
+        let name = Path::new(image).with_extension("png");
+        let picture = image::open(bench.path("pictures").join(name.file_name().unwrap()));
         assert!(picture.unwrap().width() >= SIZE as u32);
     }
 
     // Threshold and size are the weights' own unless they are given.
     let none = bench.succeed(&format!("{arguments} --score-threshold 1"));
     assert!(serde_json::from_str::<Value>(&none).unwrap()[0]["detections"].as_array().unwrap().is_empty());
-    assert_eq!(bench.succeed(&format!("{arguments} --score-threshold 0.05 --min-size 128")), {
-        bench.succeed(&arguments)
-    });
+    let same = bench.succeed(&format!("{arguments} --score-threshold 0.05 --min-size 128"));
+    assert_eq!(same, bench.succeed(&arguments));
     assert_ne!(bench.succeed(&format!("{arguments} --min-size 96")), bench.succeed(&arguments));
     assert!(
         bench.run(&format!("{arguments} --min-size 800")).status.code() == Some(2),
@@ -316,6 +311,10 @@ fn a_broken_image_does_not_stop_the_others() {
     assert_eq!((found.as_array().unwrap().len(), &found[0]["image"]), (1, &json!(good)));
     assert!(bench.path("pictures/00000001_test.png").exists());
     assert!(bench.fail(&format!("{arguments} boards")).contains("boards: "));
+    let message = bench.fail(&format!("predict --weights tiny.safetensors --json boards {good}"));
+    assert!(message.contains("boards: is a folder"), "{message}");
+    bench.succeed(&format!("predict --weights tiny.safetensors --json new/folder/p.json {good}"));
+    assert_eq!(bench.json("new/folder/p.json"), found);
 }
 
 #[test]
@@ -449,7 +448,17 @@ fn a_run_trains_resumes_and_survives_a_kill() {
     bench.write("tiny.toml", config.to_toml());
     let train = "train --config tiny.toml --data boards --output run --device cpu";
 
-    let said = bench.succeed(&format!("{train} --weights tiny.safetensors"));
+    // Another number of classes, and the frozen norms of torchvision's COCO weights.
+    let mut start = tiny();
+    (start.num_classes, start.class_names, start.frozen_epsilon) = (3, Vec::new(), 0.0);
+    weights::save(&start.init(&Device::flex()), &bench.path("start.safetensors")).unwrap();
+    let said = bench.succeed(&format!("{train} --weights start.safetensors"));
+    assert!(
+        said.contains("applied: ") && said.contains("cls_score.weight is [7, 32], in the file [3, 32]"),
+        "{said}"
+    );
+    let written = fs::read_to_string(bench.path("run/config.toml")).unwrap();
+    assert!(written.contains("frozen_epsilon = 0.0\n"), "{written}");
     assert!(said.contains("5 images to train on, 1 held out") && said.contains("epoch 1/1 train"), "{said}");
     assert!(said.contains("best weights: run/checkpoints/best.safetensors"), "{said}");
     assert!(bench.fail(train).contains("run: holds a run already"));

@@ -62,6 +62,9 @@ pub struct FasterRcnnConfig {
 /// No layer is wider: a bound for what a file may ask for, far above what trains.
 const MAX_WIDTH: usize = 1 << 16;
 
+/// No image is larger, in pixels: the same for memory that no machine has.
+const MAX_SIDE: usize = 1 << 14;
+
 fn default_frozen_epsilon() -> f64 {
     FrozenBatchNorm::EPSILON
 }
@@ -159,8 +162,10 @@ impl FasterRcnnConfig {
             ),
             ((1..=16).contains(&rpn.conv_depth), "rpn: conv_depth must be in 1..=16"),
             (
-                0 < transform.min_size && transform.min_size <= transform.max_size,
-                "transform: 0 < min_size <= max_size must hold",
+                0 < transform.min_size
+                    && transform.min_size <= transform.max_size
+                    && transform.max_size <= MAX_SIDE,
+                "transform: 0 < min_size <= max_size <= 16384 must hold",
             ),
             (
                 transform.image_std.iter().all(|std| std.is_finite() && *std > 0.0)

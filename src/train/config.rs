@@ -194,8 +194,8 @@ fn one_line(error: &toml::de::Error) -> String {
 fn set(table: &mut Table, setting: &str) -> Result<(), String> {
     let (key, text) = setting.split_once('=').ok_or("expected key=value")?;
     let value = match toml::from_str::<Table>(&format!("value = {text}")) {
-        Ok(mut parsed) => parsed.remove("value").ok_or("expected one value")?,
-        Err(_) => Value::String(text.to_string()),
+        Ok(parsed) if parsed.len() == 1 => parsed["value"].clone(),
+        _ => Value::String(text.to_string()),
     };
     let mut keys = key.trim().split('.').collect::<Vec<_>>();
     let last = keys.pop().filter(|key| !key.is_empty()).ok_or("expected key=value")?;

@@ -112,7 +112,7 @@ pub fn fit(
         }
         Start::Weights(model) => {
             config.model.frozen_epsilon = model.config().frozen_epsilon;
-            (Some(model), None)
+            (Some(*model), None)
         }
         Start::Random => (None, None),
     };

@@ -63,6 +63,8 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: Arguments) -> Result<()> {
+    arguments.json.as_deref().map_or(Ok(()), output::prepare)?;
+    arguments.plots.as_deref().map_or(Ok(()), output::create_folder)?;
     let data = match &arguments.list {
         Some(list) => DeepPcb::from_list(&arguments.data, list)?,
         None => DeepPcb::open(&arguments.data, arguments.seed)?.1,
@@ -78,7 +80,6 @@ pub fn run(arguments: Arguments) -> Result<()> {
         output::write_file(path, output::to_json(&evaluation))?;
     }
     if let Some(folder) = &arguments.plots {
-        output::create_folder(folder)?;
         let threshold = evaluation.deep_pcb.threshold.unwrap_or(DEFAULT_THRESHOLD);
         draw::evaluation(folder, &results, threshold, &names)?;
     }

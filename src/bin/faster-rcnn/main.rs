@@ -30,7 +30,7 @@ Exit status: 0 for success, 1 for failure (one line on standard error says what 
 
 /// Find defects on printed circuit boards, or whatever else it is trained on, with Faster R-CNN.
 #[derive(Parser)]
-#[command(version, after_long_help = EXAMPLES, max_term_width = 100)]
+#[command(version, after_long_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -24,6 +24,14 @@ pub fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string_pretty(value).expect("plain data is JSON") + "\n"
 }
 
+/// Finds out, before long work, whether a file can be written; makes its folder.
+pub fn prepare(path: &Path) -> Result<(), Error> {
+    if path.is_dir() {
+        return Err(Error::file(path, "is a folder, not a file to write"));
+    }
+    path.parent().map_or(Ok(()), create_folder)
+}
+
 /// Writes a file under a temporary name beside `path` and renames it; `path` then holds what it held before
 /// or the whole new content. What is no regular file, such as `/dev/stdout`, is written to as it is.
 pub fn write_file(path: &Path, content: impl AsRef<[u8]>) -> Result<(), Error> {

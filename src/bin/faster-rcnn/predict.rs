@@ -16,6 +16,9 @@ use image::ImageFormat;
 use crate::predictions::Prediction;
 use crate::{DeviceName, output};
 
+/// No image is resized to more, in pixels.
+const MAX_SIDE: i64 = 16384;
+
 const EXAMPLES: &str = "\
 The JSON has an entry an image, boxes in pixels of the original image, by falling score; `name` is null where the
 weights carry no class names:
@@ -43,10 +46,10 @@ pub struct Arguments {
     #[arg(long, value_name = "SCORE", value_parser = score)]
     score_threshold: Option<f32>,
     /// Resize the short side to so many pixels [default: as in the weights' settings; 800 if they have none].
-    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=MAX_SIDE))]
     min_size: Option<u32>,
     /// But the long side to so many at most [default: as in the weights' settings; 1333 if they have none].
-    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=MAX_SIDE))]
     max_size: Option<u32>,
     /// Write the JSON to a file [default: standard output].
     #[arg(long, value_name = "OUT")]
@@ -71,6 +74,7 @@ fn score(text: &str) -> Result<f32, String> {
 }
 
 pub fn run(arguments: Arguments) -> Result<()> {
+    arguments.json.as_deref().map_or(Ok(()), output::prepare)?;
     let mut predictor = Predictor::load(&arguments.weights, &arguments.device.device())?;
     if let Some(threshold) = arguments.score_threshold {
         predictor = predictor.with_score_threshold(threshold)?;

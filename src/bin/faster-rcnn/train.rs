@@ -53,7 +53,10 @@ pub struct Arguments {
 }
 
 fn setting(text: &str) -> Result<String, &'static str> {
-    if text.contains('=') { Ok(text.to_string()) } else { Err("expected key=value") }
+    match text.split_once('=') {
+        Some((key, _)) if !key.trim().is_empty() => Ok(text.to_string()),
+        _ => Err("expected key=value"),
+    }
 }
 
 pub fn run(arguments: Arguments) -> Result<()> {
@@ -71,7 +74,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
             let mut model = config.model.init(&device);
             let report = load_torchvision(&mut model, &path)?;
             output::print(format!("{}\n{report}\n", path.display()))?;
-            Start::Weights(model)
+            Start::Weights(Box::new(model))
         }
     };
     let outcome = fit(&config, start, &train, &validation, &output, &device)?;
