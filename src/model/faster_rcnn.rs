@@ -374,8 +374,7 @@ impl FasterRcnn {
         let rpn = self.rpn.forward(&pyramid);
         let anchors = self.anchors(&pyramid, images);
         let proposals = rpn.proposals(&anchors, &images.resized_sizes, &self.config.rpn, true);
-        let rpn_losses =
-            rpn.losses(&RpnTargets::select(&anchors, &target_boxes, &self.config.rpn, draw));
+        let rpn_losses = rpn.losses(&RpnTargets::select(&anchors, &target_boxes, &self.config.rpn, draw));
 
         let config = &self.config.roi_heads;
         let selected = RoiTargets::select(boxes_of(&proposals), &targets, config, draw);

@@ -247,12 +247,7 @@ impl RpnTargets {
     ///
     /// `anchors` holds those of each level; `targets` the boxes of each image in pixels of the
     /// resized image.
-    pub fn select(
-        anchors: &[Vec<Xyxy>],
-        targets: &[Vec<Xyxy>],
-        config: &RpnConfig,
-        draw: &mut Draw,
-    ) -> Self {
+    pub fn select(anchors: &[Vec<Xyxy>], targets: &[Vec<Xyxy>], config: &RpnConfig, draw: &mut Draw) -> Self {
         let matcher = Matcher {
             foreground_iou: config.fg_iou_thresh,
             background_iou: config.bg_iou_thresh,

@@ -123,8 +123,7 @@ fn axis_weights(
     let mut weights = Vec::new();
     for bin in 0..bins {
         for sample in 0..samples {
-            let position =
-                start + bin as f32 * bin_size + (sample as f32 + 0.5) * bin_size / samples as f32;
+            let position = start + bin as f32 * bin_size + (sample as f32 + 0.5) * bin_size / samples as f32;
             if position.is_nan() || position < -1.0 || position > pixels as f32 {
                 continue;
             }
@@ -158,8 +157,9 @@ pub(super) fn batched_nms(
     let mut keep = vec![0; boxes.len()];
     let mut undecided: Vec<usize> = (0..boxes.len()).collect();
     while let Some(&first) = undecided.first() {
-        let best =
-            undecided.iter().fold(first, |best, &other| if scores[other] > scores[best] { other } else { best });
+        let best = undecided
+            .iter()
+            .fold(first, |best, &other| if scores[other] > scores[best] { other } else { best });
         keep[best] = 1;
         undecided.retain(|&other| {
             let suppressed = groups[other] == groups[best]
