@@ -29,7 +29,8 @@ pub struct RoiAlignOptions {
     pub aligned: bool,
 }
 
-/// The operations a backend supplies to this crate.
+/// The operations a backend supplies to this crate. RoIAlign must take zero boxes, so that its output
+/// stays differentiable, with a gradient of zero.
 ///
 /// `#[backend_extension]` routes a call to the backend that holds the tensors, at run time.
 #[backend_extension(Flex, Autodiff)]
@@ -90,11 +91,6 @@ pub trait DetectionOps: Backend {
 /// Differentiable in `features` only. A sample more than a pixel outside the map, or at a NaN, is 0.
 pub fn roi_align(features: Tensor<4>, rois: Tensor<2>, options: RoiAlignOptions) -> Tensor<4> {
     assert_eq!(rois.dims()[1], 5, "rois must have shape [K, 5], got {:?}", rois.dims());
-    let [_, channels, ..] = features.dims();
-    if rois.dims()[0] == 0 {
-        let (height, width) = options.output_size;
-        return Tensor::zeros([0, channels, height, width], &features.device());
-    }
     Tensor::from_dispatch(<Dispatch as DetectionOps>::roi_align(
         features.into_dispatch(),
         rois.into_dispatch(),

@@ -169,9 +169,6 @@ fn roi_align_equals_its_reference() {
                 let strided = roi_align(non_contiguous(&features), non_contiguous(&rois), options);
                 assert_close(&floats(&strided), &expected.values, &format!("{what}, not contiguous"));
                 assert_repeatable(|| roi_align(features.clone(), rois.clone(), options), &what);
-                if count == 0 {
-                    continue;
-                }
 
                 let grad = source.random(actual.dims());
                 let expected = reference::roi_align_backward(&Array::from(&grad), &rois, shape, options);
