@@ -27,7 +27,7 @@ impl AnchorConfig {
     /// `(height, width)` pixels.
     pub fn anchors(&self, maps: &[(usize, usize)], padded: (usize, usize)) -> Vec<Vec<Xyxy>> {
         let level = |(&size, &(height, width)): (&f32, &(usize, usize))| {
-            let shapes = self.shapes(size);
+            let shapes = cell_anchors(&[size], &self.aspect_ratios);
             let (stride_y, stride_x) = ((padded.0 / height) as f32, (padded.1 / width) as f32);
             let mut anchors = Vec::with_capacity(height * width * shapes.len());
             for y in 0..height {
@@ -40,14 +40,15 @@ impl AnchorConfig {
         };
         self.sizes.iter().zip(maps).map(level).collect()
     }
+}
 
-    /// The anchors around the origin, rounded to whole pixels (a half to the even one).
-    fn shapes(&self, size: f32) -> Vec<Xyxy> {
-        let shape = |ratio: &f32| {
-            let height_ratio = ratio.sqrt();
-            let (width, height) = (1.0 / height_ratio * size, height_ratio * size);
-            [-width, -height, width, height].map(|side| (side / 2.0).round_ties_even())
-        };
-        self.aspect_ratios.iter().map(shape).collect()
-    }
+/// The anchors of one cell around the origin, every size at each ratio (height over width), rounded
+/// to whole pixels (a half to the even one).
+pub fn cell_anchors(sizes: &[f32], aspect_ratios: &[f32]) -> Vec<Xyxy> {
+    let anchor = |ratio: f32, size: f32| {
+        let height_ratio = ratio.sqrt();
+        let (width, height) = (1.0 / height_ratio * size, height_ratio * size);
+        [-width, -height, width, height].map(|side| (side / 2.0).round_ties_even())
+    };
+    aspect_ratios.iter().flat_map(|&ratio| sizes.iter().map(move |&size| anchor(ratio, size))).collect()
 }

@@ -14,7 +14,7 @@ use super::init::WeightInit;
 use super::layers::{FrozenBatchNorm, NormKind};
 use super::resnet::{ResNet, ResNetDepth};
 use super::roi_heads::{RoiHeads, RoiHeadsConfig, RoiOutput, RoiTargets};
-use super::rpn::{Proposal, Rpn, RpnConfig, RpnOutput};
+use super::rpn::{Proposal, Rpn, RpnConfig, RpnOutput, RpnTargets};
 use super::sampler::Draw;
 use super::transform::{ImageList, TransformConfig, resize_box};
 use crate::structures::{Annotation, Detection, Image, Xyxy};
@@ -183,15 +183,17 @@ impl FasterRcnnConfig {
                 "anchors: sizes and aspect_ratios must be above 0, and there must be a ratio",
             ),
             (
-                [rpn.nms_thresh, rpn.score_thresh, rpn.fg_iou_thresh, rpn.bg_iou_thresh]
+                [rpn.score_thresh, rpn.fg_iou_thresh, rpn.bg_iou_thresh]
                     .iter()
                     .all(|v| fraction(f64::from(*v)))
+                    && fraction(rpn.nms_thresh)
                     && fraction(rpn.positive_fraction),
                 "rpn: thresholds and positive_fraction must be in 0..=1",
             ),
             (rpn.bg_iou_thresh <= rpn.fg_iou_thresh, "rpn: bg_iou_thresh must not be above fg_iou_thresh"),
             (
-                [roi.nms_thresh, roi.score_thresh, roi.fg_iou_thresh].iter().all(|v| fraction(f64::from(*v)))
+                [roi.score_thresh, roi.fg_iou_thresh].iter().all(|v| fraction(f64::from(*v)))
+                    && fraction(roi.nms_thresh)
                     && fraction(roi.positive_fraction),
                 "roi_heads: thresholds and positive_fraction must be in 0..=1",
             ),
@@ -372,7 +374,7 @@ impl FasterRcnn {
         let rpn = self.rpn.forward(&pyramid);
         let anchors = self.anchors(&pyramid, images);
         let proposals = rpn.proposals(&anchors, &images.resized_sizes, &self.config.rpn, true);
-        let rpn_losses = rpn.losses(&anchors, &target_boxes, &self.config.rpn, draw);
+        let rpn_losses = rpn.losses(&RpnTargets::select(&anchors, &target_boxes, &self.config.rpn, draw));
 
         let config = &self.config.roi_heads;
         let selected = RoiTargets::select(boxes_of(&proposals), &targets, config, draw);

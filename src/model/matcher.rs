@@ -29,40 +29,52 @@ pub struct Matcher {
 }
 
 impl Matcher {
-    /// One [`Match`] a candidate. Without ground truth all is background. Of equally good ground
-    /// truths the first counts.
+    /// One [`Match`] a candidate, by IoU. Without ground truth all is background. Of equally good
+    /// ground truths the first counts.
     pub fn assign(&self, ground_truth: &[Xyxy], candidates: &[Xyxy]) -> Vec<Match> {
-        let best: Vec<(usize, f32)> = candidates.par_iter().map(|box_| best_of(box_, ground_truth)).collect();
+        self.assign_by(ground_truth.len(), candidates.len(), |truth, candidate| {
+            iou(&ground_truth[truth], &candidates[candidate])
+        })
+    }
+
+    /// The same by any measure of how well a ground truth and a candidate, given by index, agree.
+    pub fn assign_by(
+        &self,
+        ground_truths: usize,
+        candidates: usize,
+        quality: impl Fn(usize, usize) -> f32 + Sync,
+    ) -> Vec<Match> {
+        let best_of = |candidate: usize| {
+            let mut best = (0, f32::NEG_INFINITY);
+            for truth in 0..ground_truths {
+                let quality = quality(truth, candidate);
+                if quality > best.1 {
+                    best = (truth, quality);
+                }
+            }
+            best
+        };
+        let best: Vec<(usize, f32)> = (0..candidates).into_par_iter().map(best_of).collect();
         let mut matches: Vec<Match> = best
             .iter()
-            .map(|&(index, iou)| match iou {
-                iou if ground_truth.is_empty() || iou < self.background_iou => Match::Background,
-                iou if iou < self.foreground_iou => Match::Between,
-                _ => Match::Object(index),
+            .map(|&(truth, quality)| match quality {
+                quality if ground_truths == 0 || quality < self.background_iou => Match::Background,
+                quality if quality < self.foreground_iou => Match::Between,
+                _ => Match::Object(truth),
             })
             .collect();
         if self.allow_low_quality {
             // A candidate that is the best of any ground truth goes to its own best, which need not
             // be that one: torchvision's rule.
-            for ground_truth in ground_truth {
-                let overlaps: Vec<f32> = candidates.par_iter().map(|box_| iou(ground_truth, box_)).collect();
-                let highest = overlaps.iter().copied().fold(0.0, f32::max);
-                for (index, _) in overlaps.iter().enumerate().filter(|&(_, &overlap)| overlap == highest) {
+            for truth in 0..ground_truths {
+                let qualities: Vec<f32> =
+                    (0..candidates).into_par_iter().map(|candidate| quality(truth, candidate)).collect();
+                let highest = qualities.iter().copied().fold(0.0, f32::max);
+                for (index, _) in qualities.iter().enumerate().filter(|&(_, &quality)| quality == highest) {
                     matches[index] = Match::Object(best[index].0);
                 }
             }
         }
         matches
     }
-}
-
-fn best_of(box_: &Xyxy, ground_truth: &[Xyxy]) -> (usize, f32) {
-    let mut best = (0, f32::NEG_INFINITY);
-    for (index, other) in ground_truth.iter().enumerate() {
-        let overlap = iou(other, box_);
-        if overlap > best.1 {
-            best = (index, overlap);
-        }
-    }
-    best
 }

@@ -18,7 +18,7 @@ use super::matcher::{Match, Matcher};
 use super::roi_pool::multi_scale_roi_align;
 use super::sampler::{BalancedSampler, Draw};
 use crate::ops::batched_nms;
-use crate::structures::{Annotation, Detection, Xyxy, clip};
+use crate::structures::{Annotation, Detection, Xyxy, clip, sides_reach};
 
 /// Settings of the second stage; defaults are torchvision's, and so are the names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,7 +43,7 @@ pub struct RoiHeadsConfig {
     /// Lowest score of a detection (exclusive).
     pub score_thresh: f32,
     /// IoU above which the lower-scored of two detections of a class is dropped.
-    pub nms_thresh: f32,
+    pub nms_thresh: f64,
     /// The most detections an image.
     pub detections_per_img: usize,
 }
@@ -237,7 +237,7 @@ impl RoiOutput {
                         continue;
                     }
                     let xyxy = clip(&coder.decode(&deltas[index], proposal), size);
-                    if xyxy[2] - xyxy[0] >= MIN_SIZE && xyxy[3] - xyxy[1] >= MIN_SIZE {
+                    if sides_reach(&xyxy, MIN_SIZE) {
                         candidates.push((image, Detection { xyxy, label, score: scores[index] }));
                     }
                 }

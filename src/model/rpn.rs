@@ -17,7 +17,7 @@ use super::losses::{binary_cross_entropy, smooth_l1_sum};
 use super::matcher::{Match, Matcher};
 use super::sampler::{BalancedSampler, Draw};
 use crate::ops::batched_nms;
-use crate::structures::{Xyxy, clip};
+use crate::structures::{Xyxy, clip, sides_reach};
 
 /// Settings of the RPN; defaults are torchvision's, and so are the names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,7 +34,7 @@ pub struct RpnConfig {
     /// The same at inference.
     pub post_nms_top_n_test: usize,
     /// IoU above which the lower-scored of two proposals of a level is dropped.
-    pub nms_thresh: f32,
+    pub nms_thresh: f64,
     /// Lowest objectness, in `0..=1`, of a proposal.
     pub score_thresh: f32,
     /// IoU with a ground truth from which an anchor is trained as an object.
@@ -95,6 +95,15 @@ pub struct Proposal {
     pub xyxy: Xyxy,
     /// Objectness in `0..=1`.
     pub score: f32,
+}
+
+/// The anchors a loss is computed on, and what they should become.
+#[derive(Debug, Clone)]
+pub struct RpnTargets {
+    /// Indices into the anchors of all images, image by image: `0..N * T`.
+    pub anchors: Vec<usize>,
+    /// Of each, the offsets to the matched ground truth; none where background.
+    pub regression: Vec<Option<Deltas>>,
 }
 
 /// The RPN's part of the loss, `[1]` each.
@@ -174,8 +183,7 @@ impl RpnOutput {
                 for index in top_indices(logits, pre_nms) {
                     let xyxy = clip(&CODER.decode(&deltas[index], &anchors[index]), size);
                     let score = 1.0 / (1.0 + (-logits[index]).exp());
-                    let [width, height] = [xyxy[2] - xyxy[0], xyxy[3] - xyxy[1]];
-                    if width >= MIN_SIZE && height >= MIN_SIZE && score >= config.score_thresh {
+                    if sides_reach(&xyxy, MIN_SIZE) && score >= config.score_thresh {
                         candidates.push(Proposal { xyxy, score });
                         groups.push((image * levels + level) as i64);
                     }
@@ -206,16 +214,40 @@ impl RpnOutput {
         proposals
     }
 
-    /// Both losses on a sample of the anchors of each image.
+    /// Both losses, means over the sampled anchors.
+    pub fn losses(&self, targets: &RpnTargets) -> RpnLosses {
+        let device = self.objectness.device();
+        let count = targets.anchors.len();
+        let indices = |anchors: Vec<i64>| {
+            let count = anchors.len();
+            Tensor::<1, Int>::from_data(TensorData::new(anchors, [count]), &device)
+        };
+        let labels: Vec<f32> =
+            targets.regression.iter().map(|object| if object.is_some() { 1.0 } else { 0.0 }).collect();
+        let labels = Tensor::from_data(TensorData::new(labels, [count]), &device);
+        let sampled = indices(targets.anchors.iter().map(|&anchor| anchor as i64).collect());
+        let logits = self.objectness.clone().flatten::<1>(0, 1).select(0, sampled);
+
+        let sampled = targets.anchors.iter().zip(&targets.regression);
+        let (objects, regression): (Vec<i64>, Vec<Deltas>) =
+            sampled.filter_map(|(&anchor, object)| object.map(|deltas| (anchor as i64, deltas))).unzip();
+        let rpn_box_reg = if objects.is_empty() {
+            Tensor::zeros([1], &device)
+        } else {
+            let regression = TensorData::new(regression.concat(), [objects.len(), 4]);
+            let deltas = self.deltas.clone().flatten::<2>(0, 1).select(0, indices(objects)); // [N*T, 4] -> [P, 4]
+            smooth_l1_sum(deltas, Tensor::from_data(regression, &device), BETA) / count as f32
+        };
+        RpnLosses { objectness: binary_cross_entropy(logits, labels), rpn_box_reg }
+    }
+}
+
+impl RpnTargets {
+    /// Assigns and samples the anchors of each image.
     ///
-    /// `targets` holds the boxes of each image in pixels of the resized image.
-    pub fn losses(
-        &self,
-        anchors: &[Vec<Xyxy>],
-        targets: &[Vec<Xyxy>],
-        config: &RpnConfig,
-        draw: &mut Draw,
-    ) -> RpnLosses {
+    /// `anchors` holds those of each level; `targets` the boxes of each image in pixels of the
+    /// resized image.
+    pub fn select(anchors: &[Vec<Xyxy>], targets: &[Vec<Xyxy>], config: &RpnConfig, draw: &mut Draw) -> Self {
         let matcher = Matcher {
             foreground_iou: config.fg_iou_thresh,
             background_iou: config.bg_iou_thresh,
@@ -226,41 +258,18 @@ impl RpnOutput {
             positive_fraction: config.positive_fraction,
         };
         let anchors = anchors.concat();
-        let mut sampled: Vec<i64> = Vec::new();
-        let mut labels: Vec<f32> = Vec::new();
-        let mut positive: Vec<i64> = Vec::new();
-        let mut regression: Vec<f32> = Vec::new();
+        let mut selected = Self { anchors: Vec::new(), regression: Vec::new() };
         for (image, targets) in targets.iter().enumerate() {
             let matches = matcher.assign(targets, &anchors);
-            let sample = sampler.sample(&matches, draw);
-            let start = image * anchors.len();
-            for index in sample.all() {
-                sampled.push((start + index) as i64);
-                let is_object = if let Match::Object(target) = matches[index] {
-                    positive.push((start + index) as i64);
-                    regression.extend(CODER.encode(&targets[target], &anchors[index]));
-                    1.0
-                } else {
-                    0.0
-                };
-                labels.push(is_object);
+            for index in sampler.sample(&matches, draw).all() {
+                selected.anchors.push(image * anchors.len() + index);
+                selected.regression.push(match matches[index] {
+                    Match::Object(target) => Some(CODER.encode(&targets[target], &anchors[index])),
+                    _ => None,
+                });
             }
         }
-
-        let device = self.objectness.device();
-        let (sampled_count, positive_count) = (sampled.len(), positive.len());
-        let sampled = Tensor::<1, Int>::from_data(TensorData::new(sampled, [sampled_count]), &device);
-        let labels = Tensor::from_data(TensorData::new(labels, [sampled_count]), &device);
-        let logits = self.objectness.clone().flatten::<1>(0, 1).select(0, sampled);
-        let rpn_box_reg = if positive_count == 0 {
-            Tensor::zeros([1], &device)
-        } else {
-            let positive = Tensor::<1, Int>::from_data(TensorData::new(positive, [positive_count]), &device);
-            let regression = Tensor::from_data(TensorData::new(regression, [positive_count, 4]), &device);
-            let deltas = self.deltas.clone().flatten::<2>(0, 1).select(0, positive); // [N*T, 4] -> [P, 4]
-            smooth_l1_sum(deltas, regression, BETA) / sampled_count as f32
-        };
-        RpnLosses { objectness: binary_cross_entropy(logits, labels), rpn_box_reg }
+        selected
     }
 }
 

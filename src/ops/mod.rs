@@ -6,10 +6,10 @@
 
 mod autodiff;
 mod cpu;
-
-//REF
-
-//TESTS
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
@@ -29,7 +29,8 @@ pub struct RoiAlignOptions {
     pub aligned: bool,
 }
 
-/// The operations a backend supplies to this crate.
+/// The operations a backend supplies to this crate. RoIAlign must take zero boxes, so that its output
+/// stays differentiable, with a gradient of zero.
 ///
 /// `#[backend_extension]` routes a call to the backend that holds the tensors, at run time.
 #[backend_extension(Flex, Autodiff)]
@@ -90,11 +91,6 @@ pub trait DetectionOps: Backend {
 /// Differentiable in `features` only. A sample more than a pixel outside the map, or at a NaN, is 0.
 pub fn roi_align(features: Tensor<4>, rois: Tensor<2>, options: RoiAlignOptions) -> Tensor<4> {
     assert_eq!(rois.dims()[1], 5, "rois must have shape [K, 5], got {:?}", rois.dims());
-    let [_, channels, ..] = features.dims();
-    if rois.dims()[0] == 0 {
-        let (height, width) = options.output_size;
-        return Tensor::zeros([0, channels, height, width], &features.device());
-    }
     Tensor::from_dispatch(<Dispatch as DetectionOps>::roi_align(
         features.into_dispatch(),
         rois.into_dispatch(),
@@ -117,7 +113,7 @@ pub fn batched_nms(
     boxes: Tensor<2>,
     scores: Tensor<1>,
     groups: Tensor<1, Int>,
-    iou_threshold: f32,
+    iou_threshold: f64,
 ) -> Tensor<1, Int> {
     let [count, coordinates] = boxes.dims();
     assert!(
@@ -134,8 +130,15 @@ pub fn batched_nms(
         boxes.into_dispatch(),
         scores.into_dispatch(),
         groups.into_dispatch(),
-        iou_threshold,
+        round_down(iou_threshold),
     ))
+}
+
+/// The largest f32 that is not above `value`. Any f32 is above the one exactly if it is above the
+/// other, so an f32 kernel compares as torchvision does, whose threshold is an f64.
+fn round_down(value: f64) -> f32 {
+    let nearest = value as f32;
+    if f64::from(nearest) > value { nearest.next_down() } else { nearest }
 }
 
 /// Two-dimensional convolution, as burn's, with the CPU gradient of the weight computed by matrix

@@ -8,5 +8,5 @@ mod detections;
 mod image;
 
 pub use self::image::Image;
-pub use boxes::{Xyxy, area, clip, intersection, iou};
+pub use boxes::{Xyxy, area, clip, intersection, iou, sides_reach};
 pub use detections::{Annotation, Detection};

@@ -41,6 +41,7 @@ def case(name, params, inputs, outputs):
     cases[name] = {"params": params}
     for side, group in (("input", inputs), ("output", outputs)):
         keys = {k: v if isinstance(v, str) else put(f"{name}/{side}.{k}", v) for k, v in group.items()}
+        assert all(key in tensors for key in keys.values()), keys
         cases[name][f"{side}s"] = keys
 
 
@@ -269,7 +270,7 @@ def pooling():
          {"output": y} | {f"grad_map{k}": v.grad for k, v in maps.items()} | {"levels": pooler.map_levels(boxes)})
     none = pooler({k: v.detach() for k, v in maps.items()}, [torch.zeros(0, 4), boxes[1][:2]], shapes)
     case("multi_scale_roi_align/first_image_without_boxes", {"image_shapes": shapes, "output_size": [7, 7], "sampling_ratio": 2},
-         {f"map{k}": f"multi_scale_roi_align/four_maps_two_images/map{k}" for k in maps} | {"boxes0": "assign/no_boxes", "boxes1": boxes[1][:2]}, {"output": none})
+         {f"map{k}": f"multi_scale_roi_align/four_maps_two_images/input.map{k}" for k in maps} | {"boxes0": "assign/no_boxes", "boxes1": boxes[1][:2]}, {"output": none})
 
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]

@@ -1,0 +1,223 @@
+//! The slow, obvious version of each own operation, which every kernel is tested against.
+//!
+//! Sums are f64. What decides between two outcomes (is a sample inside the map, how many samples has
+//! a bin, is an overlap above the threshold) is f32, because there the operation is defined by its
+//! f32 arithmetic: more digits would decide some cases the other way.
+
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Int, Tensor};
+
+use super::RoiAlignOptions;
+
+/// A tensor's elements on the host.
+pub(super) struct Array<const D: usize> {
+    shape: [usize; D],
+    pub values: Vec<f64>,
+}
+
+impl<const D: usize> Array<D> {
+    pub fn zeros(shape: [usize; D]) -> Self {
+        Self { shape, values: vec![0.0; shape.iter().product()] }
+    }
+
+    /// Where the element at `index` lies.
+    fn position(&self, index: [usize; D]) -> usize {
+        index.iter().zip(self.shape).fold(0, |position, (index, side)| position * side + index)
+    }
+
+    fn at(&self, index: [usize; D]) -> f64 {
+        self.values[self.position(index)]
+    }
+
+    fn add(&mut self, index: [usize; D], value: f64) {
+        let position = self.position(index);
+        self.values[position] += value;
+    }
+}
+
+impl<const D: usize> From<&Tensor<D>> for Array<D> {
+    fn from(tensor: &Tensor<D>) -> Self {
+        Self { shape: tensor.dims(), values: tensor.to_data().iter::<f64>().collect() }
+    }
+}
+
+/// RoIAlign as a matrix a box: output `[K, C, bins y, bins x]` of features `[N, C, H, W]`.
+pub(super) fn roi_align(features: &Array<4>, rois: &Tensor<2>, options: RoiAlignOptions) -> Array<4> {
+    let [_, channels, height, width] = features.shape;
+    let (bins_y, bins_x) = options.output_size;
+    let mut output = Array::zeros([rois.dims()[0], channels, bins_y, bins_x]);
+    for (k, roi) in rows(rois).iter().enumerate() {
+        for (bin_y, bin_x, y, x, weight) in pixel_weights(roi, (height, width), options) {
+            for channel in 0..channels {
+                let pixel = features.at([roi[0] as usize, channel, y, x]);
+                output.add([k, channel, bin_y, bin_x], weight * pixel);
+            }
+        }
+    }
+    output
+}
+
+/// The transposed matrix applied to the gradient of the output: the gradient of the features.
+pub(super) fn roi_align_backward(
+    grad: &Array<4>,
+    rois: &Tensor<2>,
+    input_shape: [usize; 4],
+    options: RoiAlignOptions,
+) -> Array<4> {
+    let [_, channels, height, width] = input_shape;
+    let mut output = Array::zeros(input_shape);
+    for (k, roi) in rows(rois).iter().enumerate() {
+        for (bin_y, bin_x, y, x, weight) in pixel_weights(roi, (height, width), options) {
+            for channel in 0..channels {
+                let grad = grad.at([k, channel, bin_y, bin_x]);
+                output.add([roi[0] as usize, channel, y, x], weight * grad);
+            }
+        }
+    }
+    output
+}
+
+fn rows(rois: &Tensor<2>) -> Vec<[f32; 5]> {
+    let values: Vec<f32> = rois.to_data().iter::<f32>().collect();
+    values.as_chunks::<5>().0.to_vec()
+}
+
+/// The elements other than zero of a box's matrix: bin row and column, pixel row and column, weight.
+fn pixel_weights(
+    &[_, x1, y1, x2, y2]: &[f32; 5],
+    (height, width): (usize, usize),
+    options: RoiAlignOptions,
+) -> Vec<(usize, usize, usize, usize, f64)> {
+    let (bins_y, bins_x) = options.output_size;
+    let rows = axis_weights(y1, y2, bins_y, height, options);
+    let columns = axis_weights(x1, x2, bins_x, width, options);
+    let mut weights = Vec::new();
+    for &(bin_y, y, of_row) in &rows {
+        for &(bin_x, x, of_column) in &columns {
+            weights.push((bin_y, bin_x, y, x, of_row * of_column));
+        }
+    }
+    weights
+}
+
+/// Along one axis, with how much each bin takes of each pixel: bin, pixel, weight.
+///
+/// Interpolation is a hat of width 2 around the sample; a sample within a pixel outside the map
+/// counts as on its edge, one farther away, or at a NaN, as zero.
+fn axis_weights(
+    from: f32,
+    to: f32,
+    bins: usize,
+    pixels: usize,
+    options: RoiAlignOptions,
+) -> Vec<(usize, usize, f64)> {
+    let shift = if options.aligned { 0.5 } else { 0.0 };
+    let start = from * options.spatial_scale - shift;
+    let extent = to * options.spatial_scale - shift - start;
+    let extent = if options.aligned { extent } else { extent.max(1.0) };
+    let bin_size = extent / bins as f32;
+    let samples = match options.sampling_ratio {
+        0 => bin_size.ceil() as usize,
+        ratio => ratio,
+    };
+    let mut weights = Vec::new();
+    for bin in 0..bins {
+        for sample in 0..samples {
+            let position = start + bin as f32 * bin_size + (sample as f32 + 0.5) * bin_size / samples as f32;
+            if position.is_nan() || position < -1.0 || position > pixels as f32 {
+                continue;
+            }
+            let position = f64::from(position).clamp(0.0, (pixels - 1) as f64);
+            for pixel in 0..pixels {
+                let weight = 1.0 - (position - pixel as f64).abs();
+                if weight > 0.0 {
+                    weights.push((bin, pixel, weight / samples as f64));
+                }
+            }
+        }
+    }
+    weights
+}
+
+/// Non-maximum suppression: the best box not yet decided on stays and removes what it overlaps.
+pub(super) fn batched_nms(
+    boxes: &Tensor<2>,
+    scores: &Tensor<1>,
+    groups: &Tensor<1, Int>,
+    iou_threshold: f64,
+) -> Vec<i64> {
+    let boxes: Vec<f32> = boxes.to_data().iter::<f32>().collect();
+    let (boxes, _) = boxes.as_chunks::<4>();
+    let groups: Vec<i64> = groups.to_data().iter::<i64>().collect();
+    let scores: Vec<f32> = scores
+        .to_data()
+        .iter::<f32>()
+        .map(|score| if score.is_nan() { f32::NEG_INFINITY } else { score })
+        .collect();
+    let mut keep = vec![0; boxes.len()];
+    let mut undecided: Vec<usize> = (0..boxes.len()).collect();
+    while let Some(&first) = undecided.first() {
+        let best = undecided
+            .iter()
+            .fold(first, |best, &other| if scores[other] > scores[best] { other } else { best });
+        keep[best] = 1;
+        undecided.retain(|&other| {
+            let suppressed = groups[other] == groups[best]
+                && f64::from(overlap(&boxes[best], &boxes[other])) > iou_threshold;
+            other != best && !suppressed
+        });
+    }
+    keep
+}
+
+/// Intersection over union as torchvision's kernel has it: NaN where the union is empty.
+fn overlap(a: &[f32; 4], b: &[f32; 4]) -> f32 {
+    let area = |[x1, y1, x2, y2]: &[f32; 4]| (x2 - x1) * (y2 - y1);
+    let width = (a[2].min(b[2]) - a[0].max(b[0])).max(0.0);
+    let height = (a[3].min(b[3]) - a[1].max(b[1])).max(0.0);
+    width * height / (area(a) + area(b) - width * height)
+}
+
+/// Gradient of a convolution's weight: each product of an input pixel and an output's gradient goes
+/// to the element of the weight that connects them.
+///
+/// `x` is `[N, C in, H, W]`, `grad` `[N, C out, H out, W out]`.
+pub(super) fn conv2d_weight_backward(
+    x: &Array<4>,
+    grad: &Array<4>,
+    weight_shape: [usize; 4],
+    options: &ConvOptions<2>,
+) -> Array<4> {
+    let [batch, channels_in, height, width] = x.shape;
+    let [_, channels_out, output_height, output_width] = grad.shape;
+    let [_, _, kernel_height, kernel_width] = weight_shape;
+    // The input position that an output position sees through one position of the kernel.
+    let input = |axis: usize, output: usize, kernel: usize, size: usize| {
+        let position = output * options.stride[axis] + kernel * options.dilation[axis];
+        position.checked_sub(options.padding[axis].0).filter(|position| *position < size)
+    };
+    let mut output = Array::zeros(weight_shape);
+    for kernel_y in 0..kernel_height {
+        for kernel_x in 0..kernel_width {
+            for output_y in 0..output_height {
+                for output_x in 0..output_width {
+                    let (Some(y), Some(x_)) =
+                        (input(0, output_y, kernel_y, height), input(1, output_x, kernel_x, width))
+                    else {
+                        continue;
+                    };
+                    for image in 0..batch {
+                        for channel_out in 0..channels_out {
+                            let grad = grad.at([image, channel_out, output_y, output_x]);
+                            for channel_in in 0..channels_in {
+                                let pixel = x.at([image, channel_in, y, x_]);
+                                output.add([channel_out, channel_in, kernel_y, kernel_x], grad * pixel);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    output
+}

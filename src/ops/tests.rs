@@ -1,0 +1,301 @@
+//! Every own operation against its reference on each device there is, its gradients against finite
+//! differences too.
+
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::reference::{self, Array};
+use super::{RoiAlignOptions, batched_nms, conv2d, roi_align, round_down};
+
+/// Largest difference allowed, over the largest element expected (at least 1). The sums here have
+/// at most some thousand f32 products, whose rounding errors of 6e-8 each mostly cancel.
+const TOLERANCE: f64 = 1e-5;
+
+fn devices() -> Vec<Device> {
+    vec![Device::flex()]
+}
+
+/// Deterministic test data on a device.
+struct Source {
+    rng: ChaCha8Rng,
+    device: Device,
+}
+
+impl Source {
+    fn new(device: &Device) -> Self {
+        Self { rng: ChaCha8Rng::seed_from_u64(7), device: device.clone() }
+    }
+
+    fn tensor<const D: usize>(&self, values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
+        Tensor::from_data(TensorData::new(values, shape), &self.device)
+    }
+
+    /// Uniform in -1..1.
+    fn random<const D: usize>(&mut self, shape: [usize; D]) -> Tensor<D> {
+        let values = (0..shape.iter().product()).map(|_| self.rng.random_range(-1.0..1.0)).collect();
+        self.tensor(values, shape)
+    }
+
+    /// Boxes of which some reach out of an image of `size` x `size`.
+    fn boxes(&mut self, count: usize, size: f32) -> Vec<[f32; 4]> {
+        let mut side = |range: std::ops::Range<f32>| size * self.rng.random_range(range);
+        (0..count)
+            .map(|_| {
+                let (x, y) = (side(-0.3..1.0), side(-0.3..1.0));
+                [x, y, x + side(0.01..0.6), y + side(0.01..0.6)]
+            })
+            .collect()
+    }
+}
+
+/// The same values, the last two axes exchanged in memory.
+fn non_contiguous<const D: usize>(tensor: &Tensor<D>) -> Tensor<D> {
+    let transposed = tensor.clone().swap_dims(D - 2, D - 1).into_data();
+    Tensor::<D>::from_data(transposed, &tensor.device()).swap_dims(D - 2, D - 1)
+}
+
+fn floats<const D: usize>(tensor: &Tensor<D>) -> Vec<f64> {
+    Array::from(tensor).values
+}
+
+fn integers(tensor: &Tensor<1, Int>) -> Vec<i64> {
+    tensor.to_data().iter::<i64>().collect()
+}
+
+fn assert_close(actual: &[f64], expected: &[f64], what: &str) {
+    assert_eq!(actual.len(), expected.len(), "{what}");
+    let scale = expected.iter().fold(1.0_f64, |scale, value| scale.max(value.abs()));
+    for (index, (actual, expected)) in actual.iter().zip(expected).enumerate() {
+        // NaN is not below anything, so it fails.
+        let close = (actual - expected).abs() <= TOLERANCE * scale;
+        assert!(close, "{what}, element {index}: {actual}, expected {expected}");
+    }
+}
+
+/// Two runs, and one on a single thread, give the same bits.
+fn assert_repeatable<const D: usize>(function: impl Fn() -> Tensor<D> + Sync, what: &str) {
+    let bits = || -> Vec<u64> { floats(&function()).into_iter().map(f64::to_bits).collect() };
+    let first = bits();
+    assert_eq!(first, bits(), "{what}, second run");
+    let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    assert_eq!(first, one_thread.install(bits), "{what}, one thread");
+}
+
+/// The gradient of `sum(grad * function(at))`. It enters `function`'s backward pass transposed in
+/// memory, as gradients often do.
+fn gradient<const D: usize>(
+    function: impl Fn(Tensor<D>) -> Tensor<4>,
+    at: &Tensor<D>,
+    grad: &Tensor<4>,
+) -> Tensor<D> {
+    let device = at.device().autodiff();
+    let at = Tensor::<D>::from_data(at.to_data(), &device).require_grad();
+    let grad = Tensor::<4>::from_data(grad.clone().swap_dims(2, 3).to_data(), &device);
+    let gradients = (function(at.clone()).swap_dims(2, 3) * grad).sum().backward();
+    at.grad(&gradients).expect("the operation is differentiable here")
+}
+
+/// [`gradient`] is what central differences give.
+///
+/// `function` must be linear, as RoIAlign is in the features and a convolution in each argument: it
+/// has no kinks, and a step of 1 has no error but rounding.
+fn assert_gradient<const D: usize>(
+    function: impl Fn(Tensor<D>) -> Tensor<4>,
+    at: &Tensor<D>,
+    grad: &Tensor<4>,
+    what: &str,
+) {
+    let device = at.device().autodiff();
+    let grads = floats(grad);
+    let values: Vec<f32> = at.to_data().iter::<f32>().collect();
+    let evaluate = |index: usize, step: f32| -> f64 {
+        let mut values = values.clone();
+        values[index] += step;
+        let output = function(Tensor::from_data(TensorData::new(values, at.dims()), &device));
+        floats(&output).iter().zip(&grads).map(|(output, grad)| output * grad).sum()
+    };
+    let differences: Vec<f64> =
+        (0..values.len()).map(|index| (evaluate(index, 1.0) - evaluate(index, -1.0)) / 2.0).collect();
+    assert_close(&floats(&gradient(&function, at, grad)), &differences, what);
+}
+
+#[test]
+fn roi_align_equals_its_reference() {
+    const NAN: f32 = f32::NAN;
+    let options = |output_size, spatial_scale, sampling_ratio, aligned| RoiAlignOptions {
+        output_size,
+        spatial_scale,
+        sampling_ratio,
+        aligned,
+    };
+    for device in devices() {
+        let mut source = Source::new(&device);
+        let shape = [2, 5, 7, 11];
+        let features = source.random(shape);
+        for options in [
+            options((3, 2), 1.0, 2, false),
+            options((1, 4), 1.0, 0, true),
+            options((2, 3), 0.25, 0, false),
+            options((2, 2), 0.5, 3, true),
+        ] {
+            let awkward = [
+                [3.0, 3.0, 3.0, 3.0],         // a point
+                [2.0, 1.0, 2.0, 6.0],         // a line
+                [8.0, 6.0, 2.0, 1.0],         // inverted
+                [-1.0, -1.0, 0.0, 0.0],       // the last samples that count
+                [10.0, 6.0, 11.0, 7.0],       // the last pixel
+                [-20.0, -20.0, -10.0, -10.0], // outside
+                [90.0, 90.0, 120.0, 95.0],
+                [-300.0, -200.0, 400.0, 300.0], // around everything
+                [NAN, 1.0, 5.0, 5.0],
+                [1.0, NAN, 5.0, 5.0],
+                [1.0, 1.0, NAN, 5.0],
+                [1.0, 1.0, 5.0, NAN],
+            ];
+            let scaled = awkward.map(|box_| box_.map(|side| side / options.spatial_scale));
+            let boxes = [scaled.as_slice(), &source.boxes(9, 11.0 / options.spatial_scale)].concat();
+            for count in [0, 1, boxes.len()] {
+                let what = format!("{count} boxes, {options:?}");
+                let image = |index: usize| (index % 3 % 2) as f32;
+                let rois = boxes[..count].iter().enumerate();
+                let rois = rois.flat_map(|(index, [x1, y1, x2, y2])| [image(index), *x1, *y1, *x2, *y2]);
+                let rois = source.tensor(rois.collect(), [count, 5]);
+
+                let expected = reference::roi_align(&Array::from(&features), &rois, options);
+                let actual = roi_align(features.clone(), rois.clone(), options);
+                assert_close(&floats(&actual), &expected.values, &what);
+                let strided = roi_align(non_contiguous(&features), non_contiguous(&rois), options);
+                assert_close(&floats(&strided), &expected.values, &format!("{what}, not contiguous"));
+                assert_repeatable(|| roi_align(features.clone(), rois.clone(), options), &what);
+
+                let grad = source.random(actual.dims());
+                let expected = reference::roi_align_backward(&Array::from(&grad), &rois, shape, options);
+                let pool = |features: Tensor<4>| {
+                    let rois = Tensor::from_data(rois.to_data(), &features.device());
+                    roi_align(features, rois, options)
+                };
+                let actual = gradient(pool, &features, &grad);
+                assert_close(&floats(&actual), &expected.values, &format!("{what}, backward"));
+                assert_repeatable(|| gradient(pool, &features, &grad), &format!("{what}, backward"));
+                assert_gradient(pool, &features, &grad, &format!("{what}, finite differences"));
+            }
+        }
+    }
+}
+
+#[test]
+fn batched_nms_equals_its_reference() {
+    const NAN: f32 = f32::NAN;
+    for device in devices() {
+        let mut source = Source::new(&device);
+        let awkward = [
+            [5.0, 5.0, 5.0, 5.0], // points and lines, twice
+            [5.0, 5.0, 5.0, 5.0],
+            [2.0, 2.0, 2.0, 9.0],
+            [2.0, 2.0, 2.0, 9.0],
+            [9.0, 9.0, 1.0, 1.0], // inverted
+            [1.0, 9.0, 9.0, 1.0],
+            [NAN, 0.0, 10.0, 10.0],
+            [0.0, 0.0, 10.0, NAN],
+            [NAN; 4],
+            [0.0, 0.0, f32::INFINITY, f32::INFINITY],
+            [-50.0, -50.0, -40.0, -40.0],
+        ];
+        // With the first of these boxes, the n-th has an IoU of n tenths.
+        let tenths: Vec<[f32; 4]> = (1..=10).rev().map(|n| [0.0, 0.0, n as f32, 1.0]).collect();
+        let awkward = [awkward.as_slice(), &tenths].concat();
+        let random = source.boxes(300, 100.0);
+        let mixed = [awkward.as_slice(), &source.boxes(50, 20.0), &awkward].concat();
+        for (boxes, groups) in
+            [(&random[..0], 3), (&random[..1], 3), (&tenths[..], 1), (&mixed[..], 2), (&random[..], 4)]
+        {
+            let count = boxes.len();
+            // A few distinct scores, so that many are equal; some are NaN.
+            let score = |rng: &mut ChaCha8Rng| match rng.random_range(0..9) {
+                8 => NAN,
+                step => step as f32 / 8.0,
+            };
+            let scores = (0..count).map(|_| score(&mut source.rng)).collect();
+            let scores: Tensor<1> = source.tensor(scores, [count]);
+            let groups: Vec<i64> = (0..count).map(|_| source.rng.random_range(0..groups) - 2).collect();
+            let groups = Tensor::<1, Int>::from_data(TensorData::new(groups, [count]), &device);
+            let boxes: Tensor<2> = source.tensor(boxes.concat(), [count, 4]);
+            for tenth in 0..=10 {
+                let threshold = f64::from(tenth) / 10.0;
+                let suppress = |boxes: Tensor<2>| {
+                    integers(&batched_nms(boxes, scores.clone(), groups.clone(), threshold))
+                };
+                let expected = reference::batched_nms(&boxes, &scores, &groups, threshold);
+                assert_eq!(suppress(boxes.clone()), expected, "{count} boxes above {threshold}");
+                assert_eq!(suppress(non_contiguous(&boxes)), expected, "not contiguous");
+            }
+            assert_repeatable(
+                || batched_nms(boxes.clone(), scores.clone(), groups.clone(), 0.5).float(),
+                "batched_nms",
+            );
+        }
+    }
+}
+
+#[test]
+fn a_threshold_rounds_to_the_next_f32_below() {
+    for tenth in 0..=10 {
+        let threshold = f64::from(tenth) / 10.0;
+        let rounded = round_down(threshold);
+        assert!(f64::from(rounded) <= threshold && f64::from(rounded.next_up()) > threshold);
+    }
+}
+
+#[test]
+fn the_gradients_of_conv2d_equal_their_reference() {
+    // [N, C in, H, W], [C out, C in, kernel height, kernel width], options
+    let symmetric = ConvOptions::new;
+    let cases = [
+        ([2, 3, 5, 7], [4, 3, 1, 1], symmetric([1, 1], [0, 0], [1, 1], 1)),
+        ([2, 3, 5, 7], [4, 3, 1, 1], symmetric([2, 3], [0, 0], [1, 1], 1)),
+        ([1, 2, 5, 7], [3, 2, 1, 1], symmetric([1, 1], [1, 2], [1, 1], 1)),
+        ([2, 2, 6, 9], [3, 2, 3, 3], symmetric([1, 1], [1, 1], [1, 1], 1)),
+        ([2, 2, 6, 9], [3, 2, 3, 2], symmetric([2, 1], [0, 1], [1, 2], 1)),
+        ([1, 3, 13, 10], [2, 3, 7, 7], symmetric([2, 2], [3, 3], [1, 1], 1)),
+        ([1, 1, 3, 2], [2, 1, 3, 5], symmetric([3, 1], [2, 4], [2, 1], 1)),
+        ([2, 2, 6, 5], [3, 2, 3, 3], ConvOptions::new_with_padding([1, 2], [(0, 1), (2, 1)], [1, 1], 1)),
+        // More output pixels than one tile of unrolled columns holds.
+        ([1, 64, 66, 65], [2, 64, 3, 3], symmetric([1, 1], [1, 1], [1, 1], 1)),
+    ];
+    for device in devices() {
+        let mut source = Source::new(&device);
+        for (x_shape, weight_shape, options) in &cases {
+            let what = format!("{x_shape:?} {weight_shape:?} {options:?}");
+            let (x, weight) = (source.random(*x_shape), source.random(*weight_shape));
+            let bias: Tensor<1> = source.random([weight_shape[0]]);
+            let output = conv2d(x.clone(), weight.clone(), bias.clone(), options.clone());
+            let grad = source.random(output.dims());
+
+            let convolve = |x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1>| {
+                let device = device.clone().autodiff();
+                let [x, weight] = [x, weight].map(|tensor| tensor.clone().to_device(&device));
+                conv2d(x, weight, bias.clone().to_device(&device), options.clone())
+            };
+            let of_weight = |weight: Tensor<4>| convolve(&x, &weight, &bias);
+            let expected = reference::conv2d_weight_backward(
+                &Array::from(&x),
+                &Array::from(&grad),
+                *weight_shape,
+                options,
+            );
+            let actual = gradient(of_weight, &weight, &grad);
+            assert_close(&floats(&actual), &expected.values, &what);
+            let strided = gradient(|weight| convolve(&non_contiguous(&x), &weight, &bias), &weight, &grad);
+            assert_close(&floats(&strided), &expected.values, &format!("{what}, not contiguous"));
+            assert_repeatable(|| gradient(of_weight, &weight, &grad), &what);
+
+            if x.shape().num_elements() < 1000 {
+                assert_gradient(of_weight, &weight, &grad, &format!("{what}, weight"));
+                assert_gradient(|x| convolve(&x, &weight, &bias), &x, &grad, &format!("{what}, x"));
+                assert_gradient(|bias| convolve(&x, &weight, &bias), &bias, &grad, &format!("{what}, bias"));
+            }
+        }
+    }
+}
