@@ -1,0 +1,54 @@
+//! The way from files to a batch of tensors: 16 boards of 640 x 640, varied, in batches of two.
+
+use std::hint::black_box;
+
+use burn::data::dataloader::DataLoader;
+use burn::tensor::Device;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use faster_rcnn::data::{AugmentConfig, Batch, DeepPcb, Loader, SyntheticConfig, board, write_synthetic};
+use faster_rcnn::model::transform::TransformConfig;
+
+const BOARDS: usize = 16;
+const SEED: u64 = 0;
+
+fn pipeline(criterion: &mut Criterion) {
+    let folder = tempfile::tempdir().expect("a folder for the boards");
+    let config = SyntheticConfig { seed: SEED, ..SyntheticConfig::default() };
+    write_synthetic(folder.path(), BOARDS, &config).expect("boards are written");
+    let records = DeepPcb::from_folders(folder.path()).expect("boards are read").records;
+    let epoch = |threads: usize| -> Vec<Batch> {
+        let loader = Loader::in_order(&records, 2, threads).shuffled(&AugmentConfig::default(), SEED, 1);
+        loader.iter().map(|batch| batch.expect("a board is decoded")).collect()
+    };
+
+    let (one, two) = (epoch(1), epoch(2));
+    let content = |batches: &[Batch]| -> Vec<_> {
+        batches
+            .iter()
+            .flat_map(|batch| batch.names.iter().zip(&batch.images))
+            .map(|(name, image)| (name.clone(), image.clone()))
+            .collect()
+    };
+    let (one, two) = (content(&one), content(&two));
+    assert!(one.len() == BOARDS && one == two, "what an epoch gives depends on the number of threads");
+
+    let mut group = criterion.benchmark_group("data_640");
+    group.sample_size(20);
+    group.bench_function("board", |bencher| bencher.iter(|| black_box(board(&config, 0))));
+    group.throughput(Throughput::Elements(BOARDS as u64));
+    for threads in [1, 2] {
+        group.bench_function(format!("epoch_{threads}_threads"), |bencher| {
+            bencher.iter(|| black_box(epoch(threads)));
+        });
+    }
+    let images: Vec<_> = one.into_iter().map(|(_, image)| image).take(2).collect();
+    group.throughput(Throughput::Elements(images.len() as u64));
+    let device = Device::flex();
+    group.bench_function("transform_640_to_800", |bencher| {
+        bencher.iter(|| black_box(TransformConfig::default().batch(&images, &device)));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, pipeline);
+criterion_main!(benches);

@@ -1,0 +1,88 @@
+//! The work that is timed, the same as `benches/compare_torchvision.py` gives torchvision: it says what
+//! it is. Each round returns what both sides have to agree on.
+
+#[path = "../../tests/common/mod.rs"]
+mod common;
+
+use burn::optim::momentum::MomentumConfig;
+use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
+use burn::tensor::Device;
+use faster_rcnn::model::sampler::Draw;
+use faster_rcnn::structures::{Annotation, Image};
+use faster_rcnn::{FasterRcnn, FasterRcnnConfig};
+
+const SEED: u64 = 10;
+const LEARNING_RATE: f64 = 1e-6;
+
+/// From images to detections.
+pub struct Inference {
+    model: FasterRcnn,
+    images: Vec<Image>,
+}
+
+impl Inference {
+    pub fn new(batch: usize, size: usize) -> Self {
+        Self { model: detector(size, &Device::flex()), images: images(batch, size) }
+    }
+
+    /// The number of detections and the sum of their scores.
+    pub fn round(&self) -> Vec<f64> {
+        let detections = self.model.forward(&self.images).concat();
+        let scores = detections.iter().map(|detection| f64::from(detection.score)).sum();
+        vec![detections.len() as f64, scores]
+    }
+}
+
+/// Steps of training: forward, backward, SGD with momentum.
+pub struct Training {
+    /// Taken out only while the optimizer turns it into the next one.
+    model: Option<FasterRcnn>,
+    optimizer: ModuleOptimizer,
+    images: Vec<Image>,
+    targets: Vec<Vec<Annotation>>,
+}
+
+impl Training {
+    pub fn new(batch: usize, size: usize) -> Self {
+        let momentum = MomentumConfig::new().with_momentum(0.9).with_dampening(0.0);
+        Self {
+            model: Some(detector(size, &Device::flex().autodiff())),
+            optimizer: SgdConfig::new().with_momentum(Some(momentum)).init(),
+            images: images(batch, size),
+            targets: (0..batch).map(|image| targets(image, size)).collect(),
+        }
+    }
+
+    /// The four losses before the step.
+    pub fn round(&mut self) -> Vec<f64> {
+        let model = self.model.take().expect("the last step ended");
+        let images = model.config().transform.batch(&self.images, &model.device());
+        let losses = model.losses(&images, &self.targets, &mut Draw::First);
+        let terms = losses.terms().map(|term| term.into_scalar::<f64>());
+        assert!(terms.iter().all(|term| term.is_finite()), "losses are not finite: {terms:?}");
+        let gradients = GradientsParams::from_grads(losses.sum().backward(), &model);
+        self.model = Some(self.optimizer.step(LEARNING_RATE, model, gradients));
+        terms.to_vec()
+    }
+}
+
+fn detector(size: usize, device: &Device) -> FasterRcnn {
+    let config = FasterRcnnConfig::resnet50_fpn(7).with_trainable_layers(5).with_image_size(size, size);
+    common::fill(config.init(device), SEED)
+}
+
+fn images(batch: usize, size: usize) -> Vec<Image> {
+    (0..batch).map(|index| common::image(&format!("bench{index}"), size, size)).collect()
+}
+
+/// Eight boxes with sides of 5 to 30 % of the image's, anywhere inside it.
+fn targets(image: usize, size: usize) -> Vec<Annotation> {
+    let numbers: Vec<f64> = common::unit(&format!("bench{image}/boxes")).take(32).collect();
+    let (boxes, _) = numbers.as_chunks::<4>();
+    let target = |(index, [x, y, width, height]): (usize, &[f64; 4])| {
+        let [width, height] = [width, height].map(|u| (0.05 + 0.25 * u) * size as f64);
+        let (x, y) = (x * (size as f64 - width), y * (size as f64 - height));
+        Annotation::new([x, y, x + width, y + height].map(|side| side as f32), index % 6 + 1)
+    };
+    boxes.iter().enumerate().map(target).collect()
+}
