@@ -14,7 +14,7 @@ const SIZE: f32 = 640.0;
 const CHANNELS: usize = 256;
 /// Sides of P2..P5.
 const SIDES: [usize; 4] = [160, 80, 40, 20];
-const IOU_THRESHOLD: f32 = 0.7;
+const IOU_THRESHOLD: f64 = 0.7;
 
 /// Boxes inside the image with sides of 8 to 400 pixels, small ones more often, so that every level of the
 /// pyramid gets some.
@@ -91,7 +91,9 @@ fn nms(criterion: &mut Criterion) {
 fn check_nms(boxes: &[Xyxy], scores: &[f32], keep: &[i64]) {
     for (index, box_) in boxes.iter().enumerate() {
         let suppresses = |&other: &usize| {
-            keep[other] == 1 && scores[other] > scores[index] && iou(&boxes[other], box_) > IOU_THRESHOLD
+            keep[other] == 1
+                && scores[other] > scores[index]
+                && f64::from(iou(&boxes[other], box_)) > IOU_THRESHOLD
         };
         let suppressed = (0..boxes.len()).any(|other| suppresses(&other));
         assert_eq!(keep[index], i64::from(!suppressed), "box {index} of {}", boxes.len());
