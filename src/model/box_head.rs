@@ -80,7 +80,7 @@ impl BoxHead {
                 relu(fc7.forward(x))
             }
             Self::FourConv(FourConvHead { convs, fc }) => {
-                let x = convs.iter().fold(pooled, |x, conv| relu(conv.forward(x)));
+                let x = convs.iter().fold(pooled, |x, conv| conv.forward(x, None, true));
                 relu(fc.forward(x.flatten::<2>(1, 3)))
             }
         }

@@ -47,22 +47,19 @@ impl Fpn {
         let mut pyramid = Vec::with_capacity(maps.len() + 1);
         let mut above: Option<Tensor<4>> = None;
         for ((map, inner), layer) in maps.into_iter().zip(&self.inner_blocks).zip(&self.layer_blocks).rev() {
-            let lateral = inner.forward(map);
-            let [_, _, height, width] = lateral.dims();
-            let merged = match above {
-                Some(above) => {
-                    let mut nearest = InterpolateOptions::new(InterpolateMode::Nearest);
-                    nearest.output_size = Some([height, width]);
-                    lateral + interpolate(above, nearest)
-                }
-                None => lateral,
-            };
+            let [_, _, height, width] = map.dims();
+            let above_upsampled = above.map(|above| {
+                let mut nearest = InterpolateOptions::new(InterpolateMode::Nearest);
+                nearest.output_size = Some([height, width]);
+                interpolate(above, nearest)
+            });
+            let merged = inner.forward(map, above_upsampled, false);
             if pyramid.is_empty() {
-                let p5 = layer.forward(merged.clone());
+                let p5 = layer.forward(merged.clone(), None, false);
                 pyramid.push(max_pool2d(p5.clone(), MaxPoolOptions::new([1, 1]).with_stride([2, 2])));
                 pyramid.push(p5);
             } else {
-                pyramid.push(layer.forward(merged.clone()));
+                pyramid.push(layer.forward(merged.clone(), None, false));
             }
             above = Some(merged);
         }

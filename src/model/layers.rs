@@ -3,6 +3,7 @@
 use burn::module::{Module, Param};
 use burn::nn::{BatchNorm, BatchNormConfig, GroupNorm, GroupNormConfig};
 use burn::tensor::Tensor;
+use burn::tensor::activation;
 use burn::tensor::ops::ConvOptions;
 use serde::{Deserialize, Serialize};
 
@@ -29,12 +30,17 @@ impl Conv2d {
 
     /// `[N, C in, H, W]` to `[N, C out, H / stride, W / stride]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        self.forward_with(x, None, false)
+    }
+
+    /// [`forward`](Self::forward), then the sum with a residual of the output's shape, then ReLU, where asked for.
+    pub fn forward_with(&self, x: Tensor<4>, residual: Option<Tensor<4>>, relu: bool) -> Tensor<4> {
         let weight = self.weight.val();
         let bias = match &self.bias {
             Some(bias) => bias.val(),
             None => Tensor::zeros([weight.dims()[0]], &x.device()),
         };
-        ops::conv2d(x, weight, bias, self.options())
+        ops::conv2d(x, weight, bias, residual, relu, self.options())
     }
 
     fn options(&self) -> ConvOptions<2> {
@@ -121,18 +127,20 @@ impl Norm {
         }
     }
 
-    /// `norm(conv(x))`. A frozen batch norm is folded into the weight and the bias, which saves a
-    /// pass over the map here and another in the backward pass.
-    pub fn after(&self, conv: &Conv2d, x: Tensor<4>) -> Tensor<4> {
-        match self {
+    /// `relu(norm(conv(x)) + residual)`, the last two steps where asked for. A frozen batch norm is folded
+    /// into the weight and the bias, which saves passes over the map here and in the backward pass.
+    pub fn after(&self, conv: &Conv2d, x: Tensor<4>, residual: Option<Tensor<4>>, relu: bool) -> Tensor<4> {
+        let output = match self {
             Self::FrozenBatch(norm) => {
                 let (scale, shift) = norm.affine();
                 let weight = conv.weight.val() * scale.reshape([-1, 1, 1, 1]);
-                ops::conv2d(x, weight, shift, conv.options())
+                return ops::conv2d(x, weight, shift, residual, relu, conv.options());
             }
             Self::Batch(norm) => norm.forward(conv.forward(x)),
             Self::Group(norm) => norm.forward(conv.forward(x)),
-        }
+        };
+        let output = residual.into_iter().fold(output, |output, residual| output + residual);
+        if relu { activation::relu(output) } else { output }
     }
 }
 
@@ -154,11 +162,12 @@ impl ConvNorm {
         }
     }
 
+    /// `relu(norm(conv(x)) + residual)`, each step but the convolution where there is one;
     /// `[N, C in, H, W]` to `[N, C out, H / stride, W / stride]`.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    pub fn forward(&self, x: Tensor<4>, residual: Option<Tensor<4>>, relu: bool) -> Tensor<4> {
         match &self.norm {
-            Some(norm) => norm.after(&self.conv, x),
-            None => self.conv.forward(x),
+            Some(norm) => norm.after(&self.conv, x, residual, relu),
+            None => self.conv.forward_with(x, residual, relu),
         }
     }
 

@@ -9,7 +9,6 @@ use std::iter;
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
-use burn::tensor::activation::relu;
 use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
 use serde::{Deserialize, Serialize};
@@ -125,7 +124,7 @@ impl ResNet {
 
     /// `[N, 3, H, W]` to C2..C5.
     pub fn forward(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
-        let x = relu(self.bn1.after(&self.conv1, images));
+        let x = self.bn1.after(&self.conv1, images, None, true);
         let mut x = max_pool2d(x, MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]));
         let mut maps = Vec::with_capacity(4);
         for layer in [&self.layer1, &self.layer2, &self.layer3, &self.layer4] {
@@ -172,15 +171,17 @@ impl Block {
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let shortcut = match &self.downsample {
-            Some(downsample) => downsample.forward(x.clone()),
+            Some(downsample) => downsample.forward(x.clone(), None, false),
             None => x.clone(),
         };
-        let mut x = relu(self.bn1.after(&self.conv1, x));
-        x = self.bn2.after(&self.conv2, x);
-        if let (Some(conv), Some(norm)) = (&self.conv3, &self.bn3) {
-            x = norm.after(conv, relu(x));
+        let x = self.bn1.after(&self.conv1, x, None, true);
+        match (&self.conv3, &self.bn3) {
+            (Some(conv3), Some(bn3)) => {
+                let x = self.bn2.after(&self.conv2, x, None, true);
+                bn3.after(conv3, x, Some(shortcut), true)
+            }
+            _ => self.bn2.after(&self.conv2, x, Some(shortcut), true),
         }
-        relu(x + shortcut)
     }
 }
 

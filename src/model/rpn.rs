@@ -6,7 +6,6 @@
 //! Source: [Ren et al. 2015](https://arxiv.org/abs/1506.01497), torchvision `models/detection/rpn.py`.
 
 use burn::module::Module;
-use burn::tensor::activation::relu;
 use burn::tensor::{Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
@@ -135,7 +134,7 @@ impl Rpn {
             .iter()
             .map(|map| {
                 let [batch, _, height, width] = map.dims();
-                let hidden = self.conv.iter().fold(map.clone(), |x, conv| relu(conv.forward(x)));
+                let hidden = self.conv.iter().fold(map.clone(), |x, conv| conv.forward_with(x, None, true));
                 let logits = self.cls_logits.forward(hidden.clone()); // [N, A, H, W]
                 let deltas = self.bbox_pred.forward(hidden); // [N, A*4, H, W]
                 let anchors = logits.dims()[1] * height * width;

@@ -1,15 +1,14 @@
 //! Backward passes: the own operations on burn's autodiff backend.
 
-use burn::backend::Autodiff;
-use burn::backend::TensorMetadata;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind, unary};
+use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind, unary};
 use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Autodiff, Backend, TensorMetadata};
 use burn::tensor::ops::ConvOptions;
 
-use super::{DetectionOps, RoiAlignOptions};
+use super::{DetectionOps, Residual, RoiAlignOptions};
 
 impl<B: DetectionOps, C: CheckpointStrategy> DetectionOps for Autodiff<B, C> {
     fn roi_align(
@@ -35,10 +34,7 @@ impl<B: DetectionOps, C: CheckpointStrategy> DetectionOps for Autodiff<B, C> {
         let guard = features.node();
         let rois = rois.into_primitive();
         let output = B::roi_align(features.into_primitive(), rois.clone(), options);
-        match RoiAlign.prepare::<C>([guard]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish((rois, shape, options), output),
-            OpsKind::UnTracked(prep) => prep.finish(output),
-        }
+        tracked::<C, _, _, _>(RoiAlign, [guard], (rois, shape, options), output)
     }
 
     fn roi_align_backward(
@@ -63,49 +59,124 @@ impl<B: DetectionOps, C: CheckpointStrategy> DetectionOps for Autodiff<B, C> {
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
+        residual: Residual<Self>,
+        relu: bool,
         options: ConvOptions<2>,
     ) -> FloatTensor<Self> {
         #[derive(Debug)]
         struct Convolution;
 
-        impl<B: DetectionOps> Backward<B, 3> for Convolution {
-            type State = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, ConvOptions<2>);
+        /// Only what the gradients that are asked for need.
+        #[derive(Clone, Debug)]
+        struct State<B: DetectionOps> {
+            x: Option<FloatTensor<B>>,
+            x_shape: [usize; 4],
+            weight: Option<FloatTensor<B>>,
+            weight_shape: [usize; 4],
+            /// Where ReLU follows.
+            output: Option<FloatTensor<B>>,
+            options: ConvOptions<2>,
+        }
 
-            fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
-                let (x, weight, bias, options) = ops.state;
-                let [x_node, weight_node, bias_node] = ops.parents;
+        /// The parents are x, the weight, the bias and, where there is one, the residual.
+        impl<B: DetectionOps, const N: usize> Backward<B, N> for Convolution {
+            type State = State<B>;
+
+            fn backward(self, ops: Ops<State<B>, N>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let State { x, x_shape, weight, weight_shape, output, options } = ops.state;
+                let mut parents = ops.parents.into_iter().map(|node| node.map(|node| node.id));
+                let mut next = || parents.next().flatten();
+                let (x_id, weight_id, bias_id, residual_id) = (next(), next(), next(), next());
+
                 let grad = grads.consume::<B>(&ops.node);
-                if let Some(node) = x_node {
-                    let grad = B::conv2d_x_backward(x.clone(), weight.clone(), grad.clone(), options.clone());
-                    grads.register::<B>(node.id, grad);
+                let grad = match output {
+                    Some(output) => B::relu_backward(output, grad),
+                    None => grad,
+                };
+                if let (Some(id), Some(weight)) = (x_id, weight) {
+                    let grad = B::convolution_input_backward(weight, grad.clone(), x_shape, options.clone());
+                    grads.register::<B>(id, grad);
                 }
-                if let Some(node) = weight_node {
-                    let grad = B::convolution_weight_backward(x.clone(), weight, grad.clone(), options);
-                    grads.register::<B>(node.id, grad);
+                if let (Some(id), Some(x)) = (weight_id, x) {
+                    let grad = B::convolution_weight_backward(x, grad.clone(), weight_shape, options);
+                    grads.register::<B>(id, grad);
                 }
-                if let Some(node) = bias_node {
-                    grads.register::<B>(node.id, B::conv2d_bias_backward(x, bias, grad));
+                if let Some(id) = bias_id {
+                    grads.register::<B>(id, B::convolution_bias_backward(grad.clone()));
+                }
+                if let Some(id) = residual_id {
+                    grads.register::<B>(id, grad);
                 }
             }
         }
 
+        let kept = |tensor: &FloatTensor<Self>, needed: bool| needed.then(|| tensor.primitive().clone());
+        let mut state = State::<B> {
+            x: kept(&x, weight.is_tracked()),
+            x_shape: x.shape().dims(),
+            weight: kept(&weight, x.is_tracked()),
+            weight_shape: weight.shape().dims(),
+            output: None,
+            options: options.clone(),
+        };
         let guards = [x.node(), weight.node(), bias.node()];
-        let (x, weight, bias) = (x.into_primitive(), weight.into_primitive(), bias.into_primitive());
-        match Convolution.prepare::<C>(guards).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let output = B::convolution(x.clone(), weight.clone(), bias.clone(), options.clone());
-                prep.finish((x, weight, bias, options), output)
+        let (residual, residual_guard) = match residual {
+            Residual::None => (Residual::None, None),
+            Residual::Add(residual) => {
+                let guard = residual.node();
+                (Residual::Add(residual.into_primitive()), Some(guard))
             }
-            OpsKind::UnTracked(prep) => prep.finish(B::convolution(x, weight, bias, options)),
+        };
+        let output = B::convolution(
+            x.into_primitive(),
+            weight.into_primitive(),
+            bias.into_primitive(),
+            residual,
+            relu,
+            options,
+        );
+        state.output = relu.then(|| output.clone());
+        match residual_guard {
+            None => tracked::<C, _, _, _>(Convolution, guards, state, output),
+            Some(residual) => {
+                let [x, weight, bias] = guards;
+                tracked::<C, _, _, _>(Convolution, [x, weight, bias, residual], state, output)
+            }
         }
+    }
+
+    fn convolution_input_backward(
+        _weight: FloatTensor<Self>,
+        _grad: FloatTensor<Self>,
+        _shape: [usize; 4],
+        _options: ConvOptions<2>,
+    ) -> FloatTensor<Self> {
+        panic!("the gradient of a convolution's input has no derivative")
     }
 
     fn convolution_weight_backward(
         _x: FloatTensor<Self>,
-        _weight: FloatTensor<Self>,
         _grad: FloatTensor<Self>,
+        _shape: [usize; 4],
         _options: ConvOptions<2>,
     ) -> FloatTensor<Self> {
         panic!("the gradient of a convolution's weight has no derivative")
+    }
+
+    fn convolution_bias_backward(_grad: FloatTensor<Self>) -> FloatTensor<Self> {
+        panic!("the gradient of a convolution's bias has no derivative")
+    }
+}
+
+/// Puts an operation on the tape where one of its parents is there.
+fn tracked<C: CheckpointStrategy, B: Backend, const N: usize, O: Backward<B, N>>(
+    operation: O,
+    parents: [NodeGuard; N],
+    state: O::State,
+    output: FloatTensor<B>,
+) -> FloatTensor<Autodiff<B, C>> {
+    match operation.prepare::<C>(parents).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => prep.finish(state, output),
+        OpsKind::UnTracked(prep) => prep.finish(output),
     }
 }

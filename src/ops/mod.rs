@@ -12,7 +12,7 @@ mod reference;
 mod tests;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::backend::{Backend, Dispatch, ExtensionType, TensorMetadata, backend_extension};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Int, Tensor};
 
@@ -27,6 +27,15 @@ pub struct RoiAlignOptions {
     pub sampling_ratio: usize,
     /// Shift boxes by half a pixel. Faster R-CNN's models use `false`.
     pub aligned: bool,
+}
+
+/// What is added to the output of a convolution.
+#[derive(Debug, Clone, ExtensionType)]
+pub enum Residual<B: Backend> {
+    /// Nothing.
+    None,
+    /// A tensor of the output's shape.
+    Add(FloatTensor<B>),
 }
 
 /// The operations a backend supplies to this crate. RoIAlign must take zero boxes, so that its output
@@ -63,19 +72,46 @@ pub trait DetectionOps: Backend {
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
+        #[extension_type] residual: Residual<Self>,
+        relu: bool,
         options: ConvOptions<2>,
     ) -> FloatTensor<Self> {
-        Self::conv2d(x, weight, Some(bias), options)
+        let output = Self::conv2d(x, weight, Some(bias), options);
+        let output = match residual {
+            Residual::None => output,
+            Residual::Add(residual) => Self::float_add(output, residual),
+        };
+        if relu { Self::relu(output) } else { output }
     }
 
-    /// Gradient of [`conv2d`] with respect to the weight.
-    fn convolution_weight_backward(
-        x: FloatTensor<Self>,
+    /// Gradient of [`conv2d`] with respect to `x`, of that `shape`; `grad` is that of the convolution's sums.
+    fn convolution_input_backward(
         weight: FloatTensor<Self>,
         grad: FloatTensor<Self>,
+        shape: [usize; 4],
         options: ConvOptions<2>,
     ) -> FloatTensor<Self> {
+        // Of x, burn reads the shape.
+        let x = Self::float_empty(shape.into(), &grad.device(), grad.dtype().into());
+        Self::conv2d_x_backward(x, weight, grad, options)
+    }
+
+    /// Gradient of [`conv2d`] with respect to the weight, of that `shape`; `grad` as above.
+    fn convolution_weight_backward(
+        x: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        shape: [usize; 4],
+        options: ConvOptions<2>,
+    ) -> FloatTensor<Self> {
+        let weight = Self::float_empty(shape.into(), &grad.device(), grad.dtype().into());
         Self::conv2d_weight_backward(x, weight, grad, options)
+    }
+
+    /// Gradient of [`conv2d`] with respect to the bias; `grad` as above.
+    fn convolution_bias_backward(grad: FloatTensor<Self>) -> FloatTensor<Self> {
+        let channels = grad.shape()[1];
+        let sums = [0, 2, 3].into_iter().fold(grad, Self::float_sum_dim);
+        Self::float_reshape(sums, [channels].into())
     }
 }
 
@@ -141,19 +177,27 @@ fn round_down(value: f64) -> f32 {
     if f64::from(nearest) > value { nearest.next_down() } else { nearest }
 }
 
-/// Two-dimensional convolution, as burn's, with the CPU gradient of the weight computed by matrix
-/// products (burn-flex 0.23 convolves with the output gradient as the kernel, many times slower).
+/// Two-dimensional convolution, `relu(x * weight + bias + residual)`, the last two steps where asked for.
 ///
 /// # Shapes
 ///
 /// - `x`: `[N, C in, H, W]`, `weight`: `[C out, C in, kernel height, kernel width]`, `bias`: `[C out]`
-/// - output: `[N, C out, H out, W out]`
-pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, options: ConvOptions<2>) -> Tensor<4> {
+/// - `residual` and output: `[N, C out, H out, W out]`
+pub fn conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+    residual: Option<Tensor<4>>,
+    relu: bool,
+    options: ConvOptions<2>,
+) -> Tensor<4> {
     assert_eq!(options.groups, 1, "grouped convolutions are not supported");
     Tensor::from_dispatch(<Dispatch as DetectionOps>::convolution(
         x.into_dispatch(),
         weight.into_dispatch(),
         bias.into_dispatch(),
+        residual.map_or(Residual::None, |residual| Residual::Add(residual.into_dispatch())),
+        relu,
         options,
     ))
 }

@@ -178,46 +178,65 @@ fn overlap(a: &[f32; 4], b: &[f32; 4]) -> f32 {
     width * height / (area(a) + area(b) - width * height)
 }
 
-/// Gradient of a convolution's weight: each product of an input pixel and an output's gradient goes
-/// to the element of the weight that connects them.
-///
-/// `x` is `[N, C in, H, W]`, `grad` `[N, C out, H out, W out]`.
-pub(super) fn conv2d_weight_backward(
-    x: &Array<4>,
-    grad: &Array<4>,
-    weight_shape: [usize; 4],
-    options: &ConvOptions<2>,
-) -> Array<4> {
-    let [batch, channels_in, height, width] = x.shape;
-    let [_, channels_out, output_height, output_width] = grad.shape;
-    let [_, _, kernel_height, kernel_width] = weight_shape;
-    // The input position that an output position sees through one position of the kernel.
-    let input = |axis: usize, output: usize, kernel: usize, size: usize| {
-        let position = output * options.stride[axis] + kernel * options.dilation[axis];
-        position.checked_sub(options.padding[axis].0).filter(|position| *position < size)
-    };
-    let mut output = Array::zeros(weight_shape);
-    for kernel_y in 0..kernel_height {
-        for kernel_x in 0..kernel_width {
-            for output_y in 0..output_height {
-                for output_x in 0..output_width {
-                    let (Some(y), Some(x_)) =
-                        (input(0, output_y, kernel_y, height), input(1, output_x, kernel_x, width))
-                    else {
-                        continue;
-                    };
-                    for image in 0..batch {
-                        for channel_out in 0..channels_out {
-                            let grad = grad.at([image, channel_out, output_y, output_x]);
-                            for channel_in in 0..channels_in {
-                                let pixel = x.at([image, channel_in, y, x_]);
-                                output.add([channel_out, channel_in, kernel_y, kernel_x], grad * pixel);
-                            }
-                        }
-                    }
+/// The shapes of one convolution.
+pub(super) struct Convolution {
+    pub x: [usize; 4],
+    pub weight: [usize; 4],
+    pub output: [usize; 4],
+    pub options: ConvOptions<2>,
+}
+
+impl Convolution {
+    /// Calls `product` for each product in the sums: with the index of the input, the weight and the output.
+    fn products(&self, mut product: impl FnMut([usize; 4], [usize; 4], [usize; 4])) {
+        let [batch, channels_out, output_height, output_width] = self.output;
+        let [_, channels_in, kernel_height, kernel_width] = self.weight;
+        // The input position that an output position sees through one position of the kernel.
+        let input = |axis: usize, output: usize, kernel: usize| {
+            let position = output * self.options.stride[axis] + kernel * self.options.dilation[axis];
+            position.checked_sub(self.options.padding[axis].0).filter(|position| *position < self.x[2 + axis])
+        };
+        for (kernel_y, kernel_x) in pairs(kernel_height, kernel_width) {
+            for (output_y, output_x) in pairs(output_height, output_width) {
+                let (Some(y), Some(x)) = (input(0, output_y, kernel_y), input(1, output_x, kernel_x)) else {
+                    continue;
+                };
+                for (image, (channel_out, channel_in)) in (0..batch)
+                    .flat_map(|image| pairs(channels_out, channels_in).map(move |pair| (image, pair)))
+                {
+                    product(
+                        [image, channel_in, y, x],
+                        [channel_out, channel_in, kernel_y, kernel_x],
+                        [image, channel_out, output_y, output_x],
+                    );
                 }
             }
         }
     }
-    output
+
+    pub fn output(&self, x: &Array<4>, weight: &Array<4>, bias: &Array<1>) -> Array<4> {
+        let mut output = Array::zeros(self.output);
+        self.products(|x_at, weight_at, at| output.add(at, x.at(x_at) * weight.at(weight_at)));
+        let pixels = self.output[2] * self.output[3];
+        for (plane, values) in output.values.chunks_mut(pixels).enumerate() {
+            values.iter_mut().for_each(|value| *value += bias.at([plane % self.output[1]]));
+        }
+        output
+    }
+
+    pub fn input_gradient(&self, weight: &Array<4>, grad: &Array<4>) -> Array<4> {
+        let mut output = Array::zeros(self.x);
+        self.products(|at, weight_at, grad_at| output.add(at, weight.at(weight_at) * grad.at(grad_at)));
+        output
+    }
+
+    pub fn weight_gradient(&self, x: &Array<4>, grad: &Array<4>) -> Array<4> {
+        let mut output = Array::zeros(self.weight);
+        self.products(|x_at, at, grad_at| output.add(at, x.at(x_at) * grad.at(grad_at)));
+        output
+    }
+}
+
+fn pairs(rows: usize, columns: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..rows).flat_map(move |row| (0..columns).map(move |column| (row, column)))
 }

@@ -249,20 +249,28 @@ fn a_threshold_rounds_to_the_next_f32_below() {
 }
 
 #[test]
-fn the_gradients_of_conv2d_equal_their_reference() {
+fn conv2d_and_its_gradients_equal_their_reference() {
     // [N, C in, H, W], [C out, C in, kernel height, kernel width], options
-    let symmetric = ConvOptions::new;
+    let options = |stride, padding, dilation| ConvOptions::new(stride, padding, dilation, 1);
     let cases = [
-        ([2, 3, 5, 7], [4, 3, 1, 1], symmetric([1, 1], [0, 0], [1, 1], 1)),
-        ([2, 3, 5, 7], [4, 3, 1, 1], symmetric([2, 3], [0, 0], [1, 1], 1)),
-        ([1, 2, 5, 7], [3, 2, 1, 1], symmetric([1, 1], [1, 2], [1, 1], 1)),
-        ([2, 2, 6, 9], [3, 2, 3, 3], symmetric([1, 1], [1, 1], [1, 1], 1)),
-        ([2, 2, 6, 9], [3, 2, 3, 2], symmetric([2, 1], [0, 1], [1, 2], 1)),
-        ([1, 3, 13, 10], [2, 3, 7, 7], symmetric([2, 2], [3, 3], [1, 1], 1)),
-        ([1, 1, 3, 2], [2, 1, 3, 5], symmetric([3, 1], [2, 4], [2, 1], 1)),
-        ([2, 2, 6, 5], [3, 2, 3, 3], ConvOptions::new_with_padding([1, 2], [(0, 1), (2, 1)], [1, 1], 1)),
-        // More output pixels than one tile of unrolled columns holds.
-        ([1, 64, 66, 65], [2, 64, 3, 3], symmetric([1, 1], [1, 1], [1, 1], 1)),
+        // One matrix product.
+        ([2, 3, 5, 7], [4, 3, 1, 1], options([1, 1], [0, 0], [1, 1])),
+        ([2, 70, 33, 35], [40, 70, 1, 1], options([1, 1], [0, 0], [1, 1])),
+        // Winograd, with whole and with cut tiles, one and several chunks of them, more channels than lanes.
+        ([2, 3, 24, 32], [5, 3, 3, 3], options([1, 1], [1, 1], [1, 1])),
+        ([3, 18, 17, 14], [33, 18, 3, 3], options([1, 1], [1, 1], [1, 1])),
+        ([50, 2, 3, 2], [3, 2, 3, 3], options([1, 1], [1, 1], [1, 1])),
+        ([1, 2, 301, 203], [1, 2, 3, 3], options([1, 1], [1, 1], [1, 1])),
+        ([1, 300, 30, 29], [260, 300, 3, 3], options([1, 1], [1, 1], [1, 1])),
+        // Unrolled columns.
+        ([2, 3, 5, 7], [4, 3, 1, 1], options([2, 3], [0, 0], [1, 1])),
+        ([1, 2, 5, 7], [3, 2, 1, 1], options([1, 1], [1, 2], [1, 1])),
+        ([2, 2, 6, 9], [3, 2, 3, 3], options([1, 1], [1, 1], [1, 1])),
+        ([2, 2, 6, 9], [3, 2, 3, 2], options([2, 1], [0, 1], [1, 2])),
+        ([1, 3, 13, 10], [2, 3, 7, 7], options([2, 2], [3, 3], [1, 1])),
+        ([1, 1, 3, 2], [2, 1, 3, 5], options([3, 1], [2, 4], [2, 1])),
+        // More pixels than a tile of unrolled columns holds, forward and backward.
+        ([1, 64, 134, 133], [2, 64, 3, 3], options([2, 2], [1, 1], [1, 1])),
     ];
     for device in devices() {
         let mut source = Source::new(&device);
@@ -270,31 +278,58 @@ fn the_gradients_of_conv2d_equal_their_reference() {
             let what = format!("{x_shape:?} {weight_shape:?} {options:?}");
             let (x, weight) = (source.random(*x_shape), source.random(*weight_shape));
             let bias: Tensor<1> = source.random([weight_shape[0]]);
-            let output = conv2d(x.clone(), weight.clone(), bias.clone(), options.clone());
-            let grad = source.random(output.dims());
-
-            let convolve = |x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1>| {
-                let device = device.clone().autodiff();
-                let [x, weight] = [x, weight].map(|tensor| tensor.clone().to_device(&device));
-                conv2d(x, weight, bias.clone().to_device(&device), options.clone())
+            let convolve = |x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1>, residual, relu| {
+                conv2d(x.clone(), weight.clone(), bias.clone(), residual, relu, options.clone())
             };
-            let of_weight = |weight: Tensor<4>| convolve(&x, &weight, &bias);
-            let expected = reference::conv2d_weight_backward(
-                &Array::from(&x),
-                &Array::from(&grad),
-                *weight_shape,
-                options,
-            );
+            let plain =
+                |x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1>| convolve(x, weight, bias, None, false);
+
+            let output = plain(&x, &weight, &bias);
+            let slow = reference::Convolution {
+                x: *x_shape,
+                weight: *weight_shape,
+                output: output.dims(),
+                options: options.clone(),
+            };
+            let (x_array, weight_array) = (Array::from(&x), Array::from(&weight));
+            let expected = slow.output(&x_array, &weight_array, &Array::from(&bias));
+            assert_close(&floats(&output), &expected.values, &what);
+            let strided = plain(&non_contiguous(&x), &non_contiguous(&weight), &bias);
+            assert_close(&floats(&strided), &expected.values, &format!("{what}, not contiguous"));
+            assert_repeatable(|| plain(&x, &weight, &bias), &what);
+
+            let residual: Tensor<4> = source.random(output.dims());
+            let fused = convolve(&x, &weight, &bias, Some(non_contiguous(&residual)), true);
+            let sums = expected.values.iter().zip(floats(&residual)).map(|(sum, residual)| sum + residual);
+            let expected: Vec<f64> = sums.map(|sum| sum.max(0.0)).collect();
+            assert_close(&floats(&fused), &expected, &format!("{what}, residual and ReLU"));
+
+            let grad = source.random(output.dims());
+            let grad_array = Array::from(&grad);
+            let of_x = |x: Tensor<4>| plain(&x, &weight, &bias);
+            let of_weight = |weight: Tensor<4>| plain(&x, &weight, &bias);
+            let actual = gradient(of_x, &x, &grad);
+            let expected = slow.input_gradient(&weight_array, &grad_array);
+            assert_close(&floats(&actual), &expected.values, &format!("{what}, gradient of x"));
+            assert_repeatable(|| gradient(of_x, &x, &grad), &what);
             let actual = gradient(of_weight, &weight, &grad);
-            assert_close(&floats(&actual), &expected.values, &what);
-            let strided = gradient(|weight| convolve(&non_contiguous(&x), &weight, &bias), &weight, &grad);
+            let expected = slow.weight_gradient(&x_array, &grad_array);
+            assert_close(&floats(&actual), &expected.values, &format!("{what}, gradient of the weight"));
+            let strided = gradient(|weight| plain(&non_contiguous(&x), &weight, &bias), &weight, &grad);
             assert_close(&floats(&strided), &expected.values, &format!("{what}, not contiguous"));
             assert_repeatable(|| gradient(of_weight, &weight, &grad), &what);
 
+            // ReLU and the residual hand on the gradient where the output is not zero.
+            let of_residual = |residual: Tensor<4>| convolve(&x, &weight, &bias, Some(residual), true);
+            let actual = gradient(of_residual, &residual, &grad);
+            let passed = floats(&fused).into_iter().zip(&grad_array.values);
+            let expected: Vec<f64> = passed.map(|(y, grad)| if y > 0.0 { *grad } else { 0.0 }).collect();
+            assert_close(&floats(&actual), &expected, &format!("{what}, gradient of the residual"));
+
             if x.shape().num_elements() < 1000 {
                 assert_gradient(of_weight, &weight, &grad, &format!("{what}, weight"));
-                assert_gradient(|x| convolve(&x, &weight, &bias), &x, &grad, &format!("{what}, x"));
-                assert_gradient(|bias| convolve(&x, &weight, &bias), &bias, &grad, &format!("{what}, bias"));
+                assert_gradient(of_x, &x, &grad, &format!("{what}, x"));
+                assert_gradient(|bias| plain(&x, &weight, &bias), &bias, &grad, &format!("{what}, bias"));
             }
         }
     }

@@ -2,17 +2,19 @@
 //! result does not depend on the order in which threads run.
 
 mod conv2d;
+mod gemm;
 mod nms;
 mod roi_align;
+mod winograd;
 
 use burn::backend::Flex;
-use burn::backend::ops::ModuleOps;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::TensorData;
 use burn::tensor::ops::ConvOptions;
 use burn_flex::FlexTensor;
 
-use super::{DetectionOps, RoiAlignOptions};
+use super::{DetectionOps, Residual, RoiAlignOptions};
+use conv2d::{Epilogue, Geometry};
 
 impl DetectionOps for Flex {
     fn roi_align(
@@ -52,18 +54,71 @@ impl DetectionOps for Flex {
         FlexTensor::from_data(TensorData::new(keep, [groups.len()]).convert_dtype(dtype))
     }
 
-    fn convolution_weight_backward(
+    fn convolution(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        residual: Residual<Self>,
+        relu: bool,
         options: ConvOptions<2>,
     ) -> FloatTensor<Self> {
-        if options.is_asymmetric() {
-            return Self::conv2d_weight_backward(x, weight, grad, options);
-        }
-        let shapes = conv2d::Shapes { x: dims(&x), weight: dims(&weight), output: dims(&grad) };
+        let geometry = geometry(dims(&x), dims(&weight), &options);
+        let (x, weight, bias) = (contiguous(x), contiguous(weight), contiguous(bias));
+        let residual = match residual {
+            Residual::None => None,
+            Residual::Add(residual) => Some(contiguous(residual)),
+        };
+        let epilogue = Epilogue { bias: Some(floats(&bias)), residual: residual.as_ref().map(floats), relu };
+        let output = conv2d::forward(floats(&x), floats(&weight), epilogue, &geometry);
+        tensor(output, geometry.output)
+    }
+
+    fn convolution_input_backward(
+        weight: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        shape: [usize; 4],
+        options: ConvOptions<2>,
+    ) -> FloatTensor<Self> {
+        let geometry = geometry(shape, dims(&weight), &options);
+        let (weight, grad) = (contiguous(weight), contiguous(grad));
+        tensor(conv2d::input_backward(floats(&weight), floats(&grad), &geometry), shape)
+    }
+
+    fn convolution_weight_backward(
+        x: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        shape: [usize; 4],
+        options: ConvOptions<2>,
+    ) -> FloatTensor<Self> {
+        let geometry = geometry(dims(&x), shape, &options);
         let (x, grad) = (contiguous(x), contiguous(grad));
-        tensor(conv2d::weight_backward(floats(&x), floats(&grad), &shapes, &options), shapes.weight)
+        tensor(conv2d::weight_backward(floats(&x), floats(&grad), &geometry), shape)
+    }
+
+    fn convolution_bias_backward(grad: FloatTensor<Self>) -> FloatTensor<Self> {
+        let [batch, channels, height, width] = dims(&grad);
+        let grad = contiguous(grad);
+        let sums = conv2d::bias_backward(floats(&grad), [batch, channels, height * width]);
+        tensor(sums, [channels])
+    }
+}
+
+/// The shape of the output follows from that of the input.
+fn geometry(x: [usize; 4], weight: [usize; 4], options: &ConvOptions<2>) -> Geometry {
+    assert!(!options.is_asymmetric(), "convolutions are padded alike on both sides, got {options:?}");
+    let padding = options.padding_begin();
+    let side = |axis: usize| {
+        let reach = options.dilation[axis] * (weight[2 + axis] - 1) + 1;
+        let room = (x[2 + axis] + 2 * padding[axis]).checked_sub(reach);
+        room.map_or(0, |room| room / options.stride[axis] + 1)
+    };
+    Geometry {
+        x,
+        weight,
+        output: [x[0], weight[0], side(0), side(1)],
+        stride: options.stride,
+        padding,
+        dilation: options.dilation,
     }
 }
 

@@ -1,0 +1,119 @@
+//! Matrix products by the `gemm` crate, which picks AVX-512, AVX2 or NEON at run time.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// A matrix inside a slice: element (row, column) is at `row * strides[0] + column * strides[1]`.
+#[derive(Clone, Copy)]
+pub(super) struct Matrix<'a> {
+    data: &'a [f32],
+    shape: [usize; 2],
+    strides: [usize; 2],
+}
+
+impl<'a> Matrix<'a> {
+    /// Row by row, rows `stride` elements apart.
+    pub fn new(data: &'a [f32], shape: [usize; 2], stride: usize) -> Self {
+        assert!(shape.contains(&0) || (shape[0] - 1) * stride + shape[1] <= data.len());
+        Self { data, shape, strides: [stride, 1] }
+    }
+
+    pub fn rows(self, start: usize, count: usize) -> Self {
+        assert!(start + count <= self.shape[0]);
+        Self { data: &self.data[start * self.strides[0]..], shape: [count, self.shape[1]], ..self }
+    }
+
+    pub fn columns(self, start: usize, count: usize) -> Self {
+        self.transposed().rows(start, count).transposed()
+    }
+
+    pub fn transposed(self) -> Self {
+        let ([rows, columns], [down, right]) = (self.shape, self.strides);
+        Self { shape: [columns, rows], strides: [right, down], ..self }
+    }
+}
+
+/// Memory of which several threads write different parts.
+pub(super) struct Shared<'a> {
+    start: *mut f32,
+    length: usize,
+    lifetime: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: it is a slice of f32 whose elements may be written from any thread; that no two threads touch
+// the same element is what the unsafe methods ask their callers for.
+unsafe impl Sync for Shared<'_> {}
+
+impl<'a> Shared<'a> {
+    pub fn new(data: &'a mut [f32]) -> Self {
+        Self { start: data.as_mut_ptr(), length: data.len(), lifetime: PhantomData }
+    }
+
+    /// # Safety
+    ///
+    /// While the slice lives, nothing else reads or writes its elements.
+    #[allow(clippy::mut_from_ref, reason = "what the type is for")]
+    pub unsafe fn slice(&self, range: Range<usize>) -> &mut [f32] {
+        assert!(range.start <= range.end && range.end <= self.length);
+        // SAFETY: inside the slice that `new` borrowed; the caller keeps others away.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
+    }
+
+    /// Sets the matrix that starts at `offset`, with rows `stride` elements apart, to `a x b`, or adds the
+    /// product to it.
+    ///
+    /// # Safety
+    ///
+    /// Meanwhile, nothing else reads or writes that matrix.
+    pub unsafe fn product(&self, offset: usize, stride: usize, a: Matrix, b: Matrix, add: bool) {
+        let ([m, k], [_, n]) = (a.shape, b.shape);
+        assert_eq!(k, b.shape[0]);
+        assert!(m == 0 || n == 0 || (offset + (m - 1) * stride + n <= self.length && n <= stride.max(n)));
+        let [a_down, a_right] = a.strides.map(|stride| stride as isize);
+        let [b_down, b_right] = b.strides.map(|stride| stride as isize);
+        // SAFETY: `Matrix::new` and the assertion above hold every element that the strides reach inside
+        // their slices; the inputs are borrowed, the output is the caller's alone.
+        unsafe {
+            gemm::gemm(
+                m,
+                n,
+                k,
+                self.start.add(offset),
+                1,
+                stride as isize,
+                add,
+                a.data.as_ptr(),
+                a_right,
+                a_down,
+                b.data.as_ptr(),
+                b_right,
+                b_down,
+                1.0,
+                1.0,
+                false,
+                false,
+                false,
+                gemm::Parallelism::None,
+            );
+        }
+    }
+}
+
+/// `a x b`, added to the row-major `output`; on all threads.
+pub(super) fn add_product(output: &mut [f32], a: Matrix, b: Matrix) {
+    use rayon::prelude::*;
+    let ([rows, _], [_, columns]) = (a.shape, b.shape);
+    assert_eq!(output.len(), rows * columns);
+    // Blocks of the output: enough of them for many threads, large enough for each to be worth packing.
+    let block = |side: usize| side.div_ceil(side.div_ceil(256).max(2)).next_multiple_of(16);
+    let [height, width] = [block(rows), block(columns)];
+    let across = columns.div_ceil(width);
+    let output = Shared::new(output);
+    (0..rows.div_ceil(height) * across).into_par_iter().for_each(|index| {
+        let (top, left) = (index / across * height, index % across * width);
+        let (height, width) = (height.min(rows - top), width.min(columns - left));
+        let (a, b) = (a.rows(top, height), b.columns(left, width));
+        // SAFETY: the blocks do not overlap.
+        unsafe { output.product(top * columns + left, columns, a, b, true) };
+    });
+}
