@@ -42,6 +42,7 @@ const CHUNK_ELEMENTS: usize = 4 * 1024 * 1024;
 const LANES: usize = 16;
 #[derive(Clone, Copy)]
 struct Lanes([f32; LANES]);
+const ZERO: Lanes = Lanes([0.0; LANES]);
 
 impl Add for Lanes {
     type Output = Self;
@@ -127,15 +128,23 @@ fn weight_grad_transform([u0, u1, u2, u3, u4, u5]: [Lanes; 6]) -> [Lanes; 3] {
     ]
 }
 
-/// Applies a transform along both axes.
+/// Applies a transform along both axes. By reference: moving such arrays costs as much as the arithmetic.
 #[inline(always)]
 fn both_axes<const I: usize, const O: usize>(
-    values: [[Lanes; I]; I],
+    values: &[[Lanes; I]; I],
     transform: impl Fn([Lanes; I]) -> [Lanes; O],
-) -> [[Lanes; O]; O] {
-    let half: [[Lanes; O]; I] = values.map(&transform); // along the rows
-    let columns: [[Lanes; O]; O] = array::from_fn(|x| transform(array::from_fn(|y| half[y][x])));
-    array::from_fn(|y| array::from_fn(|x| columns[x][y]))
+    output: &mut [[Lanes; O]; O],
+) {
+    let mut half = [[ZERO; O]; I];
+    for (row, half) in values.iter().zip(&mut half) {
+        *half = transform(*row);
+    }
+    for x in 0..O {
+        let column = transform(array::from_fn(|y| half[y][x]));
+        for y in 0..O {
+            output[y][x] = column[y];
+        }
+    }
 }
 
 /// A transformed weight.
@@ -175,7 +184,7 @@ impl Weight {
                 || {
                     for start in (0..inputs).step_by(LANES) {
                         let count = LANES.min(inputs - start);
-                        let mut kernel = [[Lanes([0.0; LANES]); 3]; 3];
+                        let (mut kernel, mut transformed) = ([[ZERO; 3]; 3], [[ZERO; PATCH]; PATCH]);
                         for lane in 0..count {
                             let (index, turned) = place(output, start + lane);
                             for point in 0..9 {
@@ -183,12 +192,16 @@ impl Weight {
                                 kernel[point / 3][point % 3].0[lane] = kernels[index][from];
                             }
                         }
-                        let transformed = both_axes(kernel, weight_transform);
+                        both_axes(&kernel, weight_transform, &mut transformed);
                         for point in 0..POINTS {
                             let offset = (point * outputs + output) * inputs + start;
                             // SAFETY: each output channel has its own elements.
                             let to = unsafe { shared.slice(offset..offset + count) };
-                            to.copy_from_slice(&transformed[point / PATCH][point % PATCH].0[..count]);
+                            let values = &transformed[point / PATCH][point % PATCH].0;
+                            match to.as_mut_array::<LANES>() {
+                                Some(to) => *to = *values,
+                                None => to.copy_from_slice(&values[..count]),
+                            }
                         }
                     }
                 },
@@ -249,8 +262,8 @@ impl Tiles {
         [channels, channel]: [usize; 2],
         [start, count]: [usize; 2],
         margin: usize,
-    ) -> [[Lanes; SIDE]; SIDE] {
-        let mut patches = [[Lanes([0.0; LANES]); SIDE]; SIDE];
+        patches: &mut [[Lanes; SIDE]; SIDE],
+    ) {
         for lane in 0..count.min(LANES) {
             let Place { image, y, x } = self.place(start + lane);
             let plane = (image * channels + channel) * self.height * self.width;
@@ -268,18 +281,15 @@ impl Tiles {
                 }
             } else {
                 for (row, patch) in patches.iter_mut().enumerate() {
-                    let Some(y) = (y + row).checked_sub(margin).filter(|y| *y < self.height) else {
-                        continue;
-                    };
+                    let y = (y + row).checked_sub(margin).filter(|y| *y < self.height);
                     for (column, pixel) in patch.iter_mut().enumerate() {
-                        if let Some(x) = (x + column).checked_sub(margin).filter(|x| *x < self.width) {
-                            pixel.0[lane] = map[plane + y * self.width + x];
-                        }
+                        let x = (x + column).checked_sub(margin).filter(|x| *x < self.width);
+                        let place = y.zip(x).map(|(y, x)| plane + y * self.width + x);
+                        pixel.0[lane] = place.map_or(0.0, |place| map[place]);
                     }
                 }
             }
         }
-        patches
     }
 
     /// Transforms the tiles of a chunk of every channel to `[36, channels, padded]`.
@@ -298,10 +308,11 @@ impl Tiles {
             arch.dispatch(
                 #[inline(always)]
                 || {
+                    let (mut patches, mut transformed) = ([[ZERO; SIDE]; SIDE], [[ZERO; PATCH]; PATCH]);
                     for tile in (0..tiles).step_by(LANES) {
                         let range = [start + tile, tiles - tile];
-                        let patches = self.gather::<SIDE>(map, [channels, channel], range, margin);
-                        let transformed = both_axes(patches, &transform);
+                        self.gather(map, [channels, channel], range, margin, &mut patches);
+                        both_axes(&patches, &transform, &mut transformed);
                         for point in 0..POINTS {
                             let offset = (point * channels + channel) * padded + tile;
                             // SAFETY: each channel has its own elements.
@@ -343,14 +354,13 @@ pub(super) fn forward(
                 arch.dispatch(
                     #[inline(always)]
                     || {
+                        let (mut sums, mut y) = ([[ZERO; PATCH]; PATCH], [[ZERO; TILE]; TILE]);
                         for tile in (0..tiles).step_by(LANES) {
-                            let m = array::from_fn(|y| {
-                                array::from_fn(|x| {
-                                    let offset = ((y * PATCH + x) * outputs + channel) * padded + tile;
-                                    Lanes(array::from_fn(|lane| m[offset + lane]))
-                                })
-                            });
-                            let y = both_axes(m, output_transform);
+                            for (point, lanes) in sums.as_flattened_mut().iter_mut().enumerate() {
+                                let offset = (point * outputs + channel) * padded + tile;
+                                lanes.0.copy_from_slice(&m[offset..offset + LANES]);
+                            }
+                            both_axes(&sums, output_transform, &mut y);
                             for lane in 0..LANES.min(tiles - tile) {
                                 let place = all.place(start + tile + lane);
                                 let plane = (place.image * outputs + channel) * height * width;
@@ -360,8 +370,17 @@ pub(super) fn forward(
                                     let length = TILE.min(width - place.x);
                                     // SAFETY: each tile of a channel has its own pixels.
                                     let to = unsafe { shared.slice(position..position + length) };
-                                    to.copy_from_slice(&values[..length]);
-                                    epilogue.apply(to, position, channel);
+                                    // A copy of known length is no call of `memcpy`.
+                                    match to.as_mut_array::<TILE>() {
+                                        Some(to) => {
+                                            *to = values;
+                                            epilogue.apply(to, position, channel);
+                                        }
+                                        None => {
+                                            to.copy_from_slice(&values[..length]);
+                                            epilogue.apply(to, position, channel);
+                                        }
+                                    }
                                 }
                             }
                         }
@@ -400,13 +419,13 @@ pub(super) fn weight_backward(x: &[f32], grad: &[f32], geometry: &Geometry) -> V
             #[inline(always)]
             || {
                 let (kernels, _) = output.as_chunks_mut::<9>();
+                let (mut u, mut transformed) = ([[ZERO; PATCH]; PATCH], [[ZERO; 3]; 3]);
                 for (index, kernels) in kernels.chunks_mut(LANES).enumerate() {
-                    let mut u = [[Lanes([0.0; LANES]); PATCH]; PATCH];
                     for (point, lanes) in u.as_flattened_mut().iter_mut().enumerate() {
                         let offset = (point * outputs + channel) * inputs + index * LANES;
                         lanes.0[..kernels.len()].copy_from_slice(&sums[offset..][..kernels.len()]);
                     }
-                    let transformed = both_axes(u, weight_grad_transform);
+                    both_axes(&u, weight_grad_transform, &mut transformed);
                     for (lane, kernel) in kernels.iter_mut().enumerate() {
                         for (point, value) in kernel.iter_mut().enumerate() {
                             *value = transformed[point / 3][point % 3].0[lane];
