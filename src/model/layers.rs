@@ -3,12 +3,11 @@
 use burn::module::{Module, Param};
 use burn::nn::{BatchNorm, BatchNormConfig, GroupNorm, GroupNormConfig};
 use burn::tensor::Tensor;
-use burn::tensor::activation;
 use burn::tensor::ops::ConvOptions;
 use serde::{Deserialize, Serialize};
 
 use super::init::WeightInit;
-use crate::ops;
+use crate::ops::{self, NormOptions};
 
 /// A square convolution with the same stride and padding on both axes.
 #[derive(Module, Debug)]
@@ -41,6 +40,18 @@ impl Conv2d {
             None => Tensor::zeros([weight.dims()[0]], &x.device()),
         };
         ops::conv2d(x, weight, bias, residual, relu, self.options())
+    }
+
+    /// The same with a factor and a summand per output channel, `[C out]` each, in place of the bias.
+    fn forward_scaled(
+        &self,
+        x: Tensor<4>,
+        (scale, shift): (Tensor<1>, Tensor<1>),
+        residual: Option<Tensor<4>>,
+        relu: bool,
+    ) -> Tensor<4> {
+        let weight = self.weight.val() * scale.reshape([-1, 1, 1, 1]);
+        ops::conv2d(x, weight, shift, residual, relu, self.options())
     }
 
     fn options(&self) -> ConvOptions<2> {
@@ -93,9 +104,9 @@ impl FrozenBatchNorm {
 
     /// The factor and the summand per channel, `[C]` each.
     fn affine(&self) -> (Tensor<1>, Tensor<1>) {
-        let scale = self.weight.val() / (self.running_var.val() + self.epsilon).sqrt();
-        let shift = self.bias.val() - self.running_mean.val() * scale.clone();
-        (scale.detach(), shift.detach())
+        let [gamma, beta, mean, variance] = [&self.weight, &self.bias, &self.running_mean, &self.running_var]
+            .map(|value| value.val().detach());
+        affine(gamma, beta, mean, variance, self.epsilon)
     }
 }
 
@@ -127,21 +138,52 @@ impl Norm {
         }
     }
 
-    /// `relu(norm(conv(x)) + residual)`, the last two steps where asked for. A frozen batch norm is folded
-    /// into the weight and the bias, which saves passes over the map here and in the backward pass.
+    /// `relu(norm(conv(x)) + residual)`, the last two steps where asked for. A batch norm of constant
+    /// statistics is folded into the weight and the bias, which saves passes over the map.
     pub fn after(&self, conv: &Conv2d, x: Tensor<4>, residual: Option<Tensor<4>>, relu: bool) -> Tensor<4> {
-        let output = match self {
-            Self::FrozenBatch(norm) => {
-                let (scale, shift) = norm.affine();
-                let weight = conv.weight.val() * scale.reshape([-1, 1, 1, 1]);
-                return ops::conv2d(x, weight, shift, residual, relu, conv.options());
+        match self {
+            Self::FrozenBatch(norm) => conv.forward_scaled(x, norm.affine(), residual, relu),
+            Self::Batch(norm) if x.device().is_autodiff() && norm.training.is_enabled() => {
+                let options = NormOptions { groups: None, epsilon: norm.epsilon };
+                let x = conv.forward(x);
+                let [images, _, height, width] = x.dims();
+                let (gamma, beta) = (norm.gamma.val(), norm.beta.val());
+                let (output, mean, variance) = ops::normalize(x, gamma, beta, residual, relu, options);
+                let count = (images * height * width) as f64;
+                let variance = variance * (count / (count - 1.0).max(1.0)); // of the population
+                for (running, batch) in [(&norm.running_mean, mean), (&norm.running_var, variance)] {
+                    let kept = running.value_sync().detach() * (1.0 - norm.momentum);
+                    running.update(kept + batch.detach() * norm.momentum);
+                }
+                output
             }
-            Self::Batch(norm) => norm.forward(conv.forward(x)),
-            Self::Group(norm) => norm.forward(conv.forward(x)),
-        };
-        let output = residual.into_iter().fold(output, |output, residual| output + residual);
-        if relu { activation::relu(output) } else { output }
+            Self::Batch(norm) => {
+                let [mean, variance] = [&norm.running_mean, &norm.running_var].map(|value| value.value());
+                let affine = affine(norm.gamma.val(), norm.beta.val(), mean, variance, norm.epsilon);
+                conv.forward_scaled(x, affine, residual, relu)
+            }
+            Self::Group(norm) => {
+                let options = NormOptions { groups: Some(norm.num_groups), epsilon: norm.epsilon };
+                let (gamma, beta) =
+                    norm.gamma.as_ref().zip(norm.beta.as_ref()).expect("a norm has an affine");
+                let (gamma, beta) = (gamma.val(), beta.val());
+                ops::normalize(conv.forward(x), gamma, beta, residual, relu, options).0
+            }
+        }
     }
+}
+
+/// The factor and the summand per channel that a batch norm of these statistics is.
+fn affine(
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    mean: Tensor<1>,
+    variance: Tensor<1>,
+    epsilon: f64,
+) -> (Tensor<1>, Tensor<1>) {
+    let scale = gamma / (variance + epsilon).sqrt();
+    let shift = beta - mean * scale.clone();
+    (scale, shift)
 }
 
 /// A convolution and the norm on its output, if there is one.

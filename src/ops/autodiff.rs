@@ -8,7 +8,7 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, Backend, TensorMetadata};
 use burn::tensor::ops::ConvOptions;
 
-use super::{DetectionOps, Residual, RoiAlignOptions};
+use super::{DetectionOps, NormOptions, Residual, RoiAlignOptions};
 
 impl<B: DetectionOps, C: CheckpointStrategy> DetectionOps for Autodiff<B, C> {
     fn roi_align(
@@ -120,13 +120,7 @@ impl<B: DetectionOps, C: CheckpointStrategy> DetectionOps for Autodiff<B, C> {
             options: options.clone(),
         };
         let guards = [x.node(), weight.node(), bias.node()];
-        let (residual, residual_guard) = match residual {
-            Residual::None => (Residual::None, None),
-            Residual::Add(residual) => {
-                let guard = residual.node();
-                (Residual::Add(residual.into_primitive()), Some(guard))
-            }
-        };
+        let (residual, residual_guard) = parts(residual);
         let output = B::convolution(
             x.into_primitive(),
             weight.into_primitive(),
@@ -165,6 +159,90 @@ impl<B: DetectionOps, C: CheckpointStrategy> DetectionOps for Autodiff<B, C> {
 
     fn convolution_bias_backward(_grad: FloatTensor<Self>) -> FloatTensor<Self> {
         panic!("the gradient of a convolution's bias has no derivative")
+    }
+
+    fn normalize(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        residual: Residual<Self>,
+        relu: bool,
+        options: NormOptions,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        #[derive(Debug)]
+        struct Normalize;
+
+        #[derive(Clone, Debug)]
+        struct State<B: DetectionOps> {
+            x: FloatTensor<B>,
+            gamma: FloatTensor<B>,
+            mean: FloatTensor<B>,
+            variance: FloatTensor<B>,
+            /// Where ReLU follows.
+            output: Option<FloatTensor<B>>,
+            options: NormOptions,
+        }
+
+        /// The parents are x, gamma, beta and, where there is one, the residual.
+        impl<B: DetectionOps, const N: usize> Backward<B, N> for Normalize {
+            type State = State<B>;
+
+            fn backward(self, ops: Ops<State<B>, N>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let State { x, gamma, mean, variance, output, options } = ops.state;
+                let grad = grads.consume::<B>(&ops.node);
+                let grad = match output {
+                    Some(output) => B::relu_backward(output, grad),
+                    None => grad,
+                };
+                let (x, gamma, beta) = B::normalize_backward(x, gamma, mean, variance, grad.clone(), options);
+                for (node, grad) in ops.parents.into_iter().zip([x, gamma, beta, grad]) {
+                    if let Some(node) = node {
+                        grads.register::<B>(node.id, grad);
+                    }
+                }
+            }
+        }
+
+        let [x_guard, gamma_guard, beta_guard] = [x.node(), gamma.node(), beta.node()];
+        let (residual, residual_guard) = parts(residual);
+        let (x, gamma) = (x.into_primitive(), gamma.into_primitive());
+        let (output, mean, variance) =
+            B::normalize(x.clone(), gamma.clone(), beta.into_primitive(), residual, relu, options);
+        let statistics = (FloatTensor::<Self>::new(mean.clone()), FloatTensor::<Self>::new(variance.clone()));
+        let state = State::<B> { x, gamma, mean, variance, output: relu.then(|| output.clone()), options };
+        let parents = [x_guard, gamma_guard, beta_guard];
+        let output = match residual_guard {
+            None => tracked::<C, _, _, _>(Normalize, parents, state, output),
+            Some(residual) => {
+                let [x, gamma, beta] = parents;
+                tracked::<C, _, _, _>(Normalize, [x, gamma, beta, residual], state, output)
+            }
+        };
+        (output, statistics.0, statistics.1)
+    }
+
+    fn normalize_backward(
+        _x: FloatTensor<Self>,
+        _gamma: FloatTensor<Self>,
+        _mean: FloatTensor<Self>,
+        _variance: FloatTensor<Self>,
+        _grad: FloatTensor<Self>,
+        _options: NormOptions,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        panic!("normalize has no second derivative")
+    }
+}
+
+/// A residual off the tape, and its place there.
+fn parts<B: Backend, C: CheckpointStrategy>(
+    residual: Residual<Autodiff<B, C>>,
+) -> (Residual<B>, Option<NodeGuard>) {
+    match residual {
+        Residual::None => (Residual::None, None),
+        Residual::Add(residual) => {
+            let guard = residual.node();
+            (Residual::Add(residual.into_primitive()), Some(guard))
+        }
     }
 }
 

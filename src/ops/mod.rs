@@ -29,7 +29,16 @@ pub struct RoiAlignOptions {
     pub aligned: bool,
 }
 
-/// What is added to the output of a convolution.
+/// Which elements are normalised together.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NormOptions {
+    /// Those of so many groups of channels, in one image; `None` for those of one channel, in all images.
+    pub groups: Option<usize>,
+    /// Added to the variance.
+    pub epsilon: f64,
+}
+
+/// What is added to the output of a convolution or a norm.
 #[derive(Debug, Clone, ExtensionType)]
 pub enum Residual<B: Backend> {
     /// Nothing.
@@ -109,10 +118,81 @@ pub trait DetectionOps: Backend {
 
     /// Gradient of [`conv2d`] with respect to the bias; `grad` as above.
     fn convolution_bias_backward(grad: FloatTensor<Self>) -> FloatTensor<Self> {
-        let channels = grad.shape()[1];
-        let sums = [0, 2, 3].into_iter().fold(grad, Self::float_sum_dim);
-        Self::float_reshape(sums, [channels].into())
+        channel_sums::<Self>(grad)
     }
+
+    /// See [`normalize`].
+    fn normalize(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        #[extension_type] residual: Residual<Self>,
+        relu: bool,
+        options: NormOptions,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let shape = x.shape();
+        let (x, one, zero) = as_channels::<Self>(x, options);
+        let normal = Self::batch_norm_train(x, one, zero, options.epsilon);
+        let [gamma, beta] = [gamma, beta].map(|affine| per_channel::<Self>(affine));
+        let output = Self::float_mul(Self::float_reshape(normal.output, shape), gamma);
+        let output = Self::float_add(output, beta);
+        let output = match residual {
+            Residual::None => output,
+            Residual::Add(residual) => Self::float_add(output, residual),
+        };
+        let output = if relu { Self::relu(output) } else { output };
+        (output, normal.mean, normal.variance)
+    }
+
+    /// Gradients of [`normalize`] with respect to `x`, `gamma` and `beta`; `grad` is that of the sums
+    /// before the residual.
+    fn normalize_backward(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        options: NormOptions,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let shape = x.shape();
+        let (x, one, zero) = as_channels::<Self>(x, options);
+        let epsilon = options.epsilon;
+        let normal = Self::batch_norm(x.clone(), one.clone(), zero, mean.clone(), variance.clone(), epsilon);
+        let product = Self::float_mul(Self::float_reshape(normal, shape.clone()), grad.clone());
+        let scaled = Self::float_mul(grad.clone(), per_channel::<Self>(gamma));
+        let (scaled, ..) = as_channels::<Self>(scaled, options);
+        let back = Self::batch_norm_train_backward(x, one, mean, variance, epsilon, scaled);
+        let x_grad = Self::float_reshape(back.x_grad, shape);
+        (x_grad, channel_sums::<Self>(product), channel_sums::<Self>(grad))
+    }
+}
+
+/// `[N, C, H, W]` to `[C]`.
+fn channel_sums<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
+    let channels = x.shape()[1];
+    let sums = [0, 2, 3].into_iter().fold(x, B::float_sum_dim);
+    B::float_reshape(sums, [channels].into())
+}
+
+/// `[C]` to `[1, C, 1, 1]`.
+fn per_channel<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
+    let channels = x.shape()[0];
+    B::float_reshape(x, [1, channels, 1, 1].into())
+}
+
+/// A view in which each set that is normalised together is a channel, and the identity's scale and shift.
+fn as_channels<B: Backend>(
+    x: FloatTensor<B>,
+    options: NormOptions,
+) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+    let [batch, channels, height, width] = x.shape().dims();
+    let (device, dtype) = (x.device(), x.dtype().into());
+    let shape = match options.groups {
+        None => [batch, channels, height * width],
+        Some(groups) => [1, batch * groups, channels / groups * height * width],
+    };
+    let constant = |value: f32| B::float_full([shape[1]].into(), value.into(), &device, dtype);
+    (B::float_reshape(x, shape.into()), constant(1.0), constant(0.0))
 }
 
 /// Average of bilinear samples in each bin of each region of interest
@@ -200,4 +280,38 @@ pub fn conv2d(
         relu,
         options,
     ))
+}
+
+/// Batch norm with the statistics of the batch, or group norm
+/// ([Ioffe and Szegedy 2015](https://arxiv.org/abs/1502.03167),
+/// [Wu and He 2018](https://arxiv.org/abs/1803.08494)):
+/// `relu((x - mean) / sqrt(variance + epsilon) * gamma + beta + residual)`, the last two steps where asked for.
+///
+/// # Shapes
+///
+/// - `x`, `residual` and output: `[N, C, H, W]`; `gamma`, `beta`: `[C]`
+/// - returned mean and (biased) variance, not differentiable: `[C]` over the batch, `[N * groups]` over groups
+pub fn normalize(
+    x: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    residual: Option<Tensor<4>>,
+    relu: bool,
+    options: NormOptions,
+) -> (Tensor<4>, Tensor<1>, Tensor<1>) {
+    let channels = x.dims()[1];
+    assert!(
+        options.groups.is_none_or(|groups| groups > 0 && channels.is_multiple_of(groups)),
+        "{channels} channels do not make {:?} groups",
+        options.groups
+    );
+    let (output, mean, variance) = <Dispatch as DetectionOps>::normalize(
+        x.into_dispatch(),
+        gamma.into_dispatch(),
+        beta.into_dispatch(),
+        residual.map_or(Residual::None, |residual| Residual::Add(residual.into_dispatch())),
+        relu,
+        options,
+    );
+    (Tensor::from_dispatch(output), Tensor::from_dispatch(mean), Tensor::from_dispatch(variance))
 }

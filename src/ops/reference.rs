@@ -7,9 +7,10 @@
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Int, Tensor};
 
-use super::RoiAlignOptions;
+use super::{NormOptions, RoiAlignOptions};
 
 /// A tensor's elements on the host.
+#[derive(Clone)]
 pub(super) struct Array<const D: usize> {
     shape: [usize; D],
     pub values: Vec<f64>,
@@ -239,4 +240,39 @@ impl Convolution {
 
 fn pairs(rows: usize, columns: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..rows).flat_map(move |row| (0..columns).map(move |column| (row, column)))
+}
+
+/// `(x - mean) / sqrt(variance + epsilon) * gamma + beta`, with the statistics of each channel, or of each
+/// group of channels of an image; and the statistics.
+pub(super) fn normalize(
+    x: &Array<4>,
+    gamma: &Array<1>,
+    beta: &Array<1>,
+    options: NormOptions,
+) -> (Array<4>, Vec<f64>, Vec<f64>) {
+    let [batch, channels, height, width] = x.shape;
+    let plane = height * width;
+    let set_of = |index: usize| {
+        let (image, channel) = (index / plane / channels, index / plane % channels);
+        options.groups.map_or(channel, |groups| image * groups + channel / (channels / groups))
+    };
+    let sets = options.groups.map_or(channels, |groups| batch * groups);
+    let average = |value: &dyn Fn(usize) -> f64| -> Vec<f64> {
+        let mut sums = vec![(0.0, 0.0); sets];
+        for index in 0..x.values.len() {
+            let (sum, count) = &mut sums[set_of(index)];
+            *sum += value(index);
+            *count += 1.0;
+        }
+        sums.into_iter().map(|(sum, count)| sum / count).collect()
+    };
+    let mean = average(&|index| x.values[index]);
+    let variance = average(&|index| (x.values[index] - mean[set_of(index)]).powi(2));
+    let value = |index: usize| {
+        let (set, channel) = (set_of(index), index / plane % channels);
+        let normalised = (x.values[index] - mean[set]) / (variance[set] + options.epsilon).sqrt();
+        normalised * gamma.values[channel] + beta.values[channel]
+    };
+    let values = (0..x.values.len()).map(value).collect();
+    (Array { shape: x.shape, values }, mean, variance)
 }

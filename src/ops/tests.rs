@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::reference::{self, Array};
-use super::{RoiAlignOptions, batched_nms, conv2d, roi_align, round_down};
+use super::{NormOptions, RoiAlignOptions, batched_nms, conv2d, normalize, roi_align, round_down};
 
 /// Largest difference allowed, over the largest element expected (at least 1). The sums here have
 /// at most some thousand f32 products, whose rounding errors of 6e-8 each mostly cancel.
@@ -333,4 +333,95 @@ fn conv2d_and_its_gradients_equal_their_reference() {
             }
         }
     }
+}
+
+#[test]
+fn normalize_and_its_gradients_equal_their_reference() {
+    // [N, C, H, W], groups
+    let cases = [
+        ([1, 2, 1, 3], None),
+        ([3, 5, 4, 7], None),
+        ([2, 3, 9, 17], None),
+        ([3, 6, 4, 7], Some(1)),
+        ([2, 6, 5, 3], Some(2)),
+        ([2, 4, 9, 17], Some(4)),
+    ];
+    for device in devices() {
+        let mut source = Source::new(&device);
+        for (shape, groups) in cases {
+            let options = NormOptions { groups, epsilon: 1e-3 };
+            let what = format!("{shape:?}, {options:?}");
+            let x = source.random(shape) * 3.0 + 2.0;
+            let (gamma, beta): (Tensor<1>, Tensor<1>) =
+                (source.random([shape[1]]), source.random([shape[1]]));
+            let plain = |x: &Tensor<4>, gamma: &Tensor<1>, beta: &Tensor<1>| {
+                normalize(x.clone(), gamma.clone(), beta.clone(), None, false, options)
+            };
+            let arrays = (Array::from(&x), Array::from(&gamma), Array::from(&beta));
+            let (expected, mean, variance) = reference::normalize(&arrays.0, &arrays.1, &arrays.2, options);
+            let (actual, actual_mean, actual_variance) = plain(&x, &gamma, &beta);
+            assert_close(&floats(&actual), &expected.values, &what);
+            assert_close(&floats(&actual_mean), &mean, &format!("{what}, mean"));
+            assert_close(&floats(&actual_variance), &variance, &format!("{what}, variance"));
+            let strided = plain(&non_contiguous(&x), &gamma, &beta).0;
+            assert_close(&floats(&strided), &expected.values, &format!("{what}, not contiguous"));
+            assert_repeatable(|| plain(&x, &gamma, &beta).0, &what);
+
+            let residual = source.random(shape);
+            let fused = |residual: Tensor<4>| {
+                normalize(x.clone(), gamma.clone(), beta.clone(), Some(residual), true, options).0
+            };
+            let sums = expected.values.iter().zip(floats(&residual)).map(|(sum, residual)| sum + residual);
+            let expected: Vec<f64> = sums.map(|sum| sum.max(0.0)).collect();
+            assert_close(&floats(&fused(non_contiguous(&residual))), &expected, &format!("{what}, ReLU"));
+            let grad = source.random(shape);
+            let passed = expected.iter().zip(floats(&grad));
+            let expected: Vec<f64> = passed.map(|(y, grad)| if *y > 0.0 { grad } else { 0.0 }).collect();
+            let actual = gradient(fused, &residual, &grad);
+            assert_close(&floats(&actual), &expected, &format!("{what}, gradient of the residual"));
+
+            // The gradients of the f64 reference, by central differences: exact to 1e-8.
+            let weighted = |x: &Array<4>, gamma: &Array<1>, beta: &Array<1>| -> f64 {
+                let (output, ..) = reference::normalize(x, gamma, beta, options);
+                output.values.iter().zip(floats(&grad)).map(|(output, grad)| output * grad).sum()
+            };
+            let of_x = |x: Tensor<4>| plain(&x, &gamma, &beta).0;
+            let differences = central_differences(&arrays.0, |x| weighted(x, &arrays.1, &arrays.2));
+            assert_close(
+                &floats(&gradient(of_x, &x, &grad)),
+                &differences,
+                &format!("{what}, gradient of x"),
+            );
+            assert_repeatable(|| gradient(of_x, &x, &grad), &what);
+            let of_gamma = |gamma: Tensor<1>| plain(&x, &gamma, &beta).0;
+            let differences = central_differences(&arrays.1, |gamma| weighted(&arrays.0, gamma, &arrays.2));
+            assert_close(
+                &floats(&gradient(of_gamma, &gamma, &grad)),
+                &differences,
+                &format!("{what}, of gamma"),
+            );
+            let of_beta = |beta: Tensor<1>| plain(&x, &gamma, &beta).0;
+            let differences = central_differences(&arrays.2, |beta| weighted(&arrays.0, &arrays.1, beta));
+            assert_close(
+                &floats(&gradient(of_beta, &beta, &grad)),
+                &differences,
+                &format!("{what}, of beta"),
+            );
+        }
+    }
+}
+
+fn central_differences<const D: usize>(at: &Array<D>, function: impl Fn(&Array<D>) -> f64) -> Vec<f64> {
+    const STEP: f64 = 1e-4;
+    let mut moved = at.clone();
+    (0..at.values.len())
+        .map(|index| {
+            moved.values[index] = at.values[index] + STEP;
+            let above = function(&moved);
+            moved.values[index] = at.values[index] - STEP;
+            let below = function(&moved);
+            moved.values[index] = at.values[index];
+            (above - below) / (2.0 * STEP)
+        })
+        .collect()
 }

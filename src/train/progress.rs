@@ -44,6 +44,10 @@ impl PlainLines {
 
     fn update(&mut self, state: MetricState) {
         let MetricState::Numeric(entry, Some(number)) = state else { return };
+        // An epoch of a single step has no time between steps.
+        if number.current().is_nan() {
+            return;
+        }
         if let Some(place) = self.names.iter().position(|(id, _)| *id == entry.metric_id) {
             self.values.insert(place, number.current());
         }

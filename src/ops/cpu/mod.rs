@@ -4,6 +4,7 @@
 mod conv2d;
 mod gemm;
 mod nms;
+mod norm;
 mod roi_align;
 mod winograd;
 
@@ -13,8 +14,9 @@ use burn::tensor::TensorData;
 use burn::tensor::ops::ConvOptions;
 use burn_flex::FlexTensor;
 
-use super::{DetectionOps, Residual, RoiAlignOptions};
+use super::{DetectionOps, NormOptions, Residual, RoiAlignOptions};
 use conv2d::{Epilogue, Geometry};
+use norm::Sets;
 
 impl DetectionOps for Flex {
     fn roi_align(
@@ -64,11 +66,8 @@ impl DetectionOps for Flex {
     ) -> FloatTensor<Self> {
         let geometry = geometry(dims(&x), dims(&weight), &options);
         let (x, weight, bias) = (contiguous(x), contiguous(weight), contiguous(bias));
-        let residual = match residual {
-            Residual::None => None,
-            Residual::Add(residual) => Some(contiguous(residual)),
-        };
-        let epilogue = Epilogue { bias: Some(floats(&bias)), residual: residual.as_ref().map(floats), relu };
+        let residual = some_contiguous(residual);
+        let epilogue = epilogue(&bias, &residual, relu);
         let output = conv2d::forward(floats(&x), floats(&weight), epilogue, &geometry);
         tensor(output, geometry.output)
     }
@@ -101,6 +100,55 @@ impl DetectionOps for Flex {
         let sums = conv2d::bias_backward(floats(&grad), [batch, channels, height * width]);
         tensor(sums, [channels])
     }
+
+    fn normalize(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        residual: Residual<Self>,
+        relu: bool,
+        options: NormOptions,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let (x, gamma, beta) = (contiguous(x), contiguous(gamma), contiguous(beta));
+        let residual = some_contiguous(residual);
+        let epilogue = epilogue(&beta, &residual, relu);
+        let (sets, epsilon) = (sets(dims(&x), options), options.epsilon as f32);
+        let (output, mean, variance) = norm::forward(floats(&x), floats(&gamma), epilogue, epsilon, sets);
+        let count = sets.count();
+        (tensor::<4>(output, dims(&x)), tensor(mean, [count]), tensor(variance, [count]))
+    }
+
+    fn normalize_backward(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        options: NormOptions,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let (x, gamma, grad) = (contiguous(x), contiguous(gamma), contiguous(grad));
+        let statistics = [floats(&mean), floats(&variance)];
+        let (sets, epsilon) = (sets(dims(&x), options), options.epsilon as f32);
+        let (x_grad, gamma_grad, beta_grad) =
+            norm::backward(floats(&x), floats(&gamma), statistics, floats(&grad), epsilon, sets);
+        let channels = [sets.channels];
+        (tensor::<4>(x_grad, dims(&x)), tensor(gamma_grad, channels), tensor(beta_grad, channels))
+    }
+}
+
+fn sets([batch, channels, height, width]: [usize; 4], options: NormOptions) -> Sets {
+    Sets { batch, channels, pixels: height * width, groups: options.groups }
+}
+
+fn some_contiguous(residual: Residual<Flex>) -> Option<FlexTensor> {
+    match residual {
+        Residual::None => None,
+        Residual::Add(residual) => Some(contiguous(residual)),
+    }
+}
+
+fn epilogue<'a>(bias: &'a FlexTensor, residual: &'a Option<FlexTensor>, relu: bool) -> Epilogue<'a> {
+    Epilogue { bias: Some(floats(bias)), residual: residual.as_ref().map(floats), relu }
 }
 
 /// The shape of the output follows from that of the input.

@@ -254,7 +254,7 @@ impl Tiles {
     }
 
     /// `side` x `side` pixels of 16 tiles of one channel, from `margin` pixels before the tile's first on;
-    /// zero outside the map.
+    /// zero outside the map and after the last tile.
     #[inline(always)]
     fn gather<const SIDE: usize>(
         self,
@@ -264,6 +264,9 @@ impl Tiles {
         margin: usize,
         patches: &mut [[Lanes; SIDE]; SIDE],
     ) {
+        if count < LANES {
+            *patches = [[ZERO; SIDE]; SIDE]; // the last tiles do not fill a vector
+        }
         for lane in 0..count.min(LANES) {
             let Place { image, y, x } = self.place(start + lane);
             let plane = (image * channels + channel) * self.height * self.width;
