@@ -61,6 +61,7 @@ fn text(bytes: &[u8]) -> String {
 fn every_layout_type_and_stride_gives_the_values_that_were_saved() {
     for (name, layout) in [
         ("layouts_zip.pth", Layout::PytorchZip),
+        ("layouts_21_characters.pth", Layout::PytorchZip),
         ("layouts_legacy.pth", Layout::PytorchLegacy),
         ("layouts.safetensors", Layout::Safetensors),
     ] {

@@ -2,7 +2,8 @@
 
 `layouts_*` hold a few tensors of every type and stride; tensor NAME is `uniform(NAME, shape)` of weights.py. The
 others have the names and shapes of whole models, yet every tensor is one element of one shared storage, expanded:
-element number 0 of `uniform(NAME, [1])`.
+element number 0 of `uniform(NAME, [1])`. The legacy layout calls storages by their addresses: those files have other
+bytes each time.
 """
 
 import argparse
@@ -82,6 +83,7 @@ def generate():
     folder.mkdir(parents=True, exist_ok=True)
     tensors = layout_tensors()
     torch.save(tensors, folder / "layouts_zip.pth")
+    torch.save(tensors, folder / "layouts_21_characters.pth")  # a length that a reader of archives once failed at
     legacy(tensors, folder / "layouts_legacy.pth")
     save_file({name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}, folder / "layouts.safetensors")
 
