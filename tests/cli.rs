@@ -128,7 +128,7 @@ fn assert_no_temporary_files(folder: &Path) {
 #[test]
 fn help_teaches_and_wrong_usage_is_2() {
     let bench = Bench::new(2);
-    for command in ["", "train", "evaluate", "predict", "synth", "check", "completions"] {
+    for command in ["", "train", "evaluate", "predict", "synth", "check", "weights", "completions"] {
         let help = bench.succeed(&format!("{command} --help"));
         assert!(help.contains("  faster-rcnn "), "{command} has no example: {help}");
     }
@@ -141,6 +141,11 @@ fn help_teaches_and_wrong_usage_is_2() {
         "synth --output x --images -3",
         "check",
         "completions klingon",
+        "weights",
+        "weights list --all",
+        "weights fetch",
+        "weights fetch resnet19",
+        "weights convert in.pth",
         "predict --weights tiny.safetensors",
         "predict --weights tiny.safetensors --score-threshold 2 a.jpg",
         "predict --weights tiny.safetensors --score-threshold NaN a.jpg",

@@ -216,6 +216,12 @@ fn hostile_files_give_errors() {
     bench.read(&float(4, 0, &[2, 2], &[2, 1])).unwrap();
     bench.read(&legacy(b"\x80\x02}.")).unwrap();
 
+    // As long as pickles may be: values, and values that are remembered.
+    let remembered = (0..170_000_u32).flat_map(|index| [&b"}r"[..], &index.to_le_bytes(), b"0"].concat());
+    for middle in [vec![b'N'; 500_000], vec![b']'; 500_000], remembered.collect()] {
+        bench.read(&stored(&[&b"\x80\x02"[..], &middle, b"}."].concat())).unwrap();
+    }
+
     let many = vec![b'N'; 2 << 20];
     let pickle = |middle: &[u8]| stored(&[b"\x80\x02}", middle, b"."].concat());
     let deep = [&[b']'; 5000][..], &[b'a'; 4999]].concat();

@@ -474,7 +474,7 @@ fn the_command_line_inspects_and_converts() {
     assert!(
         said.contains("PyTorch, legacy")
             && said.contains("ResNet-50, batch norm;")
-            && said.contains("FourConv"),
+            && said.contains("box head of four convolutions"),
         "{said}"
     );
     let said = succeed(&["inspect".as_ref(), "--tensors".as_ref(), &fixture("resnet34.pth")]);

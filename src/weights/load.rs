@@ -1,5 +1,6 @@
 //! From a file's tensors to a detector's, all or nothing.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
@@ -186,9 +187,12 @@ fn compare(model: &FasterRcnn, file: &WeightFile, contents: &Contents) -> LoadRe
 
 /// The tensors that are to be applied, by their names in a detector.
 fn read(file: &WeightFile, contents: &Contents, report: &LoadReport) -> Result<HashMap<String, TensorData>> {
-    let bytes = |name: &String| file.tensors()[&contents.names[name]].f32_bytes();
-    let total = report.applied.iter().map(bytes).fold(0, u64::saturating_add);
+    let bytes = |name: &&String| file.tensors()[&contents.names[*name]].f32_bytes();
+    let total = report.applied.iter().map(|name| bytes(&name)).fold(0, u64::saturating_add);
     file.check_growth(total).map_err(|message| Error::file(file.path(), format!("its model {message}")))?;
+    // Reading takes memory for a tensor twice: for the largest one, while the others are not there yet.
+    let mut names: Vec<&String> = report.applied.iter().collect();
+    names.sort_by_key(|name| Reverse(bytes(name)));
     let read = |name: &String| Ok((name.clone(), file.read(&contents.names[name])?));
-    report.applied.iter().map(read).collect()
+    names.into_iter().map(read).collect()
 }

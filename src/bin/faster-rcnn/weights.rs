@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Subcommand;
 use faster_rcnn::FasterRcnnConfig;
+use faster_rcnn::model::box_head::BoxHeadKind;
 use faster_rcnn::model::layers::NormKind;
 use faster_rcnn::model::resnet::ResNetDepth;
 use faster_rcnn::weights::{Model, Published, WeightFile, cache_folder, convert, fetch, inspect, published};
@@ -204,15 +205,18 @@ fn detector(config: &FasterRcnnConfig) -> String {
         [] => "without names".to_string(),
         names => names.join(", "),
     };
+    let box_head = match config.roi_heads.box_head {
+        BoxHeadKind::TwoMlp => "two linear layers",
+        BoxHeadKind::FourConv => "four convolutions and a linear layer",
+    };
     let transform = &config.transform;
     format!(
-        "model:    detector, {}, {norm}; pyramid of {} channels, {} convolutions in the first stage, {:?} box head\n\
+        "model:    detector, {}, {norm}; pyramid of {} channels; RPN of depth {}; box head of {box_head}\n\
          classes:  {} and the background: {names}\n\
          images:   resized to {} pixels, the long side to {} at most\n",
         depth_name(config.backbone),
         config.fpn_channels,
         config.rpn.conv_depth,
-        config.roi_heads.box_head,
         config.num_classes - 1,
         transform.min_size,
         transform.max_size,
