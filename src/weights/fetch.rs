@@ -160,6 +160,9 @@ mod tests {
     use super::*;
     use crate::weights::Kind;
 
+    /// The bytes that were there, and those of the whole file, again and again.
+    type Progress = Vec<(u64, Option<u64>)>;
+
     /// What a server does with a request.
     #[derive(Clone, Copy)]
     enum Answer {
@@ -183,7 +186,7 @@ mod tests {
 
     impl Bench {
         fn new() -> Self {
-            let content: Vec<u8> = (0..300_000_u32).map(|index| (index * 7919 >> 8) as u8).collect();
+            let content: Vec<u8> = (0..300_000_u32).map(|index| ((index * 7919) >> 8) as u8).collect();
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let folder = tempfile::tempdir().unwrap();
             let sha256 = {
@@ -206,9 +209,9 @@ mod tests {
             self.folder.path().join(format!("cache/{}{suffix}", self.published.file_name()))
         }
 
-        /// Fetches while the server answers once, so; gives the result, the first and the last progress
-        /// and the byte that the server was asked to start from.
-        fn fetch(&self, answer: Answer) -> (Result<PathBuf>, Vec<(u64, Option<u64>)>, usize) {
+        /// Fetches while the server answers once, so; gives the result, the progress and the byte that
+        /// the server was asked to start from.
+        fn fetch(&self, answer: Answer) -> (Result<PathBuf>, Progress, usize) {
             thread::scope(|scope| {
                 let server = scope.spawn(|| self.serve(answer));
                 let mut progress = Vec::new();
