@@ -17,8 +17,8 @@ use zip::{CompressionMethod, ZipArchive};
 use super::file::Layout;
 use crate::{Error, Result};
 
-/// The most instructions that a file's pickles may have. A detector's state dict has 7,000, with the
-/// optimiser's state beside it 30,000.
+/// The most instructions that a file's pickles may have. A detector's state dict has 11,000, with an
+/// optimiser's state beside it 20,000.
 const MAX_INSTRUCTIONS: usize = 1 << 19;
 
 /// What the first pickle of a legacy file holds, little-endian.
