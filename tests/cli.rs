@@ -1,5 +1,6 @@
 //! The command line from end to end: the program itself on small boards and a tiny detector.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use faster_rcnn::model::layers::NormKind;
 use faster_rcnn::model::resnet::ResNetDepth;
 use faster_rcnn::structures::Annotation;
 use faster_rcnn::train::{RunConfig, TrainConfig};
+use faster_rcnn::weights::NamedTensor;
 use faster_rcnn::{FasterRcnnConfig, weights};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -128,7 +130,7 @@ fn assert_no_temporary_files(folder: &Path) {
 #[test]
 fn help_teaches_and_wrong_usage_is_2() {
     let bench = Bench::new(2);
-    for command in ["", "train", "evaluate", "predict", "synth", "check", "completions"] {
+    for command in ["", "train", "evaluate", "predict", "synth", "check", "weights", "completions"] {
         let help = bench.succeed(&format!("{command} --help"));
         assert!(help.contains("  faster-rcnn "), "{command} has no example: {help}");
     }
@@ -141,6 +143,11 @@ fn help_teaches_and_wrong_usage_is_2() {
         "synth --output x --images -3",
         "check",
         "completions klingon",
+        "weights",
+        "weights list --all",
+        "weights fetch",
+        "weights fetch resnet19",
+        "weights convert in.pth",
         "predict --weights tiny.safetensors",
         "predict --weights tiny.safetensors --score-threshold 2 a.jpg",
         "predict --weights tiny.safetensors --score-threshold NaN a.jpg",
@@ -156,6 +163,7 @@ fn help_teaches_and_wrong_usage_is_2() {
         "train --config c.toml --data boards --output run --set =3",
         "train --config c.toml --data boards --output run --resume --weights tiny.safetensors",
         "train --config c.toml --data boards --output run --device tpu",
+        "train --config c.toml --data boards --output run --allow fc",
     ] {
         let output = bench.run(wrong);
         assert_eq!(output.status.code(), Some(2), "{wrong}: {}", text(&output.stderr));
@@ -527,6 +535,18 @@ fn settings_and_data_that_do_not_work_are_named() {
         let message = bench.fail(&arguments);
         assert!(message.contains(expected), "{arguments}: {message}");
     }
+
+    // Weights with a tensor too many are refused, unless it is allowed: then the next fault is found.
+    let mut tensors = weights::collect(&tiny().init(&Device::flex()));
+    let mask = NamedTensor { name: "roi_heads.mask.bias".into(), shape: vec![1], values: vec![0.0] };
+    tensors.push(mask);
+    weights::write_safetensors(&bench.path("mask.safetensors"), BTreeMap::new(), &tensors).unwrap();
+    let train_mask = "train --data boards --output tiny.toml --config tiny.toml --weights mask.safetensors";
+    let message = bench.fail(train_mask);
+    assert!(message.contains("mask.safetensors: tensor roi_heads.mask.bias: does not belong"), "{message}");
+    let message = bench.fail(&format!("{train_mask} --allow roi_heads.mask."));
+    assert!(message.starts_with("error: tiny.toml"), "{message}");
+
     bench.write("boards/group00000/00000_not/00000000.txt", "1 2 3\n");
     let message = bench.fail(&format!("{train} tiny.toml"));
     assert!(message.contains("00000000.txt:1: expected `x1 y1 x2 y2 class`"), "{message}");

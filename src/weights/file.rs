@@ -3,22 +3,18 @@
 //! Opening reads names, shapes and types only; the elements of a tensor are read one tensor at a time,
 //! straight into the memory they are used from. What a file claims is held against what it has before
 //! anything is allocated for it.
-//!
-//! PyTorch files are read by `pytorch-reader`, the part of burn's own store that knows the zip and the
-//! legacy layout, stored strides and half precision, interprets the pickle without running any of it, and
-//! bounds its memory. The store around it is left out: it applies tensors to modules by pattern and goes
-//! on where types or names do not fit.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::{DType, TensorData};
-use pytorch_reader::{FileFormat, PytorchError, PytorchReader};
 use safetensors::tensor::{Dtype, Metadata};
 
+use super::pytorch;
 use crate::{Error, Result};
 
 /// Where the checksums stand in the metadata of the safetensors files written here, as JSON: the CRC-32
@@ -28,8 +24,13 @@ pub(super) const CHECKSUMS_KEY: &str = "faster_rcnn_crc32";
 /// The longest header of a safetensors file that is read, in bytes. A detector's has 50 kB.
 const MAX_HEADER: u64 = 16 << 20;
 
-/// The largest tensor that is read, in bytes. A detector's largest has 51 MB.
-const MAX_TENSOR: usize = 1 << 30;
+/// How much more than its own size a file's tensors may take as f32: those of a file in half precision take
+/// twice as much, and views of one storage take theirs each.
+const MAX_GROWTH: u64 = 4;
+
+/// Tensors that take no more than this may come from any file, in bytes. The largest published file has
+/// 179 MB.
+const SMALL: u64 = 256 << 20;
 
 /// How a file of tensors is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +63,13 @@ pub struct StoredTensor {
     source: Source,
 }
 
+impl StoredTensor {
+    /// What it takes in memory, as f32.
+    pub(super) fn f32_bytes(&self) -> u64 {
+        self.shape.iter().fold(4, |bytes, &side| bytes.saturating_mul(side as u64))
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Source {
     Pytorch(pytorch_reader::Tensor),
@@ -77,7 +85,9 @@ enum Source {
 #[derive(Debug)]
 pub struct WeightFile {
     path: PathBuf,
-    file: File,
+    file: Mutex<File>,
+    /// In bytes.
+    length: u64,
     layout: Layout,
     metadata: BTreeMap<String, String>,
     tensors: BTreeMap<String, StoredTensor>,
@@ -102,50 +112,36 @@ impl WeightFile {
             [length_of_header @ .., b'{'] if length_of_header.len() == 8 => {
                 Self::open_safetensors(path, file, length)
             }
-            _ => Self::open_pytorch(path, file),
+            _ => Self::open_pytorch(path, file, length),
         }
     }
 
-    fn open_pytorch(path: &Path, file: File) -> Result<Self> {
-        let reader = PytorchReader::new(path).map_err(|error| match error {
-            PytorchError::Io(source) if source.kind() != std::io::ErrorKind::InvalidData => {
-                Error::Io { path: path.to_path_buf(), source }
-            }
-            error => Error::file(path, format!("neither a safetensors nor a PyTorch file: {error}")),
-        })?;
-        let layout = match reader.metadata().format_type {
-            FileFormat::Zip => Layout::PytorchZip,
-            FileFormat::Legacy => Layout::PytorchLegacy,
-            FileFormat::Tar | FileFormat::Pickle => {
-                return Err(Error::file(path, "neither a safetensors nor a PyTorch 0.1.10 or later file"));
-            }
-        };
-        let tensors = reader
-            .into_tensors()
-            .into_iter()
-            .map(|(name, tensor)| {
-                let dtype = match tensor.dtype() {
-                    pytorch_reader::DType::F64 => DType::F64,
-                    pytorch_reader::DType::F32 => DType::F32,
-                    pytorch_reader::DType::F16 => DType::F16,
-                    pytorch_reader::DType::BF16 => DType::BF16,
-                    pytorch_reader::DType::I64 => DType::I64,
-                    pytorch_reader::DType::I32 => DType::I32,
-                    pytorch_reader::DType::I16 => DType::I16,
-                    pytorch_reader::DType::I8 => DType::I8,
-                    pytorch_reader::DType::U64 => DType::U64,
-                    pytorch_reader::DType::U32 => DType::U32,
-                    pytorch_reader::DType::U16 => DType::U16,
-                    // What a boolean tensor holds is bytes, and no weight.
-                    pytorch_reader::DType::U8 | pytorch_reader::DType::Bool => DType::U8,
-                };
-                (
-                    name,
-                    StoredTensor { shape: tensor.shape().to_vec(), dtype, source: Source::Pytorch(tensor) },
-                )
-            })
-            .collect();
-        Ok(Self { path: path.to_path_buf(), file, layout, metadata: BTreeMap::new(), tensors })
+    fn open_pytorch(path: &Path, file: File, length: u64) -> Result<Self> {
+        let (layout, found) = pytorch::open(path, &file)?;
+        let mut tensors = BTreeMap::new();
+        for mut tensor in found {
+            let dtype = match tensor.dtype() {
+                pytorch_reader::DType::F64 => DType::F64,
+                pytorch_reader::DType::F32 => DType::F32,
+                pytorch_reader::DType::F16 => DType::F16,
+                pytorch_reader::DType::BF16 => DType::BF16,
+                pytorch_reader::DType::I64 => DType::I64,
+                pytorch_reader::DType::I32 => DType::I32,
+                pytorch_reader::DType::I16 => DType::I16,
+                pytorch_reader::DType::I8 => DType::I8,
+                pytorch_reader::DType::U64 => DType::U64,
+                pytorch_reader::DType::U32 => DType::U32,
+                pytorch_reader::DType::U16 => DType::U16,
+                // What a boolean tensor holds is bytes, and no weight.
+                pytorch_reader::DType::U8 | pytorch_reader::DType::Bool => DType::U8,
+            };
+            // Its errors begin with the name, and so do those here.
+            let name = std::mem::take(&mut tensor.name);
+            let shape = tensor.shape().to_vec();
+            tensors.insert(name, StoredTensor { shape, dtype, source: Source::Pytorch(tensor) });
+        }
+        let metadata = BTreeMap::new();
+        Ok(Self { path: path.to_path_buf(), file: Mutex::new(file), length, layout, metadata, tensors })
     }
 
     fn open_safetensors(path: &Path, mut file: File, length: u64) -> Result<Self> {
@@ -153,15 +149,20 @@ impl WeightFile {
         let mut start = [0; 8];
         file.rewind().and_then(|()| file.read_exact(&mut start)).map_err(Error::io(path))?;
         let end = u64::from_le_bytes(start).saturating_add(8);
-        if end > length.min(MAX_HEADER) {
-            return Err(fail(&format!("its header claims {end} bytes, the file has {length}")));
+        if end > length {
+            return Err(fail(&format!("its header claims to end at byte {end}, the file has {length}")));
+        }
+        if end > MAX_HEADER {
+            return Err(fail(&format!(
+                "its header has {end} bytes, more than the {MAX_HEADER} that are read"
+            )));
         }
         let mut header = Vec::new();
         file.by_ref().take(end - 8).read_to_end(&mut header).map_err(Error::io(path))?;
         // Also finds tensors that overlap, leave gaps or have another length than their shape.
         let header: Metadata = serde_json::from_slice(&header).map_err(|error| fail(&error.to_string()))?;
-        if end + header.data_len() as u64 != length {
-            let expected = end + header.data_len() as u64;
+        let expected = end.saturating_add(header.data_len() as u64);
+        if expected != length {
             return Err(fail(&format!("its header tells of {expected} bytes, the file has {length}")));
         }
         let metadata: BTreeMap<String, String> =
@@ -198,7 +199,8 @@ impl WeightFile {
                 Ok((name, StoredTensor { shape: info.shape.clone(), dtype, source }))
             })
             .collect::<Result<_>>()?;
-        Ok(Self { path: path.to_path_buf(), file, layout: Layout::Safetensors, metadata, tensors })
+        let (file, layout) = (Mutex::new(file), Layout::Safetensors);
+        Ok(Self { path: path.to_path_buf(), file, length, layout, metadata, tensors })
     }
 
     /// Where it was opened.
@@ -221,40 +223,50 @@ impl WeightFile {
         &self.tensors
     }
 
+    /// Its size, in bytes.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
     /// Reads a tensor, row-major, as f32; half precision and f64 are converted.
     ///
     /// # Errors
     ///
-    /// [`Error::Tensor`] where there is no such tensor, it is not of a floating-point type, or damaged.
+    /// [`Error::Tensor`] where there is no such tensor, it is not of a floating-point type, or damaged, or
+    /// takes far more than the file has.
     pub fn read(&self, name: &str) -> Result<TensorData> {
         let fail = |message: String| Error::tensor(&self.path, name, message);
         let tensor = self.tensors.get(name).ok_or_else(|| fail("is missing".to_string()))?;
         if !tensor.dtype.is_float() {
             return Err(fail(format!("is {}, not of a floating-point type", tensor.dtype.name())));
         }
-        // Held against overflow when the file was opened.
-        let length = tensor.shape.iter().product::<usize>() * tensor.dtype.size();
-        if length > MAX_TENSOR {
-            return Err(fail(format!("claims {length} bytes, more than any weight has")));
-        }
-        let data = match &tensor.source {
-            Source::Pytorch(tensor_reader) => {
-                let bytes = tensor_reader.read().map_err(|error| fail(error.to_string()))?;
-                TensorData::from_bytes_vec(bytes, tensor.shape.clone(), tensor.dtype)
-            }
+        self.check_growth(tensor.f32_bytes()).map_err(fail)?;
+        let bytes = match &tensor.source {
+            Source::Pytorch(tensor) => tensor.read().map_err(|error| fail(error.to_string()))?,
             &Source::Safetensors { start, length, crc32 } => {
                 let bytes = self.bytes(start, length).map_err(|error| fail(error.to_string()))?;
                 if crc32.is_some_and(|crc32| crc32 != crc32fast::hash(&bytes)) {
                     return Err(fail("is damaged: its checksum differs".to_string()));
                 }
-                TensorData::from_bytes_vec(bytes, tensor.shape.clone(), tensor.dtype)
+                bytes
             }
         };
-        data.try_cast(DType::F32).map_err(|error| fail(error.to_string()))
+        TensorData::from_bytes_vec(bytes, tensor.shape.clone(), tensor.dtype)
+            .try_cast(DType::F32)
+            .map_err(|error| fail(error.to_string()))
     }
 
-    fn bytes(&self, start: u64, length: usize) -> std::io::Result<Vec<u8>> {
-        let mut file = &self.file;
+    /// Whether tensors of this file may take so many bytes; the error says why not.
+    pub(super) fn check_growth(&self, bytes: u64) -> Result<(), String> {
+        if bytes <= SMALL.max(self.length.saturating_mul(MAX_GROWTH)) {
+            return Ok(());
+        }
+        Err(format!("claims {bytes} bytes, the whole file has {}", self.length))
+    }
+
+    fn bytes(&self, start: u64, length: usize) -> io::Result<Vec<u8>> {
+        // A file is never left in a state that others must not see.
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.seek(SeekFrom::Start(start))?;
         let mut bytes = vec![0; length];
         file.read_exact(&mut bytes)?;

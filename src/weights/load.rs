@@ -1,15 +1,16 @@
 //! From a file's tensors to a detector's, all or nothing.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use burn::tensor::{Device, TensorData};
 
-use super::CONFIG_KEY;
 use super::file::WeightFile;
-use super::names::{replace, shapes};
+use super::names::{NamedTensor, replace, shapes};
 use super::report::{LoadReport, Reshaped};
-use super::torchvision::{Contents, Kind};
+use super::torchvision::{Contents, Kind, Model};
+use super::{CONFIG_KEY, save_with_metadata, write_safetensors};
 use crate::{Error, FasterRcnn, FasterRcnnConfig, Result};
 
 /// The layers whose shapes follow the number of classes.
@@ -89,12 +90,67 @@ pub(super) fn detector(file: &WeightFile, device: &Device) -> Result<FasterRcnn>
         None => contents.config(file)?,
     };
     let model = config.blank(device);
-    let report = compare(&model, file, &contents);
+    let tensors = read(file, &contents, &whole(&model, file, &contents)?)?;
+    Ok(replace(model, tensors))
+}
+
+/// A report without mismatches.
+fn whole(model: &FasterRcnn, file: &WeightFile, contents: &Contents) -> Result<LoadReport> {
+    let report = compare(model, file, contents);
     if let Some((name, message)) = report.mismatches(|_| false).next() {
         return Err(Error::tensor(file.path(), name, message));
     }
-    let tensors = read(file, &contents, &report)?;
-    Ok(replace(model, tensors))
+    Ok(report)
+}
+
+/// A classifier's tensors, its last layer included, under torchvision's names.
+fn classifier(file: &WeightFile, contents: &Contents) -> Result<Vec<NamedTensor>> {
+    let backbone = FasterRcnnConfig::new(contents.depth(), 2).blank(&Device::flex());
+    whole(&backbone, file, contents)?;
+    let read = |(name, stored): (&str, &str)| {
+        let data = file.read(stored)?;
+        let shape = data.shape().to_vec();
+        let values = data.try_into_vec().expect("what is read is f32");
+        Ok(NamedTensor { name: name.to_string(), shape, values })
+    };
+    contents.classifier_names().map(read).collect()
+}
+
+/// What a file holds. Every tensor of the model is read, so damage is found.
+///
+/// # Errors
+///
+/// [`Error::File`] and [`Error::Tensor`] where it holds neither a detector nor a ResNet classifier, or one
+/// that is not whole.
+pub fn inspect(file: &WeightFile) -> Result<Model> {
+    let contents = Contents::of(file)?;
+    match contents.kind {
+        Kind::Detector => Ok(Model::Detector(Box::new(detector(file, &Device::flex())?.config().clone()))),
+        Kind::Classifier => {
+            classifier(file, &contents)?;
+            Ok(Model::Classifier(contents.depth()))
+        }
+    }
+}
+
+/// Writes what a file holds as safetensors, with torchvision's names of today: a detector as
+/// [`save`](super::save) does, a ResNet classifier with its last layer. What else the file has, such as an
+/// optimiser's state, is left out.
+///
+/// # Errors
+///
+/// As [`inspect`], and [`Error::Io`] where a file cannot be read or written.
+pub fn convert(from: impl AsRef<Path>, to: &Path) -> Result<Kind> {
+    let file = WeightFile::open(from)?;
+    let contents = Contents::of(&file)?;
+    match contents.kind {
+        Kind::Detector => {
+            let metadata: Vec<_> = file.metadata().clone().into_iter().collect();
+            save_with_metadata(&detector(&file, &Device::flex())?, to, &metadata)?;
+        }
+        Kind::Classifier => write_safetensors(to, BTreeMap::new(), &classifier(&file, &contents)?)?,
+    }
+    Ok(contents.kind)
 }
 
 /// The settings in the metadata of a file of [`save`](super::save)'s.
@@ -131,6 +187,12 @@ fn compare(model: &FasterRcnn, file: &WeightFile, contents: &Contents) -> LoadRe
 
 /// The tensors that are to be applied, by their names in a detector.
 fn read(file: &WeightFile, contents: &Contents, report: &LoadReport) -> Result<HashMap<String, TensorData>> {
+    let bytes = |name: &&String| file.tensors()[&contents.names[*name]].f32_bytes();
+    let total = report.applied.iter().map(|name| bytes(&name)).fold(0, u64::saturating_add);
+    file.check_growth(total).map_err(|message| Error::file(file.path(), format!("its model {message}")))?;
+    // Reading takes memory for a tensor twice: for the largest one, while the others are not there yet.
+    let mut names: Vec<&String> = report.applied.iter().collect();
+    names.sort_by_key(|name| Reverse(bytes(name)));
     let read = |name: &String| Ok((name.clone(), file.read(&contents.names[name])?));
-    report.applied.iter().map(read).collect()
+    names.into_iter().map(read).collect()
 }

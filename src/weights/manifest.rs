@@ -2,14 +2,16 @@
 
 use serde::Deserialize;
 
+use super::Kind;
+
 /// A published weight file.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Published {
     /// What it is called here, for example `fasterrcnn_resnet50_fpn`.
     pub name: String,
-    /// `classifier` or `detector`.
-    pub holds: String,
+    /// What it is.
+    pub holds: Kind,
     /// Where it is downloaded from.
     pub url: String,
     /// Its size, in MiB to three decimals.

@@ -17,6 +17,7 @@ mod file;
 mod load;
 mod manifest;
 mod names;
+mod pytorch;
 mod report;
 mod torchvision;
 
@@ -30,11 +31,11 @@ use serde_json::{Map, Value, json};
 
 pub use fetch::{cache_folder, fetch};
 pub use file::{Layout, StoredTensor, WeightFile};
-pub use load::{LoadOptions, load_torchvision, load_torchvision_with};
+pub use load::{LoadOptions, convert, inspect, load_torchvision, load_torchvision_with};
 pub use manifest::{Published, published};
 pub use names::{NamedTensor, apply, collect};
 pub use report::{LoadReport, Reshaped};
-pub use torchvision::Kind;
+pub use torchvision::{Kind, Model};
 
 use crate::{Error, FasterRcnn, Result};
 
@@ -109,8 +110,13 @@ pub fn write_safetensors(
         }
         file.into_inner()?.sync_all()
     };
-    write().map_err(Error::io(temporary))?;
-    fs::rename(temporary, path).map_err(Error::io(path))
+    write()
+        .map_err(Error::io(temporary))
+        .and_then(|()| fs::rename(temporary, path).map_err(Error::io(path)))
+        .inspect_err(|_| {
+            // A part of a file is of no use, and the first error is the one to tell.
+            let _ = fs::remove_file(temporary);
+        })
 }
 
 /// Reads a detector: one that [`save`] wrote, or one of torchvision's, whose architecture is found from

@@ -53,14 +53,11 @@ impl LoadReport {
 impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "applied: {} tensors", self.applied.len())?;
-        for (what, names) in [
-            ("missing, kept as they were", &self.missing),
-            ("unused", &self.unused),
-            ("left out", &self.left_out),
-            ("not in a classifier, kept as they were", &self.kept),
-        ] {
-            write_names(f, what, names)?;
-        }
+        write_names(f, "missing, kept as they were", &self.missing, usize::MAX)?;
+        write_names(f, "unused", &self.unused, usize::MAX)?;
+        // Nothing is wrong with these, and they can be whole stages.
+        write_names(f, "left out", &self.left_out, SHOWN)?;
+        write_names(f, "not in a classifier, kept as they were", &self.kept, SHOWN)?;
         for Reshaped { name, file, model } in &self.reshaped {
             writeln!(f, "reshaped, kept as initialised: {name} is {model:?}, in the file {file:?}")?;
         }
@@ -68,10 +65,15 @@ impl fmt::Display for LoadReport {
     }
 }
 
-/// A line a list, and none for an empty one; counters and a whole stage are too many to name each.
-fn write_names(f: &mut fmt::Formatter<'_>, what: &str, names: &[String]) -> fmt::Result {
-    match names {
-        [] => Ok(()),
-        _ => writeln!(f, "{what}: {} ({})", names.len(), names.join(", ")),
-    }
+/// How many names are told of a list that needs no attention.
+const SHOWN: usize = 4;
+
+/// A line a list, and none for an empty one.
+fn write_names(f: &mut fmt::Formatter<'_>, what: &str, names: &[String], shown: usize) -> fmt::Result {
+    let more = match names.len() {
+        0 => return Ok(()),
+        count if count > shown => ", ...",
+        _ => "",
+    };
+    writeln!(f, "{what}: {} ({}{more})", names.len(), names[..names.len().min(shown)].join(", "))
 }

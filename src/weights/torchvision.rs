@@ -8,6 +8,9 @@
 //! `ops/feature_pyramid_network.py` (`_load_from_state_dict`).
 
 use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
 
 use super::coco::COCO_CLASSES;
 use super::file::WeightFile;
@@ -29,16 +32,41 @@ const PREFIXES: [&str; 8] = [
     "model_state_dict.module.",
 ];
 
-/// The tensor that every detector has, and after `backbone.body.` every classifier.
+/// What the names of a detector's ResNet begin with.
+const BODY: &str = "backbone.body.";
+
+/// The tensor that every detector has, and after [`BODY`] every classifier.
 const STEM: &str = "backbone.body.conv1.weight";
 
+/// A batch norm's count of batches, which no computation looks at.
+const COUNTER: &str = ".num_batches_tracked";
+
 /// What a file holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// A ResNet that classifies images.
     Classifier,
     /// A whole Faster R-CNN.
     Detector,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Classifier => "classifier",
+            Self::Detector => "detector",
+        })
+    }
+}
+
+/// What a file holds, and its architecture.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Model {
+    /// A ResNet that classifies images.
+    Classifier(ResNetDepth),
+    /// A whole Faster R-CNN.
+    Detector(Box<FasterRcnnConfig>),
 }
 
 /// A file's tensors under today's names of a detector.
@@ -55,7 +83,7 @@ pub(super) struct Contents {
 
 impl Contents {
     pub fn of(file: &WeightFile) -> Result<Self> {
-        let classifier_stem = STEM.trim_start_matches("backbone.body.");
+        let classifier_stem = STEM.trim_start_matches(BODY);
         let has = |prefix: &str, name: &str| file.tensors().contains_key(&format!("{prefix}{name}"));
         let found = PREFIXES.iter().find_map(|prefix| match () {
             () if has(prefix, STEM) => Some((prefix, Kind::Detector)),
@@ -71,12 +99,12 @@ impl Contents {
             // The rest of a checkpoint, such as the optimiser's state, is none of the model's.
             let Some(name) = stored.strip_prefix(prefix) else { continue };
             let classifiers_last = kind == Kind::Classifier && name.starts_with("fc.");
-            if classifiers_last || name.ends_with(".num_batches_tracked") {
+            if classifiers_last || name.ends_with(COUNTER) {
                 contents.left_out.push(stored.clone());
                 continue;
             }
             let today = match kind {
-                Kind::Classifier => format!("backbone.body.{name}"),
+                Kind::Classifier => format!("{BODY}{name}"),
                 Kind::Detector => todays_name(name),
             };
             contents.old_names |= kind == Kind::Detector && today != name;
@@ -93,6 +121,29 @@ impl Contents {
         if self.old_names { 0.0 } else { FrozenBatchNorm::EPSILON }
     }
 
+    /// Which ResNet it is or has.
+    pub fn depth(&self) -> ResNetDepth {
+        let has = |name: String| self.names.contains_key(&name);
+        let blocks =
+            (0..).take_while(|block| has(format!("backbone.body.layer3.{block}.conv1.weight"))).count();
+        match (has("backbone.body.layer1.0.conv3.weight".to_string()), blocks) {
+            (false, ..=2) => ResNetDepth::ResNet18,
+            (false, _) => ResNetDepth::ResNet34,
+            (true, ..=6) => ResNetDepth::ResNet50,
+            (true, _) => ResNetDepth::ResNet101,
+        }
+    }
+
+    /// The tensors of a classifier: torchvision's name and the file's.
+    pub fn classifier_names(&self) -> impl Iterator<Item = (&str, &str)> {
+        let body = self.names.iter().map(|(name, stored)| (name.trim_start_matches(BODY), stored.as_str()));
+        let last = self.left_out.iter().filter_map(|stored| {
+            let start = stored.rfind("fc.").filter(|_| !stored.ends_with(COUNTER))?;
+            Some((&stored[start..], stored.as_str()))
+        });
+        body.chain(last)
+    }
+
     /// The settings of a detector, from the names and shapes of its tensors; the others are torchvision's
     /// defaults. 91 classes are taken for those of COCO.
     pub fn config(&self, file: &WeightFile) -> Result<FasterRcnnConfig> {
@@ -107,17 +158,8 @@ impl Contents {
             let side = tensor.shape.get(axis).copied();
             side.ok_or_else(|| Error::tensor(file.path(), name, format!("has shape {:?}", tensor.shape)))
         };
-        let blocks = |layer: usize| {
-            (0..).take_while(|block| has(&format!("backbone.body.layer{layer}.{block}.conv1.weight"))).count()
-        };
-        let depth = match (has("backbone.body.layer1.0.conv3.weight"), blocks(3)) {
-            (false, ..=2) => ResNetDepth::ResNet18,
-            (false, _) => ResNetDepth::ResNet34,
-            (true, ..=6) => ResNetDepth::ResNet50,
-            (true, _) => ResNetDepth::ResNet101,
-        };
         let num_classes = side("roi_heads.box_predictor.cls_score.weight", 0)?;
-        let mut config = FasterRcnnConfig::new(depth, num_classes);
+        let mut config = FasterRcnnConfig::new(self.depth(), num_classes);
         let counts_batches = self.left_out.iter().any(|name| name.ends_with("body.bn1.num_batches_tracked"));
         config.norm = match (has("backbone.body.bn1.running_mean"), counts_batches) {
             (true, true) => NormKind::Batch,

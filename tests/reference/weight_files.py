@@ -1,30 +1,20 @@
-"""Weight files as torch and torchvision write them, and what torchvision makes of them.
+"""Weight files as torch and torchvision write them: the small ones of tests/fixtures/weights.
 
-    generate.py weights                   the small files of tests/fixtures/weights
-    weight_files.py full DIR              full-size files and torchvision's detections with them, detections.json
-    weight_files.py detect FILE ARCH OUT  the detections with a safetensors file, loaded with strict=True
-
-The small files are of two sorts. `layouts_*` hold a few tensors of every type and stride; tensor NAME is
-`uniform(NAME, shape)` of weights.py. The others have the names and shapes of whole models, yet every tensor is one
-element of one shared storage, expanded: element number 0 of `uniform(NAME, [1])`.
+`layouts_*` hold a few tensors of every type and stride; tensor NAME is `uniform(NAME, shape)` of weights.py. The
+others have the names and shapes of whole models, yet every tensor is one element of one shared storage, expanded:
+element number 0 of `uniform(NAME, [1])`. The legacy layout calls storages by their addresses: those files have other
+bytes each time.
 """
 
 import argparse
-import json
-import pathlib
-import sys
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torchvision.models import resnet18, resnet34, resnet50, resnet101
 from torchvision.models.detection import FasterRCNN, fasterrcnn_resnet50_fpn_v2
-from torchvision.models.detection._utils import overwrite_eps
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
-from weights import fill, image, uniform
-
-IMAGES = [("board 1", 240, 320), ("board 2", 320, 240), ("board 3", 300, 300), ("board 4", 200, 333), ("board 5", 256, 256)]
-SIZE = {"min_size": 320, "max_size": 533}  # the detector's own is 800: many times slower, and the same code
+from weights import uniform
 
 
 def v1(num_classes, **arguments):
@@ -44,9 +34,6 @@ def published_names(state):
 
 def legacy(content, path):
     torch.save(content, path, _use_new_zipfile_serialization=False)
-
-
-# ------------------------------------------------------------------------------------------------- small
 
 
 def layout_tensors():
@@ -96,6 +83,7 @@ def generate():
     folder.mkdir(parents=True, exist_ok=True)
     tensors = layout_tensors()
     torch.save(tensors, folder / "layouts_zip.pth")
+    torch.save(tensors, folder / "layouts_21_characters.pth")  # a length that a reader of archives once failed at
     legacy(tensors, folder / "layouts_legacy.pth")
     save_file({name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}, folder / "layouts.safetensors")
 
@@ -115,65 +103,3 @@ def generate():
     for path in sorted(folder.iterdir()):
         path.chmod(0o644)
         print(f"{path.name}: {path.stat().st_size:,} bytes")
-
-
-# --------------------------------------------------------------------------------------------- full size
-
-
-def detections(model):
-    model.eval()
-    with torch.no_grad():
-        results = model([image(*entry) for entry in IMAGES])
-    return [{key: value.tolist() for key, value in result.items()} for result in results]
-
-
-def full(folder):
-    """v1 and v2 with generated weights, one file a layout, and the detections of each."""
-    published = fill(v1(91, **SIZE), 1)
-    overwrite_eps(published, 0.0)
-    state = published_names(published.state_dict())
-    torch.save(state, folder / "v1_published.pth")
-    legacy(state, folder / "v1_published_legacy.pth")
-    expected = {"v1_published": detections(published)}
-
-    today = fill(v1(91, **SIZE), 2)
-    state = today.state_dict()
-    strided = {name: t.to(memory_format=torch.channels_last) if t.dim() == 4 else t.t().contiguous().t() if t.dim() == 2 else t
-               for name, t in state.items()}
-    torch.save(checkpoint(strided), folder / "v1_strided_checkpoint.pth")
-    save_file(state, folder / "v1.safetensors")
-    expected |= {"v1": detections(today)}
-
-    halved = {name: tensor.half() for name, tensor in state.items()}
-    torch.save(halved, folder / "v1_half.pth")
-    today.load_state_dict(halved)
-    expected |= {"v1_half": detections(today)}
-
-    second = fill(fasterrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None, **SIZE), 3)
-    torch.save(second.state_dict(), folder / "v2.pth")
-    legacy(second.state_dict(), folder / "v2_legacy.pth")
-    expected |= {"v2": detections(second)}
-    (folder / "detections.json").write_text(json.dumps({"images": IMAGES, **expected}))
-
-
-def detect(path, architecture, out):
-    model = {
-        "v1": lambda: v1(91, **SIZE),
-        "v2": lambda: fasterrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None, **SIZE),
-        "v1_published": lambda: v1(91, **SIZE),
-    }[architecture]()
-    model.load_state_dict(load_file(path), strict=True)
-    if architecture == "v1_published":
-        overwrite_eps(model, 0.0)
-    out.write_text(json.dumps(detections(model)))
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(2)
-    match sys.argv[1:]:
-        case ["full", folder]:
-            full(pathlib.Path(folder))
-        case ["detect", path, architecture, out]:
-            detect(path, architecture, pathlib.Path(out))
-        case _:
-            sys.exit(__doc__)

@@ -1,4 +1,5 @@
-//! Faster R-CNN from a shell: makes and checks data sets, trains, evaluates and predicts.
+//! Faster R-CNN from a shell: makes and checks data sets, trains, evaluates, predicts, and
+//! knows torchvision's weights.
 
 mod check;
 mod completions;
@@ -8,6 +9,7 @@ mod predict;
 mod predictions;
 mod synth;
 mod train;
+mod weights;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -46,6 +48,7 @@ enum Command {
     Predict(predict::Arguments),
     Synth(synth::Arguments),
     Check(check::Arguments),
+    Weights(weights::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Command::Predict(arguments) => predict::run(arguments),
         Command::Synth(arguments) => synth::run(arguments),
         Command::Check(arguments) => check::run(arguments),
+        Command::Weights(arguments) => weights::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
     };
     match result {

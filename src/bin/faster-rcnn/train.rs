@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use faster_rcnn::data::DeepPcb;
 use faster_rcnn::train::{RunConfig, Start, fit};
-use faster_rcnn::weights::load_torchvision;
+use faster_rcnn::weights::{LoadOptions, load_torchvision_with};
 
 use crate::{DeviceName, output};
 
@@ -15,7 +15,7 @@ best.safetensors, and in the end evaluation.json, precision_recall.png, confusio
 be killed at any moment: --resume goes on after its last whole epoch and gives the same numbers.
 
 Weights to start from are torchvision's (.pth), of a detector or of a ResNet classifier, or this program's. Where a
-detector's classes differ in number, the last layers start random.
+detector's classes differ in number, the last layers start random. `faster-rcnn weights --help` says more.
 
 Examples:
 
@@ -41,6 +41,10 @@ pub struct Arguments {
     /// Weights to start from; random ones without.
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     weights: Option<PathBuf>,
+    /// Accept tensors of the weights whose names begin so, although the detector has no place for them, or lacks
+    /// them, or has them in another shape; may be given again.
+    #[arg(long, value_name = "PREFIX", requires = "weights")]
+    allow: Vec<String>,
     /// Go on with the run in the output folder.
     #[arg(long)]
     resume: bool,
@@ -60,7 +64,7 @@ fn setting(text: &str) -> Result<String, &'static str> {
 }
 
 pub fn run(arguments: Arguments) -> Result<()> {
-    let Arguments { config, data, output, weights, resume, device, set } = arguments;
+    let Arguments { config, data, output, weights, allow, resume, device, set } = arguments;
     let config = RunConfig::load(&config, &set)?;
     let device = device.device();
     let (train, validation) = DeepPcb::open(&data, config.train.seed)?;
@@ -72,7 +76,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
         None => Start::Random,
         Some(path) => {
             let mut model = config.model.init(&device);
-            let report = load_torchvision(&mut model, &path)?;
+            let options = allow.iter().fold(LoadOptions::default(), LoadOptions::allow);
+            let report = load_torchvision_with(&mut model, &path, &options)?;
             output::print(format!("{}\n{report}\n", path.display()))?;
             Start::Weights(Box::new(model))
         }

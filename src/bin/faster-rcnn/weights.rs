@@ -1,0 +1,233 @@
+//! `faster-rcnn weights`
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write as _, stderr};
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Subcommand;
+use faster_rcnn::FasterRcnnConfig;
+use faster_rcnn::model::box_head::BoxHeadKind;
+use faster_rcnn::model::layers::NormKind;
+use faster_rcnn::model::resnet::ResNetDepth;
+use faster_rcnn::weights::{Model, Published, WeightFile, cache_folder, convert, fetch, inspect, published};
+
+use crate::output;
+
+const MIB: f64 = (1 << 20) as f64;
+
+const EXAMPLES: &str = "\
+Files that can be read, here and wherever else a command takes weights: torchvision's fasterrcnn_resnet50_fpn and
+fasterrcnn_resnet50_fpn_v2, its ResNet-18/34/50/101 classifiers (for `train`, as a backbone), and this program's own;
+as .pth of any PyTorch since 0.1.10 or as .safetensors; a state dict, or a training checkpoint that has one under
+`model`, `state_dict` or `model_state_dict`; in f32, f64, f16 or bf16. A .pth is a pickle: none of it is ever run.
+
+Examples:
+
+  faster-rcnn weights list
+  faster-rcnn train --config configs/deep_pcb.toml --data PCBData --output runs/coco \\
+      --weights \"$(faster-rcnn weights fetch fasterrcnn_resnet50_fpn)\"
+  faster-rcnn weights inspect runs/coco/checkpoints/best.safetensors --tensors
+  faster-rcnn weights convert model.pth model.safetensors";
+
+const LIST_EXAMPLES: &str = "\
+Example:
+
+  faster-rcnn weights list";
+
+const FETCH_EXAMPLES: &str = "\
+The path of the file is printed, for use in other commands. An interrupted download goes on where it stopped. Without
+a connection, download the URL elsewhere and put the file where the message says.
+
+Examples:
+
+  faster-rcnn weights fetch resnet50
+  faster-rcnn weights fetch fasterrcnn_resnet50_fpn_v2 --folder weights";
+
+const INSPECT_EXAMPLES: &str = "\
+All of the model is read, and checked against its checksums where the file has some: damage is an error that names the
+tensor, and the exit status is 1.
+
+Examples:
+
+  faster-rcnn weights inspect fasterrcnn_resnet50_fpn_coco-258fb6c6.pth
+  faster-rcnn weights inspect runs/coco/checkpoints/best.safetensors --tensors";
+
+const CONVERT_EXAMPLES: &str = "\
+The new file has torchvision's names of today and f32 elements, so that Python reads it with
+
+  model.load_state_dict(safetensors.torch.load_file(\"model.safetensors\"))
+
+A detector's has its settings as metadata, too. An optimiser's state and the like are left out.
+
+Example:
+
+  faster-rcnn weights convert checkpoint.pth model.safetensors";
+
+/// List and fetch published weights; look into weight files and convert them.
+#[derive(clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// List the weight files that torchvision publishes, and which of them are in the cache.
+    #[command(after_long_help = LIST_EXAMPLES)]
+    List,
+    /// Download a published file into the cache, unless it is there, and verify it.
+    #[command(after_long_help = FETCH_EXAMPLES)]
+    Fetch {
+        /// As `faster-rcnn weights list` has it.
+        #[arg(value_name = "NAME", value_parser = published_file)]
+        file: Published,
+        /// Where to keep it [default: `faster-rcnn` in the user's cache folder].
+        #[arg(long, value_name = "DIR")]
+        folder: Option<PathBuf>,
+    },
+    /// Say what a weight file holds.
+    #[command(after_long_help = INSPECT_EXAMPLES)]
+    Inspect {
+        /// A weight file of any layout.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// List all tensors, too.
+        #[arg(long)]
+        tensors: bool,
+    },
+    /// Write the model of a weight file as safetensors.
+    #[command(after_long_help = CONVERT_EXAMPLES)]
+    Convert {
+        /// A weight file of any layout.
+        #[arg(value_name = "IN")]
+        from: PathBuf,
+        /// The safetensors file; one that is there is replaced.
+        #[arg(value_name = "OUT")]
+        to: PathBuf,
+    },
+}
+
+fn published_file(name: &str) -> Result<Published, String> {
+    let names: Vec<String> = published().into_iter().map(|file| file.name).collect();
+    let unknown = || format!("none of {}", names.join(", "));
+    published().into_iter().find(|file| file.name == name).ok_or_else(unknown)
+}
+
+pub fn run(arguments: Arguments) -> Result<()> {
+    match arguments.command {
+        Command::List => list(),
+        Command::Fetch { file, folder } => {
+            let folder = folder.map_or_else(cache_folder, Ok)?;
+            let path = download(&file, folder)?;
+            output::print(format!("{}\n", path.display()))
+        }
+        Command::Inspect { file, tensors } => describe(&WeightFile::open(file)?, tensors),
+        Command::Convert { from, to } => {
+            output::prepare(&to)?;
+            let kind = convert(from, &to)?;
+            output::print(format!("{}: a {kind}\n", to.display()))
+        }
+    }
+}
+
+fn list() -> Result<()> {
+    let cache = cache_folder()?;
+    let mut text = String::new();
+    for file in published() {
+        let Published { name, holds, size_mib, figures, licence, .. } = &file;
+        let cached = if cache.join(file.file_name()).exists() { "  in the cache" } else { "" };
+        writeln!(text, "{name:<27} {holds:<11} {size_mib:6.1} MiB  {figures:<38}  {licence}{cached}")?;
+    }
+    output::print(format!("{text}cache: {}\n", cache.display()))
+}
+
+fn download(file: &Published, folder: PathBuf) -> Result<PathBuf> {
+    let shows_progress = stderr().is_terminal();
+    let mut told = None;
+    let path = fetch(file, &folder, |done, total| {
+        let percent = total.map(|total| done * 100 / total.max(1));
+        if shows_progress && told != Some((done >> 20, percent)) {
+            told = Some((done >> 20, percent));
+            let percent = percent.map(|percent| format!(" {percent:3} %")).unwrap_or_default();
+            let total = total.map_or(file.size_mib, |total| total as f64 / MIB);
+            let done = done as f64 / MIB;
+            // Progress that cannot be shown is no reason to stop.
+            let _ = write!(stderr(), "\r{}: {done:.1} of {total:.1} MiB{percent}", file.file_name());
+        }
+    });
+    if told.is_some() {
+        let _ = writeln!(stderr());
+    }
+    Ok(path?)
+}
+
+fn describe(file: &WeightFile, tensors: bool) -> Result<()> {
+    let mut text = String::new();
+    let mut types: BTreeMap<&str, usize> = BTreeMap::new();
+    for tensor in file.tensors().values() {
+        *types.entry(tensor.dtype.name()).or_default() += 1;
+    }
+    let types: Vec<String> = types.iter().map(|(name, count)| format!("{count} {name}")).collect();
+    writeln!(
+        text,
+        "file:     {} ({}, {:.1} MiB)",
+        file.path().display(),
+        file.layout(),
+        file.length() as f64 / MIB
+    )?;
+    writeln!(text, "tensors:  {} ({})", file.tensors().len(), types.join(", "))?;
+    for name in file.metadata().keys() {
+        writeln!(text, "metadata: {name}")?;
+    }
+    if tensors {
+        for (name, tensor) in file.tensors() {
+            writeln!(text, "  {name}: {} {:?}", tensor.dtype.name(), tensor.shape)?;
+        }
+    }
+    // Told even where the file turns out to hold no model, or a damaged one.
+    output::print(&text)?;
+    output::print(match inspect(file)? {
+        Model::Classifier(depth) => format!("model:    classifier, {}\n", depth_name(depth)),
+        Model::Detector(config) => detector(&config),
+    })
+}
+
+fn detector(config: &FasterRcnnConfig) -> String {
+    let norm = match config.norm {
+        NormKind::FrozenBatch => format!("frozen batch norm, epsilon {:e}", config.frozen_epsilon),
+        NormKind::Batch => "batch norm".to_string(),
+        NormKind::Group => "group norm".to_string(),
+    };
+    let names = match config.class_names.as_slice() {
+        [] => "without names".to_string(),
+        names => names.join(", "),
+    };
+    let box_head = match config.roi_heads.box_head {
+        BoxHeadKind::TwoMlp => "two linear layers",
+        BoxHeadKind::FourConv => "four convolutions and a linear layer",
+    };
+    let transform = &config.transform;
+    format!(
+        "model:    detector, {}, {norm}; pyramid of {} channels; RPN of depth {}; box head of {box_head}\n\
+         classes:  {} and the background: {names}\n\
+         images:   resized to {} pixels, the long side to {} at most\n",
+        depth_name(config.backbone),
+        config.fpn_channels,
+        config.rpn.conv_depth,
+        config.num_classes - 1,
+        transform.min_size,
+        transform.max_size,
+    )
+}
+
+fn depth_name(depth: ResNetDepth) -> &'static str {
+    match depth {
+        ResNetDepth::ResNet18 => "ResNet-18",
+        ResNetDepth::ResNet34 => "ResNet-34",
+        ResNetDepth::ResNet50 => "ResNet-50",
+        ResNetDepth::ResNet101 => "ResNet-101",
+    }
+}

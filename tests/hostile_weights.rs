@@ -1,0 +1,552 @@
+//! Weight files that are damaged, or made to do harm: each gives an error that names it, in little memory.
+//!
+//! The last test is a fuzzer, which by default tries a fixed number of mutants of the committed files. For
+//! longer: `FUZZ_SECONDS=600 cargo test --release --test hostile_weights fuzz -- --nocapture`, with another
+//! `FUZZ_SEED` each time.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::fs;
+use std::io::{Cursor, Write};
+use std::panic::{self, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use burn::tensor::Device;
+use faster_rcnn::weights::{self, NamedTensor, WeightFile};
+use faster_rcnn::{Error, Result};
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tempfile::TempDir;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+/// Counts what each thread has allocated.
+struct Counting;
+
+thread_local! {
+    static LIVE: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
+}
+
+fn add(bytes: isize) {
+    let live = LIVE.get() + bytes;
+    LIVE.set(live);
+    PEAK.set(PEAK.get().max(live));
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+// SAFETY: everything is done by the system's allocator; the counters allocate nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        add(layout.size() as isize);
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        add(layout.size() as isize);
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        add(-(layout.size() as isize));
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // Both may be there while the content moves.
+        add(size as isize);
+        add(-(layout.size() as isize));
+        // SAFETY: the caller's promise.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+const MIB: usize = 1 << 20;
+
+/// What opening a file may take beside a few times its size: instructions of a pickle, entries of a header.
+const OPENING: usize = 256 * MIB;
+
+/// What reading one of its tensors may take: the bytes that a small file may claim, in f64 and as f32.
+const READING: usize = 1024 * MIB;
+
+/// The result, and the most memory that it took.
+fn measured<T>(run: impl FnOnce() -> T) -> (T, usize) {
+    let before = LIVE.get();
+    PEAK.set(before);
+    let result = run();
+    (result, (PEAK.get() - before) as usize)
+}
+
+/// A folder with one file in it, again and again another one.
+struct Bench {
+    folder: TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("hostile.pth")
+    }
+
+    /// Opens a file and reads its tensors; the first error, if there is any, has been looked at.
+    fn read(&self, bytes: &[u8]) -> Result<()> {
+        let path = self.path();
+        fs::write(&path, bytes).unwrap();
+        let (file, peak) = measured(|| WeightFile::open(&path));
+        assert!(peak < OPENING + 8 * bytes.len(), "opening {} bytes took {peak}", bytes.len());
+        let result = file.and_then(|file| {
+            let mut read = 0;
+            for name in file.tensors().keys() {
+                // A whole detector would only take time.
+                if read > 2 * MIB {
+                    break;
+                }
+                let (data, peak) = measured(|| file.read(name));
+                assert!(
+                    peak < READING + 8 * bytes.len(),
+                    "reading {name} took {peak} of {} bytes",
+                    bytes.len()
+                );
+                let expected: usize = file.tensors()[name].shape.iter().product();
+                assert_eq!(data?.num_elements(), expected);
+                read += expected;
+            }
+            Ok(())
+        });
+        if let Err(error) = &result {
+            self.check(error);
+        }
+        result
+    }
+
+    /// Loads a file as a detector and looks at the error.
+    fn load(&self, bytes: &[u8]) {
+        fs::write(self.path(), bytes).unwrap();
+        let (result, peak) = measured(|| weights::load(&self.path(), &Device::flex()));
+        assert!(peak < READING + 8 * bytes.len(), "loading {} bytes took {peak}", bytes.len());
+        if let Err(error) = result {
+            self.check(&error);
+        }
+    }
+
+    fn check(&self, error: &Error) {
+        let text = error.to_string();
+        let (Error::File { path, .. } | Error::Tensor { path, .. } | Error::Io { path, .. }) = error else {
+            panic!("{text}");
+        };
+        assert_eq!(*path, self.path(), "{text}");
+        assert!(text.len() < 10_000, "an error of {} bytes", text.len());
+    }
+}
+
+fn fixture(name: &str) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/weights");
+    fs::read(folder.join(name)).unwrap()
+}
+
+/// A zip archive as `torch.save` writes them, but for the compression.
+fn archive(entries: &[(&str, &[u8])], compression: CompressionMethod) -> Vec<u8> {
+    let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, content) in entries {
+        let options = SimpleFileOptions::default().compression_method(compression);
+        archive.start_file(*name, options).unwrap();
+        archive.write_all(content).unwrap();
+    }
+    archive.finish().unwrap().into_inner()
+}
+
+/// An archive with a pickle and a storage of 16 bytes.
+fn stored(pickle: &[u8]) -> Vec<u8> {
+    archive(&[("a/data.pkl", pickle), ("a/data/0", &[0; 16])], CompressionMethod::Stored)
+}
+
+/// A legacy file with a pickle and without storages.
+fn legacy(pickle: &[u8]) -> Vec<u8> {
+    let header = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}X\x0d\x00\x00\x00little_endian\x88s.";
+    [header, pickle, b"\x80\x02]."].concat()
+}
+
+fn integers(values: &[i64]) -> Vec<u8> {
+    let mut pickle = b"(".to_vec();
+    for value in values {
+        pickle.extend([&[0x8a, 8][..], &value.to_le_bytes()].concat());
+    }
+    pickle.push(b't');
+    pickle
+}
+
+/// A state dict with one tensor, as `torch.save` pickles it.
+fn tensor(storage: &str, elements: i64, offset: i64, shape: &[i64], stride: &[i64]) -> Vec<u8> {
+    let integer = |value: i64| [&[0x8a, 8][..], &value.to_le_bytes()].concat();
+    [
+        &b"\x80\x02}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\n"
+            [..],
+        storage.as_bytes(),
+        b"\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu",
+        &integer(elements),
+        b"tQ",
+        &integer(offset),
+        &integers(shape),
+        &integers(stride),
+        b"\x89ccollections\nOrderedDict\n)RtRs.",
+    ]
+    .concat()
+}
+
+fn float(elements: i64, offset: i64, shape: &[i64], stride: &[i64]) -> Vec<u8> {
+    stored(&tensor("FloatStorage", elements, offset, shape, stride))
+}
+
+fn safetensors(header: &str, data: &[u8]) -> Vec<u8> {
+    [&header.len().to_le_bytes(), header.as_bytes(), data].concat()
+}
+
+#[test]
+fn hostile_files_give_errors() {
+    let bench = Bench::new();
+    bench.read(&float(4, 0, &[2, 2], &[2, 1])).unwrap();
+    bench.read(&legacy(b"\x80\x02}.")).unwrap();
+
+    // As long as pickles may be: values, and values that are remembered.
+    let remembered = (0..170_000_u32).flat_map(|index| [&b"}r"[..], &index.to_le_bytes(), b"0"].concat());
+    for middle in [vec![b'N'; 500_000], vec![b']'; 500_000], remembered.collect()] {
+        bench.read(&stored(&[&b"\x80\x02"[..], &middle, b"}."].concat())).unwrap();
+    }
+
+    let many = vec![b'N'; 2 << 20];
+    let pickle = |middle: &[u8]| stored(&[b"\x80\x02}", middle, b"."].concat());
+    let deep = [&[b']'; 5000][..], &[b'a'; 4999]].concat();
+    let doubled: Vec<u8> = [b"(".to_vec(), b"2\x86".repeat(60), b".".to_vec()].concat();
+    let one = |dtype: &str, shape: &str, offsets: &str| {
+        safetensors(
+            &format!(r#"{{"w":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{offsets}}}}}"#),
+            &[0; 16],
+        )
+    };
+    let huge = 1_i64 << 40;
+    let mut tar = legacy(b"\x80\x02}.");
+    tar.resize(257, 0);
+    tar.extend(b"ustar");
+    let cases: &[(&str, Vec<u8>, &str)] = &[
+        ("empty", vec![], "the file is empty"),
+        ("one byte", vec![0x80], "neither a safetensors nor"),
+        ("text", b"these are not weights".to_vec(), "neither a safetensors nor"),
+        ("plain pickle", b"\x80\x02}.".to_vec(), "neither a safetensors nor"),
+        ("tar", tar, "neither a safetensors nor"),
+        ("zip without a pickle", archive(&[("a/b", b"c")], CompressionMethod::Stored), "data.pkl"),
+        (
+            "zip bomb",
+            archive(&[("a/data.pkl", &vec![b'N'; 64 << 20])], CompressionMethod::Deflated),
+            "a/data.pkl is compressed",
+        ),
+        (
+            "compressed storage",
+            archive(
+                &[("a/data.pkl", b"\x80\x02}."), ("a/data/0", &[0; 1 << 20])],
+                CompressionMethod::Deflated,
+            ),
+            "is compressed",
+        ),
+        ("long pickle", pickle(&many), "more than 524288 instructions"),
+        ("long legacy pickle", legacy(&many), "more than 524288 instructions"),
+        (
+            "string beyond the end",
+            pickle(b"\x8d\xff\xff\xff\xff\xff\xff\xff\x3f"),
+            "not a whole PyTorch file",
+        ),
+        ("bytes beyond the end", pickle(b"\x8e\xff\xff\xff\xff\xff\xff\xff\xff"), "not a whole PyTorch file"),
+        ("integer beyond the end", pickle(b"\x8b\xff\xff\xff\x7f"), "not a whole PyTorch file"),
+        ("unknown instruction", pickle(b"\xff"), "not a whole PyTorch file"),
+        ("extension", pickle(b"\x82\x01"), "not a whole PyTorch file"),
+        ("empty stack", stored(b"."), "not a whole PyTorch file"),
+        ("mark only", stored(b"(."), "not a whole PyTorch file"),
+        ("root is no dictionary", stored(b"\x80\x02]."), "Expected a dictionary"),
+        ("no end", stored(b"\x80\x02}"), "not a whole PyTorch file"),
+        ("deep nesting", stored(&[&deep[..], b"."].concat()), "nesting exceeds"),
+        ("doubling", stored(&doubled), "not a whole PyTorch file"),
+        ("memo that is not there", pickle(b"h\x07"), "not a whole PyTorch file"),
+        (
+            "tensor beyond its storage",
+            float(4, 1, &[4], &[1]),
+            "needs 5 elements, but storage '0' declares 4",
+        ),
+        ("stride beyond its storage", float(4, 0, &[2, 2], &[3, 1]), "needs 5 elements"),
+        ("storage beyond its entry", float(huge, 0, &[huge], &[1]), "above the"),
+        ("storage a bit beyond its entry", float(5, 0, &[5], &[1]), "tensor w: "),
+        ("offset beyond its entry", float(huge, huge - 1, &[1], &[1]), "tensor w: "),
+        ("negative shape", float(4, 0, &[-2, -2], &[2, 1]), "non-negative"),
+        ("negative stride", float(4, 3, &[4], &[-1]), "non-negative"),
+        ("negative offset", float(4, -1, &[4], &[1]), "non-negative"),
+        ("negative storage", float(-4, 0, &[4], &[1]), "non-negative"),
+        ("shape that overflows", float(4, 0, &[huge, huge], &[0, 0]), "overflows"),
+        ("stride that overflows", float(4, 0, &[3, 3], &[i64::MAX, i64::MAX]), "overflows"),
+        ("unequal ranks", float(4, 0, &[2, 2], &[1]), "rank"),
+        ("view of 1 TB", float(4, 0, &[huge / 4], &[0]), "above the"),
+        (
+            "view of 4 GB",
+            float(4, 0, &[1 << 30], &[0]),
+            "tensor w: claims 4294967296 bytes, the whole file has ",
+        ),
+        ("complex", stored(&tensor("ComplexFloatStorage", 2, 0, &[2], &[1])), "ComplexFloatStorage"),
+        ("integers", stored(&tensor("IntStorage", 4, 0, &[4], &[1])), "tensor w: is i32"),
+        ("booleans", stored(&tensor("BoolStorage", 4, 0, &[4], &[1])), "tensor w: is u8"),
+        ("header beyond the end", [&(1_u64 << 40).to_le_bytes()[..], b"{}"].concat(), "header claims to end"),
+        ("largest header", [&u64::MAX.to_le_bytes()[..], b"{}"].concat(), "header claims to end"),
+        ("long header", safetensors(&format!("{{{}}}", " ".repeat(17 << 20)), &[]), "more than the 16777216"),
+        ("no JSON", safetensors("{no}", &[]), "not a whole safetensors file"),
+        ("deep JSON", safetensors(&r#"{"a":"#.repeat(100_000), &[]), "not a whole safetensors file"),
+        ("offsets beyond the end", one("F32", "[5]", "[0,20]"), "tells of"),
+        ("offsets before the end", one("F32", "[3]", "[0,12]"), "tells of"),
+        ("offsets with a gap", one("F32", "[3]", "[4,16]"), "not a whole safetensors file"),
+        ("offsets in reverse", one("F32", "[4]", "[16,0]"), "not a whole safetensors file"),
+        ("negative offsets", one("F32", "[4]", "[-16,0]"), "not a whole safetensors file"),
+        ("another length", one("F32", "[2]", "[0,16]"), "not a whole safetensors file"),
+        (
+            "product that overflows",
+            one("F32", "[4294967296,4294967296]", "[0,16]"),
+            "not a whole safetensors file",
+        ),
+        ("largest offsets", one("U8", "[18446744073709551615]", "[0,18446744073709551615]"), "not a whole"),
+        ("unknown type", one("F31", "[4]", "[0,16]"), "not a whole safetensors file"),
+        ("type of 8 bits", one("F8_E4M3", "[16]", "[0,16]"), "tensor w: has elements of type"),
+        (
+            "two at one place",
+            safetensors(
+                r#"{"v":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"w":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}"#,
+                &[0; 16],
+            ),
+            "not a whole safetensors file",
+        ),
+        (
+            "broken checksums",
+            safetensors(r#"{"__metadata__":{"faster_rcnn_crc32":"[]"}}"#, &[]),
+            "faster_rcnn_crc32",
+        ),
+    ];
+    for (name, bytes, expected) in cases {
+        let error = bench.read(bytes).expect_err(name).to_string();
+        assert!(error.contains(expected), "{name}: {error}");
+        bench.load(bytes);
+    }
+}
+
+#[test]
+fn a_pickle_never_runs() {
+    let bench = Bench::new();
+    let mark = bench.folder.path().join("ran");
+    let argument = format!("touch {}", mark.display());
+    let length = [argument.len() as u8];
+    // A call by REDUCE, by INST, by OBJ, by NEWOBJ and BUILD, and one with a name from the stack.
+    let call =
+        |before: &[u8], after: &[u8]| [before, b"X", &length, b"\0\0\0", argument.as_bytes(), after].concat();
+    let calls = [
+        call(b"cos\nsystem\n(", b"tR"),
+        call(b"cposix\nsystem\n", b"\x85R"),
+        call(b"(", b"ios\nsystem\n"),
+        call(b"(cos\nsystem\n", b"o"),
+        call(b"cbuiltins\nexec\n", b"\x85\x81"),
+        call(b"X\x02\0\0\0osX\x06\0\0\0system\x93", b"\x85R"),
+        call(b"cbuiltins\neval\n)R", b"b"),
+    ];
+    for call in calls {
+        let inside = [b"\x80\x04}X\x01\x00\x00\x00w", &call[..], b"s."].concat();
+        let before = [b"\x80\x04", &call[..], b"0}."].concat();
+        for pickle in [inside, before] {
+            for bytes in [stored(&pickle), legacy(&pickle)] {
+                // Whatever is beside the weights, such as a run's arguments, may be any object.
+                let _ = bench.read(&bytes);
+                assert!(!mark.exists(), "{call:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_that_ends_early_is_an_error_wherever_it_ends() {
+    let bench = Bench::new();
+    for name in ["layouts_zip.pth", "layouts_legacy.pth", "layouts.safetensors"] {
+        let bytes = fixture(name);
+        for length in 0..bytes.len() {
+            let error = bench.read(&bytes[..length]).expect_err(name);
+            assert!(
+                !error.to_string().contains("tensor counter"),
+                "{name}: {length} of {} bytes",
+                bytes.len()
+            );
+        }
+    }
+    for name in ["v1_published.pth", "v1_checkpoint_legacy.pth", "v2_legacy.pth", "resnet101.pth"] {
+        let bytes = fixture(name);
+        for length in (0..bytes.len()).step_by(499) {
+            bench.read(&bytes[..length]).expect_err(name);
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_is_no_panic_and_no_other_values_where_there_are_checksums() {
+    let bench = Bench::new();
+    let path = bench.folder.path().join("own.safetensors");
+    let values: Vec<f32> = (0..64).map(|value| value as f32).collect();
+    let own = ["a", "b", "c"].map(|name| NamedTensor {
+        name: name.into(),
+        shape: vec![8, 8],
+        values: values.clone(),
+    });
+    weights::write_safetensors(&path, Default::default(), &own).unwrap();
+    let own = fs::read(path).unwrap();
+    let data = own.len() - 3 * 4 * values.len();
+    for (name, bytes) in [
+        ("layouts_zip.pth", fixture("layouts_zip.pth")),
+        ("layouts_legacy.pth", fixture("layouts_legacy.pth")),
+        ("layouts.safetensors", fixture("layouts.safetensors")),
+        ("own", own),
+    ] {
+        let mut flipped = bytes.clone();
+        for index in 0..bytes.len() {
+            flipped[index] ^= 1 << (index % 8);
+            let result = bench.read(&flipped);
+            assert!(
+                name != "own" || index < data || matches!(result, Err(Error::Tensor { .. })),
+                "byte {index}"
+            );
+            flipped[index] = bytes[index];
+        }
+    }
+    for name in ["v1_published.pth", "v1_checkpoint_legacy.pth", "v2_legacy.pth"] {
+        let mut bytes = fixture(name);
+        for index in (0..bytes.len()).step_by(bytes.len() / 30) {
+            bytes[index] ^= 1 << (index % 8);
+            bench.load(&bytes);
+            bytes[index] ^= 1 << (index % 8);
+        }
+    }
+}
+
+/// Files to start from, small ones more often.
+fn seeds() -> Vec<Vec<u8>> {
+    let mut seeds = vec![
+        float(4, 0, &[2, 2], &[2, 1]),
+        stored(&tensor("HalfStorage", 8, 1, &[2, 3], &[1, 2])),
+        legacy(b"\x80\x02}X\x01\x00\x00\x00aK\x01s."),
+    ];
+    for name in [
+        "layouts_zip.pth",
+        "layouts_legacy.pth",
+        "layouts.safetensors",
+        "v1_checkpoint_legacy.pth",
+        "v1_published_legacy.pth",
+        "v2_legacy.pth",
+        "v1.pth",
+        "resnet18_legacy.pth",
+    ] {
+        seeds.push(fixture(name));
+    }
+    // A pickle in an archive is behind a checksum, of which 0 means that there is none.
+    for seed in seeds.clone() {
+        if seed.starts_with(b"PK") {
+            seeds.push(without_checksums(seed));
+        }
+    }
+    seeds
+}
+
+/// The archive with 0 for each checksum, as `torch.save` writes it if told to compute none.
+fn without_checksums(mut archive: Vec<u8>) -> Vec<u8> {
+    for (signature, at) in [(b"PK\x03\x04", 14), (b"PK\x01\x02", 16)] {
+        for start in 0..archive.len().saturating_sub(at + 4) {
+            if archive[start..].starts_with(signature) {
+                archive[start + at..][..4].fill(0);
+            }
+        }
+    }
+    archive
+}
+
+/// Changes a few places, of a size and in a way that file formats react to.
+fn mutate(bytes: &mut Vec<u8>, other: &[u8], rng: &mut ChaCha8Rng) {
+    const INTERESTING: [i64; 12] = [0, 1, -1, 2, 127, 128, 255, 256, 65_535, 1 << 31, i64::MAX, i64::MIN];
+    for _ in 0..rng.random_range(1..=4) {
+        if bytes.is_empty() {
+            return;
+        }
+        let at = rng.random_range(0..bytes.len());
+        let length = rng.random_range(1..=16).min(bytes.len() - at);
+        match rng.random_range(0..8) {
+            0 => bytes[at] ^= 1 << rng.random_range(0..8),
+            1 => bytes[at] = rng.random(),
+            2 => {
+                let value = INTERESTING[rng.random_range(0..INTERESTING.len())].to_le_bytes();
+                let width = [1, 2, 4, 8][rng.random_range(0..4)].min(length);
+                bytes[at..at + width].copy_from_slice(&value[..width]);
+            }
+            3 => drop(bytes.drain(at..at + length)),
+            4 => {
+                let copy = bytes[at..at + length].to_vec();
+                let to = rng.random_range(0..=bytes.len());
+                bytes.splice(to..to, copy);
+            }
+            5 => {
+                let from = rng.random_range(0..other.len());
+                let piece = &other[from..][..rng.random_range(1..=64).min(other.len() - from)];
+                bytes.splice(at..at, piece.iter().copied());
+            }
+            6 => rng.fill_bytes(&mut bytes[at..at + length]),
+            _ => {
+                // Decimal digits, such as those of a header in JSON.
+                let digit = (0..bytes.len())
+                    .map(|step| (at + step) % bytes.len())
+                    .find(|at| bytes[*at].is_ascii_digit());
+                if let Some(at) = digit {
+                    bytes[at] = b'0' + rng.random_range(0..10);
+                }
+            }
+        }
+    }
+    if rng.random_range(0..20) == 0 {
+        bytes.truncate(rng.random_range(0..=bytes.len()));
+    }
+}
+
+#[test]
+fn fuzz() {
+    let setting = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().unwrap());
+    let duration = setting("FUZZ_SECONDS").map(Duration::from_secs);
+    let (start, bench, seeds) = (Instant::now(), Bench::new(), seeds());
+    let mut rng = ChaCha8Rng::seed_from_u64(setting("FUZZ_SEED").unwrap_or(0));
+    let mut tried = 0;
+    while duration.map_or(tried < 5_000, |duration| start.elapsed() < duration) {
+        // The square prefers the first ones, which are small and quick.
+        let choose = |rng: &mut ChaCha8Rng| {
+            let at: f64 = rng.random();
+            &seeds[(at * at * seeds.len() as f64) as usize]
+        };
+        let mut bytes = choose(&mut rng).clone();
+        let other = choose(&mut rng).clone();
+        mutate(&mut bytes, &other, &mut rng);
+        let run = || {
+            if tried % 16 == 0 {
+                bench.load(&bytes);
+            } else {
+                let _ = bench.read(&bytes);
+            }
+        };
+        if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(run)) {
+            let path = std::env::temp_dir().join("faster-rcnn-fuzz-finding");
+            fs::write(&path, &bytes).unwrap();
+            println!("mutant {tried} is kept as {}", path.display());
+            panic::resume_unwind(panic);
+        }
+        tried += 1;
+    }
+    println!("{tried} mutants in {:.0?}", start.elapsed());
+}
