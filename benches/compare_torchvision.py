@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Time and peak memory of this crate against torchvision: both sides alternately, in one go, on the same work.
 
-    compare_torchvision.py [--modes inference train] [--rounds 3] [--threads 2] [--rust PATH]
-    compare_torchvision.py --torch inference|train [--batch N] [--size 640] [--iterations K] [--threads 2]
+    compare_torchvision.py [--cases NAME...] [--rounds 3] [--threads 2] [--rust FOLDER]
+    compare_torchvision.py --torch inference|train|onnxruntime|openvino|start [--batch N] [--size 640] ...
 
-The second form is one torch measurement; the first starts it, and its Rust counterpart, as subprocesses in turn:
+The second form is one measurement of the other side; the first starts it, and its Rust counterpart, as subprocesses in
+turn:
 
-    cargo run --release --example measure -- inference|train --batch N --size S --iterations K
+    cargo run --release --example measure -- inference|train --batch N --size S --iterations K ...
 
 Either prints, as the last line of its standard output, `{"seconds": [one per iteration], "cpu_seconds": [the same,
 summed over all threads], "peak_rss_bytes": N, "outcome": [...]}`. One iteration more than K is run; the first is a
@@ -14,13 +15,16 @@ warm-up and not in the lists. The outcome is that of the first iteration: the nu
 scores, or the four losses. Both sides' have to agree to 1e-3, else one of them does other work than the other, and no
 time means anything.
 
-The work, on both sides: Faster R-CNN ResNet-50-FPN, frozen batch norms, 7 classes, weights of the generator with seed
-10 (tests/reference/weights.py), images "bench0", "bench1", ... of it, S x S, min_size = max_size = S, f32, two threads.
+The work, on both sides: Faster R-CNN ResNet-50-FPN, 7 classes, weights of the generator with seed 10
+(tests/reference/weights.py), images "bench0", "bench1", ... of it, S x S, min_size = max_size = S, f32, two threads.
 
-* inference: eval, no gradients, the whole of `model(images)` from image tensors to detections;
-* train: all five stages trainable, 8 boxes per image, forward, backward, one step of SGD with momentum 0.9. The
-  learning rate is 1e-6, so that every iteration does the same work. Of the candidates that may be drawn for a loss,
-  the first ones are, not random ones.
+* inference: frozen batch norms, no gradients, the whole of `model(images)` from image tensors to detections; against
+  torchvision, and against ONNX Runtime and OpenVINO, which run the model that torchvision exports for this size;
+* train: 8 boxes per image, forward, backward, one step of SGD with momentum 0.9. The learning rate is 1e-6, so that
+  every iteration does the same work. Of the candidates that may be drawn for a loss, the first ones are, not random
+  ones. Frozen or batch norm, five or three stages trainable;
+* start: a process that reads a detector of 91 classes from a .pth and a 640x640 image from a .png, and prints what it
+  finds: the program's `predict`, and a script of a few lines. The time is that of the whole process.
 
 On a machine that others use too, wall time says little: a thread that waits in a barrier for one that was descheduled
 loses both their time, and OpenMP spins while it waits. The ratio of CPU time is printed for that case; with
@@ -29,7 +33,7 @@ loses both their time, and OpenMP spins while it waits. The ratio of CPU time is
 Peak memory is that of the process (`ru_maxrss`): libraries, weights, everything. This driver stays small, because
 Linux lets a child inherit its parent's peak across exec.
 
-Exit status 1 when a ratio (ours / torch, medians) is over its bar, 2 when a side fails or they do not agree.
+Exit status 1 when a ratio (ours / theirs, medians) is over its bar, 2 when a side fails or they do not agree.
 """
 
 import argparse
@@ -41,32 +45,100 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SEED = 10
-BATCH = {"inference": 1, "train": 2}
-ITERATIONS = {"inference": 5, "train": 3}
 LOSSES = ("loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg")
 AGREEMENT = 1e-3  # relative; the parity tests ask for 1e-4, of images whose scores are not as close to each other
 
+# By name: other side, mode, arguments of both sides, bars for the ratios of time and memory.
+CASES = {
+    "inference": ("torch", "inference", {"batch": 1, "iterations": 5}, 0.7, 0.7),
+    "inference_onnxruntime": ("onnxruntime", "inference", {"batch": 1, "iterations": 5}, 1.0, None),
+    "inference_openvino": ("openvino", "inference", {"batch": 1, "iterations": 5}, 1.0, None),
+    "train": ("torch", "train", {"batch": 2, "iterations": 3, "norm": "frozen_batch"}, 0.6, 0.8),
+    "train_batch_norm": ("torch", "train", {"batch": 2, "iterations": 3, "norm": "batch"}, 0.6, 0.8),
+    "train_fine_tuned": ("torch", "train", {"batch": 2, "iterations": 3, "norm": "frozen_batch", "stages": 3}, 0.6, 0.8),
+    "train_320": ("torch", "train", {"batch": 2, "iterations": 5, "norm": "batch", "size": 320}, 0.6, 0.8),
+    "start": ("torch", "start", {"iterations": 1}, 0.3, None),
+}
 
-def measure_torch(mode: str, batch: int, size: int, iterations: int, threads: int) -> dict:
-    """One measurement of the torch side, in this process."""
+
+def detector(size: int, norm: str, stages: int):
     sys.path.insert(0, str(ROOT / "tests" / "reference"))
     import torch
     from torchvision.models.detection import FasterRCNN
     from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+    from torchvision.ops import FrozenBatchNorm2d
+    from weights import fill
 
-    from recording import FirstSampler
-    from weights import fill, image, unit
+    norms = {"frozen_batch": FrozenBatchNorm2d, "batch": torch.nn.BatchNorm2d}
+    backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None, trainable_layers=stages, norm_layer=norms[norm])
+    return fill(FasterRCNN(backbone, num_classes=7, min_size=size, max_size=size), SEED)
 
-    torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None, trainable_layers=5)
-    model = fill(FasterRCNN(backbone, num_classes=7, min_size=size, max_size=size), SEED)
-    images = [image(f"bench{i}", size, size) for i in range(batch)]
 
+def exported(size: int) -> pathlib.Path:
+    """The detector as torchvision exports it for one image of this size, made once."""
+    path = pathlib.Path(tempfile.gettempdir()) / f"fasterrcnn_resnet50_fpn_{size}.onnx"
+    if not path.exists():
+        # In a process of its own: its memory is not to count.
+        code = (
+            f"import sys; sys.path.insert(0, {str(ROOT / 'benches')!r}); import torch; from compare_torchvision import detector; "
+            f"model = detector({size}, 'frozen_batch', 5).eval(); from weights import image; "
+            f"torch.onnx.export(model, ([image('bench0', {size}, {size})],), {str(path) + '.part'!r}, opset_version=17, dynamo=False)"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+        os.replace(str(path) + ".part", path)
+    return path
+
+
+def measure(arguments) -> dict:
+    """One measurement of the other side, in this process."""
+    mode, batch, size, iterations = arguments.torch, arguments.batch, arguments.size, arguments.iterations
+    sys.path.insert(0, str(ROOT / "tests" / "reference"))
+    if mode == "onnxruntime":
+        import onnxruntime
+        from weights import image
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = arguments.threads
+        session = onnxruntime.InferenceSession(str(exported(size)), options, providers=["CPUExecutionProvider"])
+        feed = {session.get_inputs()[0].name: image("bench0", size, size).numpy()}
+        names = [output.name for output in session.get_outputs()]
+
+        def iteration():
+            scores = session.run(names, feed)[2]
+            return [len(scores), float(scores.sum())]
+    elif mode == "openvino":
+        import openvino
+        from weights import image
+
+        settings = {"INFERENCE_NUM_THREADS": arguments.threads, "INFERENCE_PRECISION_HINT": "f32"}
+        model = openvino.Core().compile_model(str(exported(size)), "CPU", settings)
+        feed = [image("bench0", size, size).numpy()]
+
+        def iteration():
+            scores = model(feed)[2]
+            return [len(scores), float(scores.sum())]
+    else:
+        import torch
+        from weights import image, unit
+
+        torch.set_num_threads(arguments.threads)
+        torch.manual_seed(0)
+        if mode == "start":
+            from torchvision.io import ImageReadMode, decode_image
+            from torchvision.models.detection import fasterrcnn_resnet50_fpn
+
+            model = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None).eval()
+            model.load_state_dict(torch.load(arguments.weights, weights_only=True))
+            with torch.no_grad():
+                scores = model([decode_image(arguments.image, ImageReadMode.RGB) / 255])[0]["scores"]
+            return {"outcome": [len(scores), scores.sum().item()]}
+        model = detector(size, arguments.norm, arguments.stages)
+        images = [image(f"bench{i}", size, size) for i in range(batch)]
     if mode == "inference":
         model.eval()
 
@@ -74,7 +146,9 @@ def measure_torch(mode: str, batch: int, size: int, iterations: int, threads: in
             with torch.no_grad():
                 scores = torch.cat([detections["scores"] for detections in model(images)])
             return [len(scores), scores.sum().item()]
-    else:
+    elif mode == "train":
+        from recording import FirstSampler
+
         model.train()
         for owner in (model.rpn, model.roi_heads):
             sampler = owner.fg_bg_sampler
@@ -110,85 +184,131 @@ def measure_torch(mode: str, batch: int, size: int, iterations: int, threads: in
 
 
 def run(side: str, command: list, environment: dict) -> dict:
+    started = time.perf_counter()
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
-    lines = done.stdout.strip().splitlines()
+    seconds = time.perf_counter() - started
     try:
         if done.returncode:
             raise ValueError(f"exit status {done.returncode}")
-        result = json.loads(lines[-1])
-        if not result["seconds"] or not result["cpu_seconds"] or result["peak_rss_bytes"] <= 0:
+        if "predict" in command:
+            scores = [found["score"] for image in json.loads(done.stdout) for found in image["detections"]]
+            result = {"outcome": [len(scores), sum(scores)]}
+        else:
+            result = json.loads(done.stdout.strip().splitlines()[-1])
+        if "seconds" not in result:  # the whole process is what is timed
+            usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+            result |= {"seconds": [seconds], "cpu_seconds": [usage.ru_utime + usage.ru_stime - run.cpu_before], "peak_rss_bytes": 0}
+        elif not result["seconds"] or not result["cpu_seconds"] or result["peak_rss_bytes"] <= 0:
             raise ValueError("an empty measurement")
         return result
     except (ValueError, IndexError, KeyError, TypeError) as error:
         print(f"{side} side failed ({error!r}): {' '.join(map(str, command))}", file=sys.stderr)
         sys.exit(2)
+    finally:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        run.cpu_before = usage.ru_utime + usage.ru_stime
+
+
+run.cpu_before = 0.0
+
+
+def start_commands(folder: pathlib.Path, program: pathlib.Path, threads: int) -> dict:
+    """Weights and an image on disk, and what is to be run with them."""
+    weights, image = folder / "detector.pth", folder / "bench0.png"
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'tests/reference')!r}); import torch; from torchvision.io import write_png; "
+        "from torchvision.models.detection import fasterrcnn_resnet50_fpn; from weights import fill, image; "
+        f"torch.save(fill(fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None), {SEED}).state_dict(), {str(weights)!r}); "
+        f"write_png((image('bench0', 640, 640) * 255).round().to(torch.uint8), {str(image)!r})"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    return {
+        "torch": [sys.executable, __file__, "--threads", str(threads), "--torch", "start", "--weights", weights, "--image", image],
+        "rust": [program, "predict", "--weights", weights, "--json", "/dev/stdout", image],
+    }
 
 
 def compare(arguments) -> int:
     rust = arguments.rust
     if rust is None:
-        subprocess.run(["cargo", "build", "--release", "--example", "measure"], cwd=ROOT, check=True)
+        subprocess.run(["cargo", "build", "--release", "--bins", "--example", "measure"], cwd=ROOT, check=True)
         metadata = subprocess.run(["cargo", "metadata", "--format-version=1", "--no-deps"], cwd=ROOT, check=True, stdout=subprocess.PIPE)
-        rust = pathlib.Path(json.loads(metadata.stdout)["target_directory"]) / "release" / "examples" / "measure"
+        rust = pathlib.Path(json.loads(metadata.stdout)["target_directory"]) / "release"
     threads = str(arguments.threads)
     environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads}
     over = []
-    for mode in arguments.modes:
-        batch, iterations = arguments.batch or BATCH[mode], arguments.iterations or ITERATIONS[mode]
-        work = [mode, "--batch", str(batch), "--size", str(arguments.size), "--iterations", str(iterations)]
-        sides = {"torch": [sys.executable, __file__, "--threads", threads, "--torch", *work], "rust": [str(rust), *work]}
-        results = {side: [] for side in sides}
-        for round_ in range(arguments.rounds):
-            order = list(sides) if round_ % 2 == 0 else list(sides)[::-1]  # neither side always goes first
-            for side in order:
-                result = run(side, sides[side], environment)
-                results[side].append(result)
-                print(f"{mode} round {round_ + 1} {side:5}: median {statistics.median(result['seconds']):.3f} s of "
-                      f"{['%.3f' % s for s in result['seconds']]}, peak {result['peak_rss_bytes'] / 2**20:.0f} MiB", flush=True)
-        outcomes = {side: rounds[0]["outcome"] for side, rounds in results.items()}
-        print(f"{mode} outcome: {outcomes}", flush=True)
-        if not all(math.isclose(a, b, rel_tol=AGREEMENT) for a, b in zip(*outcomes.values(), strict=True)):
-            print(f"{mode}: the sides do not agree", file=sys.stderr)
-            return 2
-        def median(key):
-            return {side: statistics.median(t for r in rounds for t in r[key]) for side, rounds in results.items()}
-
-        memory = {s: statistics.median(r["peak_rss_bytes"] for r in rounds) for s, rounds in results.items()}
-        time_bar = arguments.max_inference if mode == "inference" else arguments.max_train
-        rows = (
-            ("time", median("seconds"), "s", 1, time_bar),
-            ("CPU time", median("cpu_seconds"), "s", 1, None),
-            ("memory", memory, "MiB", 2**20, arguments.max_memory),
-        )
-        for what, values, unit_, scale, bar in rows:
-            ratio = values["rust"] / values["torch"]
-            verdict = "" if bar is None else f" (bar {bar:g}) {'ok' if ratio <= bar else 'OVER THE BAR'}"
-            print(f"{mode}, batch {batch}, {arguments.size}x{arguments.size}, {what}: rust {values['rust'] / scale:.3f} {unit_}, "
-                  f"torch {values['torch'] / scale:.3f} {unit_}, ratio {ratio:.2f}{verdict}", flush=True)
-            if bar is not None and ratio > bar:
-                over.append(f"{mode} {what}")
+    with tempfile.TemporaryDirectory() as folder:
+        for case in arguments.cases:
+            other, mode, settings, time_bar, memory_bar = CASES[case]
+            if mode == "start":
+                commands = start_commands(pathlib.Path(folder), rust / "faster-rcnn", arguments.threads)
+            else:
+                work = [str(word) for name, value in settings.items() for word in (f"--{name}", value)]
+                torch_mode = mode if other == "torch" else other
+                commands = {
+                    other: [sys.executable, __file__, "--threads", threads, "--torch", torch_mode, *work],
+                    "rust": [str(rust / "examples" / "measure"), mode, *work],
+                }
+                if other != "torch":
+                    exported(arguments.size)
+            over += compare_case(case, commands, arguments.rounds, environment, time_bar, memory_bar)
     if over:
         print("over the bar: " + ", ".join(over))
     return 1 if over else 0
 
 
+def compare_case(case: str, commands: dict, rounds: int, environment: dict, time_bar: float, memory_bar) -> list:
+    results = {side: [] for side in commands}
+    for round_ in range(rounds):
+        order = list(commands) if round_ % 2 == 0 else list(commands)[::-1]  # neither side always goes first
+        for side in order:
+            result = run(side, commands[side], environment)
+            results[side].append(result)
+            print(f"{case} round {round_ + 1} {side}: median {statistics.median(result['seconds']):.3f} s of "
+                  f"{['%.3f' % s for s in result['seconds']]}, peak {result['peak_rss_bytes'] / 2**20:.0f} MiB", flush=True)
+    outcomes = {side: rounds[0]["outcome"] for side, rounds in results.items()}
+    print(f"{case} outcome: {outcomes}", flush=True)
+    if not all(math.isclose(a, b, rel_tol=AGREEMENT) for a, b in zip(*outcomes.values(), strict=True)):
+        print(f"{case}: the sides do not agree", file=sys.stderr)
+        sys.exit(2)
+
+    def median(key):
+        return {side: statistics.median(t for r in rounds for t in r[key]) for side, rounds in results.items()}
+
+    memory = {s: statistics.median(r["peak_rss_bytes"] for r in rounds) for s, rounds in results.items()}
+    rows = [("time", median("seconds"), "s", 1, time_bar), ("CPU time", median("cpu_seconds"), "s", 1, None)]
+    if all(memory.values()):
+        rows.append(("memory", memory, "MiB", 2**20, memory_bar))
+    (other,) = set(results) - {"rust"}
+    over = []
+    for what, values, unit_, scale, bar in rows:
+        ratio = values["rust"] / values[other]
+        verdict = "" if bar is None else f" (bar {bar:g}) {'ok' if ratio <= bar else 'OVER THE BAR'}"
+        print(f"{case}, {what}: rust {values['rust'] / scale:.3f} {unit_}, {other} {values[other] / scale:.3f} {unit_}, "
+              f"ratio {ratio:.2f}{verdict}", flush=True)
+        if bar is not None and ratio > bar:
+            over.append(f"{case} {what}")
+    return over
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--torch", choices=list(BATCH), metavar="MODE", help="measure torch alone, in this process")
-    parser.add_argument("--rust", type=pathlib.Path, help="the executable of the Rust side; default: builds examples/measure")
-    parser.add_argument("--modes", nargs="+", choices=list(BATCH), default=list(BATCH))
-    parser.add_argument("--batch", type=int, help="default: 1 for inference, 2 for train")
-    parser.add_argument("--size", type=int, default=640)
-    parser.add_argument("--iterations", type=int, help="timed iterations of one process; default: 5 for inference, 3 for train")
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--rust", type=pathlib.Path, help="the target's `release` folder; default: built first")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--max-inference", type=float, default=2.5)
-    parser.add_argument("--max-train", type=float, default=4.0)
-    parser.add_argument("--max-memory", type=float, default=1.5)
+    other = parser.add_argument_group("one measurement of the other side")
+    other.add_argument("--torch", choices=("inference", "train", "onnxruntime", "openvino", "start"), metavar="MODE")
+    other.add_argument("--batch", type=int, default=1)
+    other.add_argument("--size", type=int, default=640)
+    other.add_argument("--iterations", type=int, default=3)
+    other.add_argument("--norm", choices=("frozen_batch", "batch"), default="frozen_batch")
+    other.add_argument("--stages", type=int, default=5)
+    other.add_argument("--weights")
+    other.add_argument("--image")
     arguments = parser.parse_args()
     if arguments.torch:
-        mode = arguments.torch
-        print(json.dumps(measure_torch(mode, arguments.batch or BATCH[mode], arguments.size, arguments.iterations or ITERATIONS[mode], arguments.threads)))
+        print(json.dumps(measure(arguments)))
         return 0
     if arguments.rust is not None:
         arguments.rust = arguments.rust.resolve()

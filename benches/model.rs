@@ -5,6 +5,7 @@ mod work;
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use faster_rcnn::model::layers::NormKind;
 use work::{Inference, Training};
 
 const SIZE: usize = 640;
@@ -32,7 +33,7 @@ fn model(criterion: &mut Criterion) {
     check(&inference.round(), &DETECTIONS);
     group.bench_function("inference", |bencher| bencher.iter(|| black_box(inference.round())));
 
-    let mut training = Training::new(2, SIZE);
+    let mut training = Training::new(2, SIZE, NormKind::FrozenBatch, 5);
     check(&training.round(), &LOSSES);
     group.bench_function("training_step_batch_2", |bencher| bencher.iter(|| black_box(training.round())));
     group.finish();

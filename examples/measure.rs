@@ -1,10 +1,17 @@
 //! The Rust side of `benches/compare_torchvision.py`, which says what work this is:
 //!
 //! ```text
-//! measure inference|train --batch N --size S --iterations K
+//! measure inference --batch N [--size S] --iterations K
+//! measure train --batch N [--size S] --iterations K [--norm frozen_batch|batch] [--stages 1..5]
 //! ```
 //!
-//! The last line of standard output is `{"seconds": [one an iteration], "cpu_seconds": [the same, of all
+//! and, for `benches/compare_convolutions.py`,
+//!
+//! ```text
+//! measure convolutions --shapes FILE --iterations K
+//! ```
+//!
+//! The last line of standard output of the first two is `{"seconds": [one an iteration], "cpu_seconds": [the same, of all
 //! threads], "peak_rss_bytes": N, "outcome": [...]}`, where the outcome is, for the other side to agree
 //! with, the four losses of the first iteration, or the number of detections and the sum of their scores.
 
@@ -12,43 +19,73 @@
 mod work;
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use burn::backend::Dispatch;
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Device, Tensor, TensorData};
 use clap::{Parser, ValueEnum};
-use serde_json::json;
+use faster_rcnn::model::layers::NormKind;
+use faster_rcnn::ops::{DetectionOps, conv2d};
+use serde::Deserialize;
+use serde_json::{Map, json};
 use work::{Inference, Training};
 
 #[derive(Parser)]
-struct Arguments {
-    mode: Mode,
+enum Arguments {
+    Inference(Work),
+    Train(Work),
+    Convolutions {
+        /// JSON list of `{"x": [N, C in, H, W], "weight": [C out, C in, K, K], "stride", "padding"}`.
+        #[arg(long)]
+        shapes: PathBuf,
+        #[arg(long)]
+        iterations: usize,
+    },
+}
+
+#[derive(clap::Args)]
+struct Work {
     #[arg(long)]
     batch: usize,
-    #[arg(long)]
+    #[arg(long, default_value_t = 640)]
     size: usize,
     #[arg(long)]
     iterations: usize,
+    #[arg(long, default_value = "frozen_batch")]
+    norm: Norm,
+    #[arg(long, default_value_t = 5)]
+    stages: usize,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Mode {
-    Inference,
-    Train,
+#[value(rename_all = "snake_case")]
+enum Norm {
+    FrozenBatch,
+    Batch,
 }
 
 fn main() -> Result<()> {
-    let Arguments { mode, batch, size, iterations } = Arguments::parse();
-    let mut round: Box<dyn FnMut() -> Vec<f64>> = match mode {
-        Mode::Inference => {
+    match Arguments::parse() {
+        Arguments::Inference(Work { batch, size, iterations, .. }) => {
             let work = Inference::new(batch, size);
-            Box::new(move || work.round())
+            measure(|| work.round(), iterations)
         }
-        Mode::Train => {
-            let mut work = Training::new(batch, size);
-            Box::new(move || work.round())
+        Arguments::Train(Work { batch, size, iterations, norm, stages }) => {
+            let norm = match norm {
+                Norm::FrozenBatch => NormKind::FrozenBatch,
+                Norm::Batch => NormKind::Batch,
+            };
+            let mut work = Training::new(batch, size, norm, stages);
+            measure(|| work.round(), iterations)
         }
-    };
+        Arguments::Convolutions { shapes, iterations } => convolutions(&shapes, iterations),
+    }
+}
 
+fn measure(mut round: impl FnMut() -> Vec<f64>, iterations: usize) -> Result<()> {
     let outcome = round(); // and the warm-up
     let (mut seconds, mut cpu_seconds) = (Vec::new(), Vec::new());
     for _ in 0..iterations {
@@ -64,6 +101,68 @@ fn main() -> Result<()> {
         "outcome": outcome,
     });
     println!("{result}");
+    Ok(())
+}
+
+/// Prints, for each of the shapes, how long the convolution and its gradients take and what they give.
+fn convolutions(shapes: &Path, iterations: usize) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Shapes {
+        x: [usize; 4],
+        weight: [usize; 4],
+        stride: usize,
+        padding: usize,
+    }
+
+    let device = Device::flex();
+    let uniform = |name: &str, shape: [usize; 4]| {
+        let values = work::unit(name).take(shape.iter().product()).map(|u| (2.0 * u - 1.0) as f32);
+        Tensor::<4>::from_data(TensorData::new(values.collect(), shape), &device)
+    };
+    let shapes: Vec<Shapes> = serde_json::from_str(&fs::read_to_string(shapes)?)?;
+    let mut rows = Vec::new();
+    for Shapes { x: x_shape, weight: weight_shape, stride, padding } in shapes {
+        let options = ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1);
+        let (x, weight) = (uniform("x", x_shape), uniform("weight", weight_shape));
+        let bias = Tensor::zeros([weight_shape[0]], &device);
+        let forward = || conv2d(x.clone(), weight.clone(), bias.clone(), None, false, options.clone());
+        let grad = uniform("grad", forward().dims());
+        let dispatch = |tensor: &Tensor<4>| tensor.clone().into_dispatch();
+        let input = || {
+            let (weight, grad) = (dispatch(&weight), dispatch(&grad));
+            Tensor::from_dispatch(Dispatch::convolution_input_backward(
+                weight,
+                grad,
+                x_shape,
+                options.clone(),
+            ))
+        };
+        let of_weight = || {
+            let (x, grad) = (dispatch(&x), dispatch(&grad));
+            Tensor::from_dispatch(Dispatch::convolution_weight_backward(
+                x,
+                grad,
+                weight_shape,
+                options.clone(),
+            ))
+        };
+        let (mut seconds, mut outcome) = (Map::new(), Map::new());
+        let directions: [(&str, &dyn Fn() -> Tensor<4>); 3] =
+            [("forward", &forward), ("input", &input), ("weight", &of_weight)];
+        for (direction, round) in directions {
+            let values: Vec<f32> = round().into_data().try_into_vec().expect("floats");
+            let squares = values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>();
+            outcome.insert(direction.to_string(), json!(squares / values.len() as f64));
+            let time = |_| {
+                let start = Instant::now();
+                round();
+                start.elapsed().as_secs_f64()
+            };
+            seconds.insert(direction.to_string(), (0..iterations).map(time).collect());
+        }
+        rows.push(json!({ "seconds": seconds, "outcome": outcome }));
+    }
+    println!("{}", json!(rows));
     Ok(())
 }
 

@@ -17,8 +17,8 @@ use faster_rcnn::model::resnet::ResNetDepth;
 use faster_rcnn::train::{RunConfig, Schedule, Start, TrainConfig, fit};
 
 /// Boards that the quickstart makes, and their side in pixels.
-const BOARDS: usize = 200;
-const SIZE: usize = 320;
+const BOARDS: usize = 1000;
+const SIZE: usize = 160;
 
 /// Train Faster R-CNN on printed circuit boards.
 #[derive(Parser)]
@@ -50,11 +50,11 @@ fn quickstart() -> RunConfig {
         .with_image_size(SIZE, SIZE);
     model.fpn_channels = 96;
     model.roi_heads.representation_size = 256;
-    model.roi_heads.batch_size_per_image = 128;
+    model.roi_heads.batch_size_per_image = 64;
     let train = TrainConfig {
-        epochs: 10,
-        batch_size: 2,
-        learning_rate: 0.01,
+        epochs: 7,
+        batch_size: 8,
+        learning_rate: 0.02,
         schedule: Schedule::Cosine,
         warmup_steps: 50,
         clip_norm: Some(10.0),

@@ -7,9 +7,12 @@ mod common;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
 use burn::tensor::Device;
+use faster_rcnn::model::layers::NormKind;
 use faster_rcnn::model::sampler::Draw;
 use faster_rcnn::structures::{Annotation, Image};
 use faster_rcnn::{FasterRcnn, FasterRcnnConfig};
+
+pub use common::unit;
 
 const SEED: u64 = 10;
 const LEARNING_RATE: f64 = 1e-6;
@@ -22,7 +25,8 @@ pub struct Inference {
 
 impl Inference {
     pub fn new(batch: usize, size: usize) -> Self {
-        Self { model: detector(size, &Device::flex()), images: images(batch, size) }
+        let config = FasterRcnnConfig::resnet50_fpn(7);
+        Self { model: detector(config, size, &Device::flex()), images: images(batch, size) }
     }
 
     /// The number of detections and the sum of their scores.
@@ -43,10 +47,11 @@ pub struct Training {
 }
 
 impl Training {
-    pub fn new(batch: usize, size: usize) -> Self {
+    pub fn new(batch: usize, size: usize, norm: NormKind, stages: usize) -> Self {
+        let config = FasterRcnnConfig::resnet50_fpn(7).with_norm(norm).with_trainable_layers(stages);
         let momentum = MomentumConfig::new().with_momentum(0.9).with_dampening(0.0);
         Self {
-            model: Some(detector(size, &Device::flex().autodiff())),
+            model: Some(detector(config, size, &Device::flex().autodiff())),
             optimizer: SgdConfig::new().with_momentum(Some(momentum)).init(),
             images: images(batch, size),
             targets: (0..batch).map(|image| targets(image, size)).collect(),
@@ -66,9 +71,8 @@ impl Training {
     }
 }
 
-fn detector(size: usize, device: &Device) -> FasterRcnn {
-    let config = FasterRcnnConfig::resnet50_fpn(7).with_trainable_layers(5).with_image_size(size, size);
-    common::fill(config.init(device), SEED)
+fn detector(config: FasterRcnnConfig, size: usize, device: &Device) -> FasterRcnn {
+    common::fill(config.with_image_size(size, size).init(device), SEED)
 }
 
 fn images(batch: usize, size: usize) -> Vec<Image> {

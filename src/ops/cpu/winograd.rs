@@ -10,9 +10,9 @@
 //! The gradient of the input is the same with the kernel turned around; that of the weight is the
 //! transpose in the other operand, `dU[C out, C in] = (A dy A^T)[C out, tiles] x V^T`, `dg = G^T dU G`.
 //!
-//! Tiles are worked on in chunks whose `V` and `M` stay in the last-level cache. Inside a chunk, channels,
-//! then the 36 products, then channels again run in parallel. 16 tiles at a time go through the transforms,
-//! one in each lane of a vector.
+//! Lines of tiles are worked on in chunks whose `V` and `M` stay in the last-level cache. Inside a chunk,
+//! channels, then the 36 products, then channels again run in parallel. 16 neighbouring tiles at a time go
+//! through the transforms, one in each lane of a vector.
 //!
 //! Error: with these points no factor is above 2 sqrt(2), and a result is off by at most 1e-5 of the largest
 //! one of the map (3e-6 measured with 300 channels in; a plain sum is off by 4e-7). Integer points
@@ -137,7 +137,10 @@ fn both_axes<const I: usize, const O: usize>(
 ) {
     let mut half = [[ZERO; O]; I];
     for (row, half) in values.iter().zip(&mut half) {
-        *half = transform(*row);
+        let values = transform(array::from_fn(|x| row[x]));
+        for x in 0..O {
+            half[x] = values[x];
+        }
     }
     for x in 0..O {
         let column = transform(array::from_fn(|y| half[y][x]));
@@ -211,121 +214,158 @@ impl Weight {
     }
 }
 
-/// The tiles of a batch of maps, numbered along the rows, image after image.
+/// The rows of tiles of a batch of maps, image after image.
 #[derive(Clone, Copy)]
-struct Tiles {
+struct Lines {
     batch: usize,
     height: usize,
     width: usize,
 }
 
-/// One tile: its image, and its first row and column in the map.
-struct Place {
-    image: usize,
-    y: usize,
-    x: usize,
+/// Some lines that are worked on together.
+#[derive(Clone, Copy)]
+struct Chunk {
+    start: usize,
+    count: usize,
+    /// Tiles of all of them, rounded up to whole vectors.
+    padded: usize,
 }
 
-impl Tiles {
+impl Lines {
+    /// Tiles in a line.
     fn across(self) -> usize {
         self.width.div_ceil(TILE)
     }
 
-    fn count(self) -> usize {
-        self.batch * self.height.div_ceil(TILE) * self.across()
+    /// Lines of an image.
+    fn down(self) -> usize {
+        self.height.div_ceil(TILE)
     }
 
-    #[inline(always)]
-    fn place(self, tile: usize) -> Place {
-        let (across, down) = (self.across(), self.height.div_ceil(TILE));
-        let (line, x) = (tile / across, tile % across);
-        Place { image: line / down, y: line % down * TILE, x: x * TILE }
-    }
-
-    /// Chunks `(first tile, tiles, tiles rounded up to whole vectors)` for so many channels.
-    fn chunks(self, channels: usize) -> impl Iterator<Item = (usize, usize, usize)> {
-        let most = (CHUNK_ELEMENTS / (POINTS * channels)).max(1).next_multiple_of(LANES);
-        let count = self.count();
-        let size = count.div_ceil(count.div_ceil(most)).next_multiple_of(LANES);
-        (0..count).step_by(size).map(move |start| {
-            let tiles = size.min(count - start);
-            (start, tiles, tiles.next_multiple_of(LANES))
+    /// Of so many channels, in and out.
+    fn chunks(self, channels: usize) -> impl Iterator<Item = Chunk> {
+        let lines = self.batch * self.down();
+        let most = (CHUNK_ELEMENTS / (POINTS * channels * self.across())).max(1);
+        let size = lines.div_ceil(lines.div_ceil(most));
+        (0..lines).step_by(size).map(move |start| {
+            let count = size.min(lines - start);
+            Chunk { start, count, padded: (count * self.across()).next_multiple_of(LANES) }
         })
     }
 
-    /// `side` x `side` pixels of 16 tiles of one channel, from `margin` pixels before the tile's first on;
-    /// zero outside the map and after the last tile.
-    #[inline(always)]
-    fn gather<const SIDE: usize>(
-        self,
-        map: &[f32],
-        [channels, channel]: [usize; 2],
-        [start, count]: [usize; 2],
-        margin: usize,
-        patches: &mut [[Lanes; SIDE]; SIDE],
-    ) {
-        if count < LANES {
-            *patches = [[ZERO; SIDE]; SIDE]; // the last tiles do not fill a vector
-        }
-        for lane in 0..count.min(LANES) {
-            let Place { image, y, x } = self.place(start + lane);
-            let plane = (image * channels + channel) * self.height * self.width;
-            let inside = y >= margin
-                && x >= margin
-                && y + SIDE <= self.height + margin
-                && x + SIDE <= self.width + margin;
-            if inside {
-                let first = plane + (y - margin) * self.width + x - margin;
-                for (row, patch) in patches.iter_mut().enumerate() {
-                    let pixels = &map[first + row * self.width..][..SIDE];
-                    for (pixel, value) in patch.iter_mut().zip(pixels) {
-                        pixel.0[lane] = *value;
-                    }
-                }
-            } else {
-                for (row, patch) in patches.iter_mut().enumerate() {
-                    let y = (y + row).checked_sub(margin).filter(|y| *y < self.height);
-                    for (column, pixel) in patch.iter_mut().enumerate() {
-                        let x = (x + column).checked_sub(margin).filter(|x| *x < self.width);
-                        let place = y.zip(x).map(|(y, x)| plane + y * self.width + x);
-                        pixel.0[lane] = place.map_or(0.0, |place| map[place]);
-                    }
-                }
-            }
-        }
+    /// The plane of a channel that a line is in, and its first row there.
+    fn place(self, line: usize, [channels, channel]: [usize; 2]) -> (usize, usize) {
+        let plane = (line / self.down() * channels + channel) * self.height * self.width;
+        (plane, line % self.down() * TILE)
     }
 
-    /// Transforms the tiles of a chunk of every channel to `[36, channels, padded]`.
+    /// Transforms the tiles of a chunk of every channel to `[36, channels, padded]`. Each sees `SIDE` x `SIDE`
+    /// pixels, from `margin` before its first on.
     fn transform<const SIDE: usize>(
         self,
         map: &[f32],
         channels: usize,
-        [start, tiles, padded]: [usize; 3],
+        chunk: Chunk,
         margin: usize,
         output: &mut [f32],
         transform: impl Fn([Lanes; SIDE]) -> [Lanes; PATCH] + Sync,
     ) {
         let shared = Shared::new(output);
         let arch = pulp::Arch::new();
+        let across = self.across();
         (0..channels).into_par_iter().for_each(|channel| {
+            // What a row of pixels is after the transform along it: `[SIDE, 6, tiles]`, a row in each slot.
+            let mut rows = vec![[[ZERO; PATCH]; SIDE]; across.div_ceil(LANES)];
+            let mut row_of_pixels = Row::new(across, margin);
             arch.dispatch(
                 #[inline(always)]
                 || {
-                    let (mut patches, mut transformed) = ([[ZERO; SIDE]; SIDE], [[ZERO; PATCH]; PATCH]);
-                    for tile in (0..tiles).step_by(LANES) {
-                        let range = [start + tile, tiles - tile];
-                        self.gather(map, [channels, channel], range, margin, &mut patches);
-                        both_axes(&patches, &transform, &mut transformed);
-                        for point in 0..POINTS {
-                            let offset = (point * channels + channel) * padded + tile;
-                            // SAFETY: each channel has its own elements.
-                            let to = unsafe { shared.slice(offset..offset + LANES) };
-                            to.copy_from_slice(&transformed[point / PATCH][point % PATCH].0);
+                    for line in 0..chunk.count {
+                        let (plane, top) = self.place(chunk.start + line, [channels, channel]);
+                        // The line above has seen the first rows.
+                        let seen = if line > 0 && top > 0 { SIDE - TILE } else { 0 };
+                        for rows in rows.iter_mut() {
+                            for (row, x) in (0..seen).flat_map(|row| (0..PATCH).map(move |x| (row, x))) {
+                                rows[row][x] = rows[row + TILE][x];
+                            }
+                        }
+                        for row in seen..SIDE {
+                            let y = (top + row).checked_sub(margin).filter(|y| *y < self.height);
+                            row_of_pixels.set(y.map(|y| &map[plane + y * self.width..][..self.width]));
+                            for (block, rows) in rows.iter_mut().enumerate() {
+                                let values = transform(row_of_pixels.patch(block * LANES));
+                                // One by one: the whole array would be moved by a call of `memcpy`.
+                                for x in 0..PATCH {
+                                    rows[row][x] = values[x];
+                                }
+                            }
+                        }
+                        for (block, rows) in rows.iter().enumerate() {
+                            let tile = line * across + block * LANES;
+                            // What reaches over the line's end is overwritten by the next line.
+                            let length = LANES.min(chunk.padded - tile);
+                            for x in 0..PATCH {
+                                let column = transform(array::from_fn(|y| rows[y][x]));
+                                for (y, lanes) in column.iter().enumerate() {
+                                    let offset = ((y * PATCH + x) * channels + channel) * chunk.padded + tile;
+                                    // SAFETY: each channel has its own elements.
+                                    let to = unsafe { shared.slice(offset..offset + length) };
+                                    match to.as_mut_array::<LANES>() {
+                                        Some(to) => *to = lanes.0,
+                                        None => to.copy_from_slice(&lanes.0[..length]),
+                                    }
+                                }
+                            }
                         }
                     }
                 },
             );
         });
+    }
+}
+
+/// A row of pixels, so that what neighbouring tiles see at the same place lies side by side.
+struct Row {
+    /// Zeros before the first pixel.
+    margin: usize,
+    /// Every fourth pixel, from the first, the second, the third and the fourth one on; then zeros.
+    phases: [Vec<f32>; TILE],
+}
+
+impl Row {
+    fn new(tiles: usize, margin: usize) -> Self {
+        let length = tiles.next_multiple_of(LANES) + 1;
+        Self { margin, phases: array::from_fn(|_| vec![0.0; length]) }
+    }
+
+    /// Zeros where there is no such row.
+    #[inline(always)]
+    fn set(&mut self, pixels: Option<&[f32]>) {
+        let Some(pixels) = pixels else {
+            return self.phases.iter_mut().for_each(|phase| phase.fill(0.0));
+        };
+        let head = if self.margin > 0 { (TILE - self.margin).min(pixels.len()) } else { 0 };
+        for (x, pixel) in pixels[..head].iter().enumerate() {
+            self.phases[self.margin + x][0] = *pixel;
+        }
+        let first = usize::from(self.margin > 0);
+        let (quads, rest) = pixels[head..].as_chunks::<TILE>();
+        let [a, b, c, d] = self.phases.each_mut().map(|phase| &mut phase[first..]);
+        for ((((quad, a), b), c), d) in quads.iter().zip(a).zip(b).zip(c).zip(d) {
+            [*a, *b, *c, *d] = *quad;
+        }
+        for (phase, pixel) in self.phases.iter_mut().zip(rest) {
+            phase[first + quads.len()] = *pixel;
+        }
+    }
+
+    /// What 16 tiles see.
+    #[inline(always)]
+    fn patch<const SIDE: usize>(&self, tile: usize) -> [Lanes; SIDE] {
+        array::from_fn(|x| {
+            let values = &self.phases[x % TILE][tile + x / TILE..];
+            Lanes(*values.first_chunk().expect("a row has whole vectors"))
+        })
     }
 }
 
@@ -338,14 +378,14 @@ pub(super) fn forward(
 ) -> Vec<f32> {
     let Weight { values: weight, outputs, inputs } = weight;
     let (outputs, inputs) = (*outputs, *inputs);
-    let all = Tiles { batch, height, width };
+    let lines = Lines { batch, height, width };
     let mut output = vec![0.0; batch * outputs * height * width];
     let shared = Shared::new(&mut output);
-    let arch = pulp::Arch::new();
-    for (start, tiles, padded) in all.chunks(inputs + outputs) {
+    for chunk in lines.chunks(inputs + outputs) {
+        let padded = chunk.padded;
         with_scratch(POINTS * (inputs + outputs) * padded, |scratch| {
             let (v, m) = scratch.split_at_mut(POINTS * inputs * padded);
-            all.transform(x, inputs, [start, tiles, padded], 1, v, input_transform);
+            lines.transform(x, inputs, chunk, 1, v, input_transform);
             let points = m.par_chunks_mut(outputs * padded).zip(v.par_chunks(inputs * padded));
             points.zip(weight.par_chunks(outputs * inputs)).for_each(|((m, v), u)| {
                 let (u, v) =
@@ -354,62 +394,89 @@ pub(super) fn forward(
                 unsafe { Shared::new(m).product(0, padded, u, v, false) };
             });
             (0..outputs).into_par_iter().for_each(|channel| {
-                arch.dispatch(
-                    #[inline(always)]
-                    || {
-                        let (mut sums, mut y) = ([[ZERO; PATCH]; PATCH], [[ZERO; TILE]; TILE]);
-                        for tile in (0..tiles).step_by(LANES) {
-                            for (point, lanes) in sums.as_flattened_mut().iter_mut().enumerate() {
-                                let offset = (point * outputs + channel) * padded + tile;
-                                lanes.0.copy_from_slice(&m[offset..offset + LANES]);
-                            }
-                            both_axes(&sums, output_transform, &mut y);
-                            for lane in 0..LANES.min(tiles - tile) {
-                                let place = all.place(start + tile + lane);
-                                let plane = (place.image * outputs + channel) * height * width;
-                                for (row, line) in y.iter().enumerate().take(height - place.y) {
-                                    let values: [f32; TILE] = array::from_fn(|column| line[column].0[lane]);
-                                    let position = plane + (place.y + row) * width + place.x;
-                                    let length = TILE.min(width - place.x);
-                                    // SAFETY: each tile of a channel has its own pixels.
-                                    let to = unsafe { shared.slice(position..position + length) };
-                                    // A copy of known length is no call of `memcpy`.
-                                    match to.as_mut_array::<TILE>() {
-                                        Some(to) => {
-                                            *to = values;
-                                            epilogue.apply(to, position, channel);
-                                        }
-                                        None => {
-                                            to.copy_from_slice(&values[..length]);
-                                            epilogue.apply(to, position, channel);
-                                        }
-                                    }
-                                }
-                            }
-                        }
-                    },
-                );
+                let row = |point: usize| &m[(point * outputs + channel) * padded..][..padded];
+                finish(row, lines, chunk, [outputs, channel], &shared, epilogue);
             });
         });
     }
     output
 }
 
+/// From the 36 products of a chunk's tiles to the output of one channel.
+fn finish<'a>(
+    products: impl Fn(usize) -> &'a [f32],
+    lines: Lines,
+    chunk: Chunk,
+    [channels, channel]: [usize; 2],
+    output: &Shared,
+    epilogue: Epilogue,
+) {
+    let (across, width) = (lines.across(), lines.width);
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for line in 0..chunk.count {
+                let (plane, top) = lines.place(chunk.start + line, [channels, channel]);
+                let position = |row: usize| plane + (top + row).min(lines.height) * width;
+                // SAFETY: each row of pixels belongs to one line; those below the map are empty.
+                let mut rows: [&mut [f32]; TILE] =
+                    array::from_fn(|row| unsafe { output.slice(position(row)..position(row + 1)) });
+                for block in (0..across).step_by(LANES) {
+                    let tile = line * across + block;
+                    let length = LANES.min(chunk.padded - tile);
+                    let mut half = [[ZERO; PATCH]; TILE];
+                    for x in 0..PATCH {
+                        let column = output_transform(array::from_fn(|y| {
+                            let values = &products(y * PATCH + x)[tile..][..length];
+                            let mut lanes = ZERO;
+                            match values.as_array::<LANES>() {
+                                Some(values) => lanes.0 = *values,
+                                None => lanes.0[..length].copy_from_slice(values),
+                            }
+                            lanes
+                        }));
+                        for y in 0..TILE {
+                            half[y][x] = column[y];
+                        }
+                    }
+                    for (half, row) in half.iter().zip(&mut rows) {
+                        let pixels = output_transform(array::from_fn(|x| half[x]));
+                        let start = row.len().min(block * TILE);
+                        let (quads, rest) = row[start..].as_chunks_mut::<TILE>();
+                        let whole = quads.len();
+                        for (lane, quad) in quads.iter_mut().take(LANES).enumerate() {
+                            *quad = array::from_fn(|x| pixels[x].0[lane]);
+                        }
+                        if whole < LANES {
+                            rest.iter_mut().zip(&pixels).for_each(|(to, x)| *to = x.0[whole]);
+                        }
+                    }
+                }
+                for (row, to) in rows.iter_mut().enumerate() {
+                    epilogue.apply(to, position(row), channel);
+                }
+            }
+        },
+    );
+}
+
 /// Gradient of the weight, `[C out, C in, 3, 3]`.
 pub(super) fn weight_backward(x: &[f32], grad: &[f32], geometry: &Geometry) -> Vec<f32> {
     let [outputs, inputs, ..] = geometry.weight;
     let [batch, _, height, width] = geometry.x;
-    let all = Tiles { batch, height, width };
+    let lines = Lines { batch, height, width };
     let mut sums = vec![0.0; POINTS * outputs * inputs]; // dU
-    for (start, tiles, padded) in all.chunks(inputs + outputs) {
+    for chunk in lines.chunks(inputs + outputs) {
+        let padded = chunk.padded;
         with_scratch(POINTS * (inputs + outputs) * padded, |scratch| {
             let (v, m) = scratch.split_at_mut(POINTS * inputs * padded);
-            all.transform(x, inputs, [start, tiles, padded], 1, v, input_transform);
-            all.transform(grad, outputs, [start, tiles, padded], 0, m, grad_transform);
+            lines.transform(x, inputs, chunk, 1, v, input_transform);
+            lines.transform(grad, outputs, chunk, 0, m, grad_transform);
+            let tiles = chunk.count * lines.across();
             let points = m.par_chunks(outputs * padded).zip(v.par_chunks(inputs * padded));
             points.zip(sums.par_chunks_mut(outputs * inputs)).for_each(|((m, v), sums)| {
                 let (m, v) =
-                    (Matrix::new(m, [outputs, padded], padded), Matrix::new(v, [inputs, padded], padded));
+                    (Matrix::new(m, [outputs, tiles], padded), Matrix::new(v, [inputs, tiles], padded));
                 // SAFETY: each point has its own elements.
                 unsafe { Shared::new(sums).product(0, inputs, m, v.transposed(), true) };
             });
