@@ -15,6 +15,7 @@ use faster_rcnn::data::{AugmentConfig, CLASS_NAMES, DeepPcb, SyntheticConfig, wr
 use faster_rcnn::model::layers::NormKind;
 use faster_rcnn::model::resnet::ResNetDepth;
 use faster_rcnn::train::{RunConfig, Schedule, Start, TrainConfig, fit};
+use faster_rcnn::weights::load_torchvision;
 
 /// Boards that the quickstart makes, and their side in pixels.
 const BOARDS: usize = 1000;
@@ -29,6 +30,9 @@ struct Arguments {
     /// Settings of the run; with --data, configs/deep_pcb.toml unless told otherwise.
     #[arg(long)]
     config: Option<PathBuf>,
+    /// Weights to start from, such as torchvision's; random ones without.
+    #[arg(long, conflicts_with = "resume")]
+    weights: Option<PathBuf>,
     /// Folder for checkpoints, numbers and pictures.
     #[arg(long, default_value = "runs/train_pcb")]
     output: PathBuf,
@@ -52,7 +56,7 @@ fn quickstart() -> RunConfig {
     model.roi_heads.representation_size = 256;
     model.roi_heads.batch_size_per_image = 64;
     let train = TrainConfig {
-        epochs: 7,
+        epochs: 6,
         batch_size: 8,
         learning_rate: 0.02,
         schedule: Schedule::Cosine,
@@ -65,25 +69,39 @@ fn quickstart() -> RunConfig {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let config = match (&arguments.config, &arguments.data) {
+    let mut config = match (&arguments.config, &arguments.data) {
         (Some(path), _) => RunConfig::load(path, &arguments.set)?,
         (None, Some(_)) => RunConfig::load("configs/deep_pcb.toml".as_ref(), &arguments.set)?,
         (None, None) if arguments.set.is_empty() => quickstart(),
         (None, None) => bail!("--set goes with --config or --data"),
     };
+    if arguments.weights.is_none() && !arguments.resume {
+        // A frozen norm is for weights that were trained with it.
+        config.model = config.model.with_norm(NormKind::Group).with_trainable_layers(5);
+    }
     let seed = config.train.seed;
     let (train, validation) = match &arguments.data {
         Some(folder) => DeepPcb::open(folder, seed)?,
         None => {
             let folder = arguments.output.join("boards");
-            println!("making {BOARDS} boards in {}", folder.display());
-            write_synthetic(&folder, BOARDS, &SyntheticConfig { size: SIZE, seed })?;
+            if !folder.join("trainval.txt").exists() {
+                println!("making {BOARDS} boards in {}", folder.display());
+                write_synthetic(&folder, BOARDS, &SyntheticConfig { size: SIZE, seed })?;
+            }
             DeepPcb::open(&folder, seed)?
         }
     };
     println!("{} images to train on, {} held out", train.records.len(), validation.records.len());
 
-    let start = if arguments.resume { Start::Resume } else { Start::Random };
+    let start = match &arguments.weights {
+        _ if arguments.resume => Start::Resume,
+        None => Start::Random,
+        Some(path) => {
+            let mut model = config.model.init(&Device::flex());
+            println!("{}", load_torchvision(&mut model, path)?);
+            Start::Weights(Box::new(model))
+        }
+    };
     let outcome = fit(&config, start, &train, &validation, &arguments.output, &Device::flex())?;
 
     println!("{}", outcome.evaluation);

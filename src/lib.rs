@@ -28,10 +28,15 @@
 //! use burn::tensor::Device;
 //! use faster_rcnn::FasterRcnnConfig;
 //! use faster_rcnn::data::{CLASS_NAMES, DeepPcb};
+//! use faster_rcnn::model::layers::NormKind;
 //! use faster_rcnn::train::{RunConfig, Start, fit};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let config = RunConfig::new(FasterRcnnConfig::resnet50_fpn(7).with_class_names(&CLASS_NAMES));
+//! let model = FasterRcnnConfig::resnet50_fpn(7)
+//!     .with_class_names(&CLASS_NAMES)
+//!     .with_norm(NormKind::Group)
+//!     .with_trainable_layers(5);
+//! let config = RunConfig::new(model);
 //! let (train, validation) = DeepPcb::open("PCBData".as_ref(), config.train.seed)?;
 //! let outcome =
 //!     fit(&config, Start::Random, &train, &validation, "runs/deep_pcb".as_ref(), &Device::flex())?;

@@ -64,7 +64,8 @@ impl Predictor {
 
     fn with_config(self, config: FasterRcnnConfig) -> Result<Self> {
         config.validate()?;
-        Ok(Self::new(self.model.with_inference_config(config.transform, config.roi_heads)))
+        let model = self.model.with_transform(config.transform);
+        Ok(Self::new(model.with_score_thresh(config.roi_heads.score_thresh)))
     }
 
     /// The detector's settings.

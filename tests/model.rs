@@ -118,7 +118,9 @@ fn check_inference(fixture: &Fixture, variant: &str) {
     assert_recorded(fixture, &eval["stages"]["rpn_deltas_flat"], "rpn deltas", deltas);
 
     let mut proposals = Vec::new();
-    for (actual, expected) in stages.proposals.iter().zip(eval["proposals"].as_array().unwrap()) {
+    let recorded_images = eval["proposals"].as_array().unwrap();
+    assert_eq!(stages.proposals.len(), recorded_images.len());
+    for (actual, expected) in stages.proposals.iter().zip(recorded_images) {
         let expected = fixture.boxes(&expected["boxes"]);
         let actual: Vec<Xyxy> = actual.iter().map(|proposal| proposal.xyxy).collect();
         assert_same_boxes(&actual, &expected);
@@ -132,6 +134,7 @@ fn check_inference(fixture: &Fixture, variant: &str) {
     assert_recorded(fixture, &eval["stages"]["box_deltas"], "box deltas", roi.box_deltas);
 
     let detections = model.detections(&images, stages);
+    assert_eq!(detections.len(), recorded_images.len());
     for (actual, expected) in detections.iter().zip(eval["detections"].as_array().unwrap()) {
         let boxes = fixture.boxes(&expected["boxes"]);
         let labels = fixture.indices(&expected["labels"]);
@@ -209,6 +212,17 @@ fn check_training(fixture: &Fixture, variant: &str, run: &str) {
     }
     println!("{compared} gradients, worst {:.1e} of {}", worst.0, worst.1);
     assert_eq!(compared, expected.len(), "every trainable parameter of torchvision's is ours");
+
+    // Batch norms have counted this batch.
+    let Some(statistics) = run.get("running_statistics_after_step").and_then(Value::as_object) else {
+        return;
+    };
+    let tensors = collect(&model.valid());
+    for (name, recorded) in statistics.iter().filter(|(name, _)| !name.ends_with("num_batches_tracked")) {
+        let tensor = tensors.iter().find(|tensor| tensor.name == *name).expect(name);
+        let error = relative_error(&tensor.values, &fixture.floats(recorded));
+        assert!(error <= VALUES, "{name} differs by {error:.1e}");
+    }
 }
 
 #[test]
@@ -229,8 +243,9 @@ fn an_image_without_objects_trains_as_in_torchvision() {
 #[test]
 fn resnet18_fpn_equals_torchvision_with_each_norm() {
     let fixture = Fixture::open("model_resnet18");
-    check_inference(&fixture, "frozen");
-    check_inference(&fixture, "group_norm");
+    for variant in ["frozen", "batch_norm", "group_norm"] {
+        check_inference(&fixture, variant);
+    }
     for (variant, run) in [
         ("frozen", "train"),
         ("frozen", "train_without_gt_in_second_image"),

@@ -24,7 +24,7 @@ fn config() -> RunConfig {
     let mut model = FasterRcnnConfig::new(ResNetDepth::ResNet18, 7)
         .with_class_names(&CLASS_NAMES)
         .with_norm(NormKind::Batch)
-        .with_trainable_layers(4)
+        .with_trainable_layers(5)
         .with_image_size(128, 128);
     model.fpn_channels = 16;
     model.roi_heads.representation_size = 32;
@@ -154,6 +154,50 @@ fn a_loss_that_is_not_finite_stops_the_run_and_is_named() {
     let named =
         faster_rcnn::Losses::NAMES.iter().any(|name| message.contains(&format!("the loss {name} is")));
     assert!(named && message.contains("_test.jpg") && message.lines().count() == 1, "{message}");
+}
+
+#[test]
+fn random_weights_need_a_norm_that_learns_and_all_stages() {
+    let folder = tempfile::tempdir().unwrap();
+    let (train, validation) = boards(&folder.path().join("boards"));
+    let mut frozen_norm = config();
+    frozen_norm.model.norm = NormKind::FrozenBatch;
+    let mut frozen_stage = config();
+    frozen_stage.model.trainable_layers = 4;
+    for config in [frozen_norm, frozen_stage] {
+        let output = folder.path().join("run");
+        let error = fit(&config, Start::Random, &train, &validation, &output, &Device::flex()).unwrap_err();
+        assert!(error.to_string().contains("model.trainable_layers=5"), "{error}");
+        assert!(!output.exists());
+    }
+}
+
+#[test]
+fn stages_that_are_not_trained_keep_their_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let (train, validation) = boards(&folder.path().join("boards"));
+    let mut config = config();
+    config.model.norm = NormKind::FrozenBatch;
+    config.model.trainable_layers = 3;
+    config.train.epochs = 1;
+    config.train.weight_decay = 0.1;
+    let start = config.model.init(&Device::flex());
+    let before = weights::collect(&start);
+    let output = folder.path().join("run");
+    fit(&config, Start::Weights(Box::new(start)), &train, &validation, &output, &Device::flex()).unwrap();
+    let after = tensors(&output, "last.safetensors");
+    assert_eq!(before.len(), after.len());
+    for (before, after) in before.iter().zip(&after) {
+        let name = &before.name;
+        let part = name.strip_prefix("backbone.body.").unwrap_or("");
+        let frozen = ["conv1.", "bn1.", "layer1."].iter().any(|stage| part.starts_with(stage))
+            || part.contains(".bn")
+            || part.contains(".downsample.1.");
+        // Every weight decays; biases that start at zero may have no gradient.
+        let trained = !frozen && name.ends_with(".weight");
+        assert!(!frozen || before == after, "{name} has changed");
+        assert!(!trained || before != after, "{name} has not changed");
+    }
 }
 
 #[test]

@@ -72,8 +72,9 @@ impl AugmentConfig {
             }
         }
         let [lowest, highest] = self.scale_jitter;
-        if !(lowest > 0.0 && lowest <= highest && highest.is_finite()) {
-            let message = format!("scale_jitter must be [lowest, highest] above 0, is [{lowest}, {highest}]");
+        if !(0.1 <= lowest && lowest <= highest && highest <= 10.0) {
+            let message =
+                format!("scale_jitter must be [lowest, highest] in 0.1..=10, is [{lowest}, {highest}]");
             return Err(Error::Config(message));
         }
         if let Some((height, width)) = self.crop

@@ -314,10 +314,15 @@ impl FasterRcnn {
         &self.config
     }
 
-    /// The same weights with other settings of the transform and the final detections, such as
-    /// the image size or the score threshold.
-    pub fn with_inference_config(mut self, transform: TransformConfig, roi_heads: RoiHeadsConfig) -> Self {
-        (self.config.transform, self.config.roi_heads) = (transform, roi_heads);
+    /// The same weights with other settings of the transform, such as the image size.
+    pub fn with_transform(mut self, transform: TransformConfig) -> Self {
+        self.config.transform = transform;
+        self
+    }
+
+    /// The same weights with another lowest score of a detection.
+    pub fn with_score_thresh(mut self, score_thresh: f32) -> Self {
+        self.config.roi_heads.score_thresh = score_thresh;
         self
     }
 

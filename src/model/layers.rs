@@ -27,7 +27,7 @@ impl Conv2d {
         Self { weight, bias, stride, padding }
     }
 
-    /// `[N, C in, H, W]` to `[N, C out, H / stride, W / stride]`.
+    /// `[N, C in, H, W]` to `[N, C out, H / stride, W / stride]`, sides rounded up.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         self.forward_with(x, None, false)
     }
@@ -150,6 +150,9 @@ impl Norm {
                 let (gamma, beta) = (norm.gamma.val(), norm.beta.val());
                 let (output, mean, variance) = ops::normalize(x, gamma, beta, residual, relu, options);
                 let count = (images * height * width) as f64;
+                if count == 0.0 {
+                    return output; // no statistics to keep
+                }
                 let variance = variance * (count / (count - 1.0).max(1.0)); // of the population
                 for (running, batch) in [(&norm.running_mean, mean), (&norm.running_var, variance)] {
                     let kept = running.value_sync().detach() * (1.0 - norm.momentum);

@@ -1,4 +1,5 @@
-//! The backend seam, and the only place that names a backend: operations burn does not have, each
+//! The backend seam, and the only place that names a backend: operations that burn does not have, or not
+//! fast enough, each
 //! with a reference, a kernel per backend and, where it is differentiable, a backward pass.
 //!
 //! `DetectionOps` is what a backend implements; the functions beside it are what the rest of the
@@ -12,7 +13,7 @@ mod reference;
 mod tests;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Backend, Dispatch, ExtensionType, TensorMetadata, backend_extension};
+use burn::backend::{Backend, Dispatch, ExtensionType, backend_extension};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Int, Tensor};
 
@@ -84,14 +85,7 @@ pub trait DetectionOps: Backend {
         #[extension_type] residual: Residual<Self>,
         relu: bool,
         options: ConvOptions<2>,
-    ) -> FloatTensor<Self> {
-        let output = Self::conv2d(x, weight, Some(bias), options);
-        let output = match residual {
-            Residual::None => output,
-            Residual::Add(residual) => Self::float_add(output, residual),
-        };
-        if relu { Self::relu(output) } else { output }
-    }
+    ) -> FloatTensor<Self>;
 
     /// Gradient of [`conv2d`] with respect to `x`, of that `shape`; `grad` is that of the convolution's sums.
     fn convolution_input_backward(
@@ -99,11 +93,7 @@ pub trait DetectionOps: Backend {
         grad: FloatTensor<Self>,
         shape: [usize; 4],
         options: ConvOptions<2>,
-    ) -> FloatTensor<Self> {
-        // Of x, burn reads the shape.
-        let x = Self::float_empty(shape.into(), &grad.device(), grad.dtype().into());
-        Self::conv2d_x_backward(x, weight, grad, options)
-    }
+    ) -> FloatTensor<Self>;
 
     /// Gradient of [`conv2d`] with respect to the weight, of that `shape`; `grad` as above.
     fn convolution_weight_backward(
@@ -111,15 +101,10 @@ pub trait DetectionOps: Backend {
         grad: FloatTensor<Self>,
         shape: [usize; 4],
         options: ConvOptions<2>,
-    ) -> FloatTensor<Self> {
-        let weight = Self::float_empty(shape.into(), &grad.device(), grad.dtype().into());
-        Self::conv2d_weight_backward(x, weight, grad, options)
-    }
+    ) -> FloatTensor<Self>;
 
     /// Gradient of [`conv2d`] with respect to the bias; `grad` as above.
-    fn convolution_bias_backward(grad: FloatTensor<Self>) -> FloatTensor<Self> {
-        channel_sums::<Self>(grad)
-    }
+    fn convolution_bias_backward(grad: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// See [`normalize`].
     fn normalize(
@@ -129,20 +114,7 @@ pub trait DetectionOps: Backend {
         #[extension_type] residual: Residual<Self>,
         relu: bool,
         options: NormOptions,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let shape = x.shape();
-        let (x, one, zero) = as_channels::<Self>(x, options);
-        let normal = Self::batch_norm_train(x, one, zero, options.epsilon);
-        let [gamma, beta] = [gamma, beta].map(|affine| per_channel::<Self>(affine));
-        let output = Self::float_mul(Self::float_reshape(normal.output, shape), gamma);
-        let output = Self::float_add(output, beta);
-        let output = match residual {
-            Residual::None => output,
-            Residual::Add(residual) => Self::float_add(output, residual),
-        };
-        let output = if relu { Self::relu(output) } else { output };
-        (output, normal.mean, normal.variance)
-    }
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
     /// Gradients of [`normalize`] with respect to `x`, `gamma` and `beta`; `grad` is that of the sums
     /// before the residual.
@@ -153,46 +125,7 @@ pub trait DetectionOps: Backend {
         variance: FloatTensor<Self>,
         grad: FloatTensor<Self>,
         options: NormOptions,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let shape = x.shape();
-        let (x, one, zero) = as_channels::<Self>(x, options);
-        let epsilon = options.epsilon;
-        let normal = Self::batch_norm(x.clone(), one.clone(), zero, mean.clone(), variance.clone(), epsilon);
-        let product = Self::float_mul(Self::float_reshape(normal, shape.clone()), grad.clone());
-        let scaled = Self::float_mul(grad.clone(), per_channel::<Self>(gamma));
-        let (scaled, ..) = as_channels::<Self>(scaled, options);
-        let back = Self::batch_norm_train_backward(x, one, mean, variance, epsilon, scaled);
-        let x_grad = Self::float_reshape(back.x_grad, shape);
-        (x_grad, channel_sums::<Self>(product), channel_sums::<Self>(grad))
-    }
-}
-
-/// `[N, C, H, W]` to `[C]`.
-fn channel_sums<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
-    let channels = x.shape()[1];
-    let sums = [0, 2, 3].into_iter().fold(x, B::float_sum_dim);
-    B::float_reshape(sums, [channels].into())
-}
-
-/// `[C]` to `[1, C, 1, 1]`.
-fn per_channel<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
-    let channels = x.shape()[0];
-    B::float_reshape(x, [1, channels, 1, 1].into())
-}
-
-/// A view in which each set that is normalised together is a channel, and the identity's scale and shift.
-fn as_channels<B: Backend>(
-    x: FloatTensor<B>,
-    options: NormOptions,
-) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
-    let [batch, channels, height, width] = x.shape().dims();
-    let (device, dtype) = (x.device(), x.dtype().into());
-    let shape = match options.groups {
-        None => [batch, channels, height * width],
-        Some(groups) => [1, batch * groups, channels / groups * height * width],
-    };
-    let constant = |value: f32| B::float_full([shape[1]].into(), value.into(), &device, dtype);
-    (B::float_reshape(x, shape.into()), constant(1.0), constant(0.0))
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
 
 /// Average of bilinear samples in each bin of each region of interest
@@ -271,7 +204,16 @@ pub fn conv2d(
     relu: bool,
     options: ConvOptions<2>,
 ) -> Tensor<4> {
-    assert_eq!(options.groups, 1, "grouped convolutions are not supported");
+    let ([_, channels, ..], [outputs, inputs, ..]) = (x.dims(), weight.dims());
+    assert!(
+        options.groups == 1 && channels == inputs && bias.dims() == [outputs],
+        "conv2d takes [N, C in, H, W], [C out, C in, kernel height, kernel width], [C out] and one group, \
+         got {:?}, {:?}, {:?}, {} groups",
+        x.dims(),
+        weight.dims(),
+        bias.dims(),
+        options.groups
+    );
     Tensor::from_dispatch(<Dispatch as DetectionOps>::convolution(
         x.into_dispatch(),
         weight.into_dispatch(),
@@ -300,6 +242,16 @@ pub fn normalize(
     options: NormOptions,
 ) -> (Tensor<4>, Tensor<1>, Tensor<1>) {
     let channels = x.dims()[1];
+    assert!(
+        gamma.dims() == [channels]
+            && beta.dims() == [channels]
+            && residual.as_ref().is_none_or(|residual| residual.dims() == x.dims()),
+        "normalize takes [N, C, H, W], [C], [C] and a residual like the first, got {:?}, {:?}, {:?}, {:?}",
+        x.dims(),
+        gamma.dims(),
+        beta.dims(),
+        residual.map(|residual| residual.dims())
+    );
     assert!(
         options.groups.is_none_or(|groups| groups > 0 && channels.is_multiple_of(groups)),
         "{channels} channels do not make {:?} groups",

@@ -74,6 +74,9 @@ impl Checkpoints {
     /// Reads `last.safetensors`.
     pub fn last(folder: &Path, device: &Device) -> Result<(FasterRcnn, TrainState)> {
         let path = folder.join("last.safetensors");
+        if !path.exists() {
+            return Err(Error::file(&path, "is not there: the run has no whole epoch yet, start it anew"));
+        }
         let (model, metadata) = weights::load_with_metadata(&path, device)?;
         let state = metadata.get(STATE_KEY).ok_or_else(|| Error::file(&path, "not a run's checkpoint"))?;
         let state = serde_json::from_str(state).map_err(|error| Error::file(&path, error))?;

@@ -31,7 +31,8 @@ pub struct TrainConfig {
     pub epochs: usize,
     /// Images of a forward and backward pass.
     pub batch_size: usize,
-    /// Batches whose gradients are averaged for one step of the optimiser.
+    /// Batches whose gradients are averaged for one step of the optimiser. Those that remain at an epoch's end
+    /// make a step of their own, each with the same share as in a whole group.
     pub accumulation: usize,
     /// The learning rate before warm-up and schedule.
     pub learning_rate: f64,
@@ -150,8 +151,10 @@ impl RunConfig {
                 Error::Config(format!("{}: {}", overrides.join(" "), error.message()))
             })?;
         }
-        config.validate()?;
-        Ok(config)
+        match config.validate() {
+            Err(Error::Config(message)) if overrides.is_empty() => Err(Error::file(path, message)),
+            result => result.map(|()| config),
+        }
     }
 
     /// Finds settings that cannot work.
@@ -160,9 +163,13 @@ impl RunConfig {
     ///
     /// [`Error::Config`] names the first one.
     pub fn validate(&self) -> Result<()> {
-        self.model.validate()?;
+        let within = |table: &str, error| match error {
+            Error::Config(message) => Error::Config(format!("{table}.{message}")),
+            error => error,
+        };
+        self.model.validate().map_err(|error| within("model", error))?;
         self.train.validate()?;
-        self.augment.validate()
+        self.augment.validate().map_err(|error| within("augment", error))
     }
 
     /// The complete file.
@@ -170,11 +177,16 @@ impl RunConfig {
         toml::to_string(self).expect("a configuration is made of TOML's types")
     }
 
-    /// Names of the settings that differ, `train.epochs` aside: a run may be resumed for more epochs.
+    /// Names of the settings that differ, but for those that a resumed run may change: they have no part in what
+    /// an epoch computes. The cosine schedule depends on the number of epochs.
     pub(super) fn differences(&self, other: &Self) -> Vec<String> {
         let mut names = Vec::new();
         differences(&Value::Table(self.table()), &Value::Table(other.table()), "", &mut names);
-        names.retain(|name| name != "train.epochs");
+        let mut free = vec!["train.loader_threads", "train.sample_pictures", "train.early_stopping"];
+        if self.train.schedule != Schedule::Cosine {
+            free.push("train.epochs");
+        }
+        names.retain(|name| !free.contains(&name.as_str()));
         names
     }
 

@@ -34,11 +34,13 @@ pub(super) struct StepMetric<F> {
     higher_is_better: bool,
     value: F,
     state: NumericMetricState,
+    /// When the last step of this epoch ended.
+    last: Option<Instant>,
 }
 
 /// One of the losses, or with `None` their sum.
 pub(super) fn loss(name: &str, term: Option<usize>) -> StepMetric<impl StepValue> {
-    let value = move |step: &Step| match term {
+    let value = move |step: &Step, _| match term {
         Some(term) => Some(f64::from(step.losses[term])),
         None => Some(step.losses.iter().copied().map(f64::from).sum()),
     };
@@ -48,44 +50,33 @@ pub(super) fn loss(name: &str, term: Option<usize>) -> StepMetric<impl StepValue
 /// The learning rate that each batch's gradients are used with, from the epoch after `done` on.
 pub(super) fn learning_rate(rates: LearningRates, done: usize) -> StepMetric<impl StepValue> {
     let mut batches = rates.batches_of(done)..;
-    let value = move |_: &Step| batches.next().map(|batch| rates.rate_of_batch(batch));
+    let value = move |_: &Step, _| batches.next().map(|batch| rates.rate_of_batch(batch));
     StepMetric::new("learning rate", None, false, value)
 }
 
 /// Time from one step's end to the next one's, loading and optimiser included.
 pub(super) fn step_seconds() -> StepMetric<impl StepValue> {
-    let mut clock = Clock::default();
-    StepMetric::new("step time", Some("s"), false, move |_: &Step| clock.lap())
+    StepMetric::new("step time", Some("s"), false, |_: &Step, seconds| seconds)
 }
 
 /// Images trained on in a second.
 pub(super) fn images_per_second() -> StepMetric<impl StepValue> {
-    let mut clock = Clock::default();
-    let value = move |step: &Step| clock.lap().map(|seconds| step.names.len() as f64 / seconds);
+    let value = |step: &Step, seconds: Option<f64>| Some(step.names.len() as f64 / seconds?);
     StepMetric::new("images/s", None, true, value)
 }
 
-/// What a [`StepMetric`] takes from a step; `None` where the step has no such number.
-pub(super) trait StepValue: FnMut(&Step) -> Option<f64> + Clone + Send + Sync + 'static {}
-impl<F: FnMut(&Step) -> Option<f64> + Clone + Send + Sync + 'static> StepValue for F {}
-
-#[derive(Clone, Default)]
-struct Clock {
-    last: Option<Instant>,
+/// What a [`StepMetric`] takes from a step and the seconds since the one before, which the first step of an
+/// epoch does not have; `None` where there is no such number.
+pub(super) trait StepValue:
+    FnMut(&Step, Option<f64>) -> Option<f64> + Clone + Send + Sync + 'static
+{
 }
-
-impl Clock {
-    /// Seconds since the last call.
-    fn lap(&mut self) -> Option<f64> {
-        let now = Instant::now();
-        self.last.replace(now).map(|last| (now - last).as_secs_f64())
-    }
-}
+impl<F: FnMut(&Step, Option<f64>) -> Option<f64> + Clone + Send + Sync + 'static> StepValue for F {}
 
 impl<F: StepValue> StepMetric<F> {
     fn new(name: &str, unit: Option<&'static str>, higher_is_better: bool, value: F) -> Self {
         let name = Arc::new(name.to_string());
-        Self { name, unit, higher_is_better, value, state: NumericMetricState::default() }
+        Self { name, unit, higher_is_better, value, state: NumericMetricState::default(), last: None }
     }
 
     fn format(&self) -> FormatOptions {
@@ -107,7 +98,9 @@ impl<F: StepValue> Metric for StepMetric<F> {
     }
 
     fn update(&mut self, step: &Step, _: &MetricMetadata) -> Result<SerializedEntry, TensorReadError> {
-        match (self.value)(step) {
+        let now = Instant::now();
+        let seconds = self.last.replace(now).map(|last| (now - last).as_secs_f64());
+        match (self.value)(step, seconds) {
             Some(value) => {
                 self.state.update(value, step.names.len());
                 Ok(self.state.compute_update(self.format()))
@@ -122,6 +115,7 @@ impl<F: StepValue> Metric for StepMetric<F> {
 
     fn clear(&mut self) {
         self.state.reset();
+        self.last = None;
     }
 }
 

@@ -46,12 +46,13 @@ use step::Trainee;
 
 use crate::data::{DeepPcb, Loader};
 use crate::eval::Evaluation;
+use crate::model::layers::NormKind;
 use crate::{Error, FasterRcnn, Losses, Result, weights};
 
 /// What a run starts from.
 #[derive(Debug)]
 pub enum Start {
-    /// Random weights.
+    /// Random weights, for a detector whose norms and stages are all trained.
     Random,
     /// The weights of a detector of the same architecture.
     Weights(Box<FasterRcnn>),
@@ -113,6 +114,13 @@ pub fn fit(
         Start::Weights(model) => {
             config.model.frozen_epsilon = model.config().frozen_epsilon;
             (Some(*model), None)
+        }
+        Start::Random if config.model.norm == NormKind::FrozenBatch || config.model.trainable_layers < 5 => {
+            return Err(Error::Config(
+                "random weights need a norm that learns and all stages trained: set model.norm=group and \
+                 model.trainable_layers=5, or start from weights"
+                    .to_string(),
+            ));
         }
         Start::Random => (None, None),
     };

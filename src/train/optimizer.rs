@@ -29,3 +29,78 @@ pub(super) fn sgd(config: &TrainConfig) -> ModuleOptimizer {
     }
     optimizer
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::module::Module;
+    use burn::optim::GradientsParams;
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::FasterRcnnConfig;
+    use crate::model::layers::NormKind;
+    use crate::model::resnet::ResNetDepth;
+    use crate::weights::collect;
+
+    #[test]
+    fn norms_and_biases_decay_as_they_are_told() {
+        let mut config = FasterRcnnConfig::new(ResNetDepth::ResNet18, 7)
+            .with_norm(NormKind::Group)
+            .with_trainable_layers(5)
+            .with_image_size(64, 64);
+        config.fpn_channels = 8;
+        config.roi_heads.representation_size = 8;
+        let device = Device::flex().autodiff();
+        // One, so that biases, too, are not zero and can fall.
+        let ones = collect(&config.init(&device)).into_iter().map(|mut tensor| {
+            tensor.values.fill(1.0);
+            tensor
+        });
+        let model = crate::weights::apply(config.init(&device), ones.collect()).unwrap();
+        let settings = TrainConfig {
+            weight_decay: 0.5,
+            norm_weight_decay: Some(0.25),
+            bias_weight_decay: Some(0.0),
+            ..TrainConfig::default()
+        };
+        // Gradients of zero: decay is all that moves a weight.
+        let squares = Squares::of(&model);
+        let gradients = GradientsParams::from_grads((squares.0 * 0.0).backward(), &model);
+        let model = sgd(&settings).step(1.0, model, gradients);
+
+        let mut counts = [0; 3];
+        for tensor in collect(&model) {
+            let is_norm = [".bn1.", ".bn2.", ".downsample.1."].iter().any(|norm| tensor.name.contains(norm));
+            let (kind, expected) = match (is_norm, tensor.name.ends_with(".bias")) {
+                (true, _) => (0, 0.75),
+                (false, true) => (1, 1.0),
+                (false, false) => (2, 0.5),
+            };
+            counts[kind] += 1;
+            assert!(
+                tensor.values.iter().all(|value| *value == expected),
+                "{}: {}",
+                tensor.name,
+                tensor.values[0]
+            );
+        }
+        assert!(counts.iter().all(|count| *count > 5), "{counts:?}");
+    }
+
+    /// A function of all weights.
+    struct Squares(burn::tensor::Tensor<1>);
+
+    impl Squares {
+        fn of(model: &crate::FasterRcnn) -> Self {
+            let mut squares = Self(burn::tensor::Tensor::zeros([1], &model.device()));
+            model.visit(&mut squares);
+            squares
+        }
+    }
+
+    impl burn::module::ModuleVisitor for Squares {
+        fn visit_float<const D: usize>(&mut self, param: &burn::module::Param<burn::tensor::Tensor<D>>) {
+            self.0 = self.0.clone() + param.val().powi_scalar(2).sum();
+        }
+    }
+}

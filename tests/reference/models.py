@@ -401,9 +401,7 @@ def resnet18():
     for variant, norm in [("frozen", "frozen_batch_norm"), ("batch_norm", "batch_norm"), ("group_norm", "group_norm")]:
         config = {**RESNET18, "norm": norm}
         recorder = Recorder(variant, tensors, 512)
-        entry = models[variant] = {"config": config}
-        if variant != "batch_norm":
-            entry["eval"] = infer(recorder, config)
+        entry = models[variant] = {"config": config, "eval": infer(recorder, config)}
         running = [f"backbone.body.{n}.{k}" for n in ("bn1", "layer2.0.downsample.1", "layer4.1.bn2") for k in ("running_mean", "running_var", "num_batches_tracked")]
         entry["train"] = train(recorder, config, targets_of(config), "train", SLICES_18, running if variant == "batch_norm" else ())
         if variant == "frozen":

@@ -22,7 +22,8 @@ From nothing to detections:
 
   faster-rcnn synth --output boards --images 200 --seed 1 --size 320
   faster-rcnn check --data boards
-  faster-rcnn train --config configs/deep_pcb.toml --data boards --output runs/first
+  faster-rcnn train --config configs/deep_pcb.toml --data boards --output runs/first \\
+      --weights \"$(faster-rcnn weights fetch fasterrcnn_resnet50_fpn)\"
   faster-rcnn evaluate --weights runs/first/checkpoints/best.safetensors --data boards
   faster-rcnn predict --weights runs/first/checkpoints/best.safetensors --draw pictures board.jpg
 

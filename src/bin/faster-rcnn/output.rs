@@ -45,5 +45,8 @@ pub fn write_file(path: &Path, content: impl AsRef<[u8]>) -> Result<(), Error> {
 
 /// Makes a folder, unless it is there.
 pub fn create_folder(path: &Path) -> Result<(), Error> {
+    if path.is_file() {
+        return Err(Error::file(path, "is a file, not a folder"));
+    }
     fs::create_dir_all(path).map_err(Error::io(path))
 }

@@ -19,7 +19,8 @@ detector's classes differ in number, the last layers start random. `faster-rcnn 
 
 Examples:
 
-  faster-rcnn train --config configs/deep_pcb.toml --data PCBData --output runs/first
+  faster-rcnn train --config configs/deep_pcb.toml --data PCBData --output runs/random \\
+      --set model.norm=group --set model.trainable_layers=5
   faster-rcnn train --config configs/deep_pcb.toml --data PCBData --output runs/coco \\
       --weights fasterrcnn_resnet50_fpn_coco-258fb6c6.pth --set train.learning_rate=0.005
   faster-rcnn train --config runs/coco/config.toml --data PCBData --output runs/coco --resume --set train.epochs=40";

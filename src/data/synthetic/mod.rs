@@ -104,12 +104,16 @@ pub fn write_synthetic(output: &Path, images: usize, config: &SyntheticConfig) -
         return Err(Error::Config("at least 1 image must be made".to_string()));
     }
     create_folder(output)?;
+    let staging = output.join(UNFINISHED);
+    if staging.is_dir() {
+        // What a run that was killed has left.
+        fs::remove_dir_all(&staging).map_err(Error::io(&staging))?;
+    }
     if fs::read_dir(output).map_err(Error::io(output))?.next().is_some() {
         let message = "the folder is not empty; boards are written to a new or an empty one";
         return Err(Error::file(output, message));
     }
 
-    let staging = output.join(UNFINISHED);
     for group in 0..images.div_ceil(BOARDS_PER_GROUP) {
         let place = Place::of(group * BOARDS_PER_GROUP);
         create_folder(&staging.join(place.images()))?;
@@ -331,7 +335,8 @@ mod tests {
             fs::rename(folder.path().join(name), staging.join(name)).unwrap();
         }
         assert!(DeepPcb::open(folder.path(), 0).unwrap_err().to_string().contains("no images"));
-        assert!(write_synthetic(folder.path(), 2, &small(0)).is_err());
+        write_synthetic(folder.path(), 2, &small(0)).unwrap();
+        assert!(!staging.exists() && DeepPcb::open(folder.path(), 0).is_ok());
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //! - anything else: tiles of output pixels are unrolled into columns (im2col) and multiplied,
 //!   `Y[C out, tile] = W[C out, C in * kh * kw] x columns[C in * kh * kw, tile]`.
 //!
-//! Tiles run in parallel, and their size depends on the shapes only: the same bits for any number of threads.
+//! Tiles run in parallel, and their size depends on the shapes only: the same bits for any number of threads. (In
+//! another batch, an image may be computed by another algorithm, and have other last bits.)
 
 use std::cell::RefCell;
 
@@ -20,8 +21,9 @@ use super::winograd;
 const TILE_PIXELS: usize = 256;
 /// Fewest tiles of a map, so that there is work for several threads.
 const TILES: usize = 4;
-/// Elements of unrolled columns in the backward pass: 8 MiB.
+/// Elements of unrolled columns in the backward pass, of all channels (8 MiB) and of one block of them.
 const COLUMN_ELEMENTS: usize = 2 * 1024 * 1024;
+const BLOCK_ELEMENTS: usize = COLUMN_ELEMENTS / 8;
 
 /// Shapes and steps of one convolution.
 #[derive(Debug, Clone, Copy)]
@@ -115,9 +117,12 @@ pub(super) fn forward(x: &[f32], weight: &[f32], epilogue: Epilogue, geometry: &
     }
     let [batch, channels_out, ..] = geometry.output;
     let (pixels, rows) = (geometry.output_pixels(), geometry.rows());
+    let mut output = vec![0.0; batch * channels_out * pixels];
+    if output.is_empty() {
+        return output;
+    }
     let input = geometry.x[1] * geometry.input_pixels();
     let weight = Matrix::new(weight, [channels_out, rows], rows);
-    let mut output = vec![0.0; batch * channels_out * pixels];
     let tile = pixels.div_ceil(pixels.div_ceil(TILE_PIXELS).max(TILES)).next_multiple_of(16);
     let tiles = pixels.div_ceil(tile);
     let shared = Shared::new(&mut output);
@@ -166,6 +171,9 @@ pub(super) fn input_backward(weight: &[f32], grad: &[f32], geometry: &Geometry) 
         return winograd::forward(grad, &weight, Epilogue::default(), [batch, height, width]);
     }
     let mut output = vec![0.0; batch * channels_in * input_pixels];
+    if output.is_empty() || grad.is_empty() {
+        return output;
+    }
     let weight = Matrix::new(weight, [channels_out, rows], rows).transposed(); // [rows, C out]
     if geometry.pointwise() {
         let tile = pixels.div_ceil(pixels.div_ceil(TILE_PIXELS).max(TILES)).next_multiple_of(16);
@@ -184,7 +192,7 @@ pub(super) fn input_backward(weight: &[f32], grad: &[f32], geometry: &Geometry) 
     // Each block of channels gets its columns, tile after tile, and sums them up where they came from.
     let kernel = rows / channels_in;
     let block = channels_in.div_ceil(channels_in.div_ceil(64).max(TILES));
-    let tile = (COLUMN_ELEMENTS / 8 / (block * kernel)).clamp(1, pixels.max(1));
+    let tile = (BLOCK_ELEMENTS / (block * kernel)).clamp(1, pixels.max(1));
     output.par_chunks_mut(channels_in * input_pixels).enumerate().for_each(|(image, output)| {
         let grad = &grad[image * channels_out * pixels..][..channels_out * pixels];
         output.par_chunks_mut(block * input_pixels).enumerate().for_each(|(index, planes)| {
@@ -216,6 +224,9 @@ pub(super) fn weight_backward(x: &[f32], grad: &[f32], geometry: &Geometry) -> V
     let (pixels, rows) = (geometry.output_pixels(), geometry.rows());
     let input = geometry.x[1] * geometry.input_pixels();
     let mut output = vec![0.0; channels_out * rows];
+    if x.is_empty() || grad.is_empty() {
+        return output;
+    }
     let tile = if geometry.pointwise() { pixels } else { (COLUMN_ELEMENTS / rows).clamp(1, pixels.max(1)) };
     for image in 0..batch {
         let x = &x[image * input..][..input];

@@ -14,7 +14,12 @@ pub(super) struct Matrix<'a> {
 impl<'a> Matrix<'a> {
     /// Row by row, rows `stride` elements apart.
     pub fn new(data: &'a [f32], shape: [usize; 2], stride: usize) -> Self {
-        assert!(shape.contains(&0) || (shape[0] - 1) * stride + shape[1] <= data.len());
+        let end = |rows: usize| (rows - 1).checked_mul(stride)?.checked_add(shape[1]);
+        assert!(
+            shape.contains(&0) || end(shape[0]).is_some_and(|end| end <= data.len()),
+            "{shape:?} in rows {stride} apart do not fit into {} elements",
+            data.len()
+        );
         Self { data, shape, strides: [stride, 1] }
     }
 
@@ -68,7 +73,11 @@ impl<'a> Shared<'a> {
     pub unsafe fn product(&self, offset: usize, stride: usize, a: Matrix, b: Matrix, add: bool) {
         let ([m, k], [_, n]) = (a.shape, b.shape);
         assert_eq!(k, b.shape[0]);
-        assert!(m == 0 || n == 0 || (offset + (m - 1) * stride + n <= self.length && n <= stride.max(n)));
+        if m == 0 || n == 0 {
+            return;
+        }
+        let end = (m - 1).checked_mul(stride).and_then(|last| last.checked_add(offset)?.checked_add(n));
+        assert!(end.is_some_and(|end| end <= self.length) && (m == 1 || n <= stride));
         let [a_down, a_right] = a.strides.map(|stride| stride as isize);
         let [b_down, b_right] = b.strides.map(|stride| stride as isize);
         // SAFETY: `Matrix::new` and the assertion above hold every element that the strides reach inside

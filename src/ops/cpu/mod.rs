@@ -67,6 +67,10 @@ impl DetectionOps for Flex {
         let geometry = geometry(dims(&x), dims(&weight), &options);
         let (x, weight, bias) = (contiguous(x), contiguous(weight), contiguous(bias));
         let residual = some_contiguous(residual);
+        if let Some(residual) = &residual {
+            let shape = dims::<4>(residual);
+            assert_eq!(shape, geometry.output, "the residual of a convolution has the shape of its output");
+        }
         let epilogue = epilogue(&bias, &residual, relu);
         let output = conv2d::forward(floats(&x), floats(&weight), epilogue, &geometry);
         tensor(output, geometry.output)
