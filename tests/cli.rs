@@ -527,7 +527,7 @@ fn settings_and_data_that_do_not_work_are_named() {
         (format!("{train} tiny.toml --set train.epochs=0"), "train.epochs must be at least 1"),
         (format!("{train} tiny.toml --set train.epoch=1"), "unknown field `epoch`"),
         (format!("{train} tiny.toml --weights missing.pth"), "missing.pth: No such file"),
-        (format!("{train} tiny.toml --resume"), "run/checkpoints/last.safetensors: No such file"),
+        (format!("{train} tiny.toml --resume"), "run/checkpoints/last.safetensors: is not there"),
         (format!("{train} tiny.toml --set model.class_names=[] --set model.num_classes=3"), "class_names"),
         ("train --data nowhere --output run --config tiny.toml".to_string(), "nowhere: No such file"),
         ("train --data boards --output tiny.toml --config tiny.toml".to_string(), "tiny.toml"),
