@@ -92,7 +92,7 @@ fn main() -> anyhow::Result<()> {
         .with_image_size(arguments.size, arguments.size);
     let train = TrainConfig {
         epochs: arguments.epochs,
-        learning_rate: 0.01,
+        learning_rate: 0.02,
         schedule: Schedule::Cosine,
         warmup_steps: 100,
         clip_norm: Some(10.0),

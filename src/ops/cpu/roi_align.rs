@@ -1,13 +1,19 @@
 //! RoIAlign, forward and backward.
 //!
-//! The sample positions of a box are the same for all channels, so they are worked out once per box
-//! as four pixel offsets and four weights a sample, and then applied channel by channel. Forward runs
-//! in parallel over boxes, backward over blocks of channels: each thread owns the planes it adds to
-//! and adds in the order of the boxes, so the sum is the same whatever the number of threads.
+//! The sample positions of a box are the same for all channels, so the maps are turned to channels last: a
+//! sample is then four runs of channels, each times a weight, side by side in memory. Turning costs one pass
+//! over the map, far less than to collect each pixel of each sample channel by channel.
+//!
+//! Forward runs in parallel over boxes, backward over blocks of channels: each thread owns the planes it adds
+//! to and adds in the order of the boxes, so the sum is the same whatever the number of threads.
 
 use rayon::prelude::*;
 
+use super::gemm::Shared;
 use crate::ops::RoiAlignOptions;
+
+/// Channels that are turned, or that a thread owns in the backward pass, at a time.
+const BLOCK: usize = 64;
 
 /// One bilinear sample: offsets of four pixels in a plane, and their weights.
 struct Sample {
@@ -35,22 +41,28 @@ pub(super) fn forward(
     if output.is_empty() {
         return output;
     }
-    output.par_chunks_mut(channels * bins).zip(rois).for_each(|(output, roi)| {
-        let grid = Grid::new(roi, batch, (height, width), options);
-        let image = &features[grid.image * channels * plane..][..channels * plane];
-        for (output, plane) in output.chunks_exact_mut(bins).zip(image.chunks_exact(plane)) {
-            for (value, samples) in output.iter_mut().zip(grid.samples.chunks_exact(grid.per_bin)) {
-                let mut sum = 0.0;
-                for Sample { offsets, weights } in samples {
-                    sum += weights[0] * plane[offsets[0]]
-                        + weights[1] * plane[offsets[1]]
-                        + weights[2] * plane[offsets[2]]
-                        + weights[3] * plane[offsets[3]];
-                }
-                *value = sum / grid.per_bin as f32;
-            }
-        }
-    });
+    let maps = channels_last(features, [batch, channels, plane]);
+    let arch = pulp::Arch::new();
+    output.par_chunks_mut(channels * bins).zip(rois).for_each_init(
+        || vec![0.0; channels * bins], // [bins, C]
+        |pooled, (output, roi)| {
+            let grid = Grid::new(roi, batch, (height, width), options);
+            let map = &maps[grid.image * plane * channels..][..plane * channels];
+            arch.dispatch(
+                #[inline(always)]
+                || {
+                    pooled.fill(0.0);
+                    let bins = pooled.chunks_exact_mut(channels);
+                    for (bin, samples) in bins.zip(grid.samples.chunks_exact(grid.per_bin)) {
+                        for (offset, weight) in samples.iter().flat_map(Sample::corners) {
+                            add(bin, weight / grid.per_bin as f32, &map[offset * channels..][..channels]);
+                        }
+                    }
+                },
+            );
+            turn(pooled, channels, output, bins);
+        },
+    );
     output
 }
 
@@ -67,31 +79,73 @@ pub(super) fn backward(
     if output.is_empty() || rois.is_empty() || bins == 0 {
         return output;
     }
-    // A few blocks a thread balance the load; each block works the grids out anew.
-    let block = channels.div_ceil(2 * rayon::current_num_threads()).max(1);
+    let grids: Vec<Grid> =
+        rois.par_iter().map(|roi| Grid::new(roi, batch, (height, width), options)).collect();
+    let arch = pulp::Arch::new();
     let images = output.par_chunks_mut(channels * plane).enumerate();
     images.for_each(|(image, planes)| {
-        planes.par_chunks_mut(block * plane).enumerate().for_each(|(index, planes)| {
-            for (roi, grad) in rois.iter().zip(grad.chunks_exact(channels * bins)) {
-                let grid = match Grid::new(roi, batch, (height, width), options) {
-                    grid if grid.image == image => grid,
-                    _ => continue,
-                };
-                let grad = grad[index * block * bins..].chunks_exact(bins);
-                for (plane, grad) in planes.chunks_exact_mut(plane).zip(grad) {
-                    for (grad, samples) in grad.iter().zip(grid.samples.chunks_exact(grid.per_bin)) {
-                        let grad = grad / grid.per_bin as f32;
-                        for Sample { offsets, weights } in samples {
-                            for (offset, weight) in offsets.iter().zip(weights) {
-                                plane[*offset] += grad * weight;
+        planes.par_chunks_mut(BLOCK * plane).enumerate().for_each(|(index, planes)| {
+            let owned = planes.len() / plane;
+            let mut map = vec![0.0; plane * owned]; // [H * W, channels of the block]
+            let mut turned = vec![0.0; bins * owned]; // [bins, channels of the block]
+            let boxes = grids.iter().zip(grad.chunks_exact(channels * bins));
+            for (grid, grad) in boxes.filter(|(grid, _)| grid.image == image) {
+                turn(&grad[index * BLOCK * bins..][..owned * bins], bins, &mut turned, owned);
+                arch.dispatch(
+                    #[inline(always)]
+                    || {
+                        let bins = turned.chunks_exact(owned);
+                        for (bin, samples) in bins.zip(grid.samples.chunks_exact(grid.per_bin)) {
+                            for (offset, weight) in samples.iter().flat_map(Sample::corners) {
+                                let pixel = &mut map[offset * owned..][..owned];
+                                add(pixel, weight / grid.per_bin as f32, bin);
                             }
                         }
-                    }
-                }
+                    },
+                );
             }
+            turn(&map, owned, planes, plane);
         });
     });
     output
+}
+
+/// `[N, C, H * W]` to `[N, H * W, C]`.
+fn channels_last(features: &[f32], [batch, channels, plane]: [usize; 3]) -> Vec<f32> {
+    let mut output = vec![0.0; batch * channels * plane];
+    let shared = Shared::new(&mut output);
+    let blocks = plane.div_ceil(BLOCK);
+    (0..batch * blocks).into_par_iter().for_each(|index| {
+        let (image, start) = (index / blocks, index % blocks * BLOCK);
+        let count = BLOCK.min(plane - start);
+        let first = (image * plane + start) * channels;
+        // SAFETY: the blocks do not overlap.
+        let output = unsafe { shared.slice(first..first + count * channels) };
+        for channel in 0..channels {
+            let pixels = &features[(image * channels + channel) * plane + start..][..count];
+            output[channel..].iter_mut().step_by(channels).zip(pixels).for_each(|(to, pixel)| *to = *pixel);
+        }
+    });
+    output
+}
+
+/// Transposes a matrix of rows of `columns` elements into one of rows of `rows` elements, some rows at a time so
+/// that they stay in the cache.
+fn turn(from: &[f32], columns: usize, to: &mut [f32], rows: usize) {
+    const ROWS: usize = 16;
+    for start in (0..rows).step_by(ROWS) {
+        let count = ROWS.min(rows - start);
+        let from = &from[start * columns..][..count * columns];
+        for (column, to) in to.chunks_exact_mut(rows).enumerate() {
+            let values = from[column..].iter().step_by(columns);
+            to[start..start + count].iter_mut().zip(values).for_each(|(to, from)| *to = *from);
+        }
+    }
+}
+
+#[inline(always)]
+fn add(sums: &mut [f32], weight: f32, values: &[f32]) {
+    sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += weight * value);
 }
 
 impl Grid {
@@ -148,6 +202,11 @@ impl Grid {
 }
 
 impl Sample {
+    #[inline(always)]
+    fn corners(&self) -> impl Iterator<Item = (usize, f32)> {
+        self.offsets.into_iter().zip(self.weights)
+    }
+
     fn new(y: f32, x: f32, (height, width): (usize, usize)) -> Self {
         let inside = |position: f32, size: usize| (-1.0..=size as f32).contains(&position);
         if !(inside(y, height) && inside(x, width)) {
