@@ -116,7 +116,7 @@ fn convolutions(shapes: &Path, iterations: usize) -> Result<()> {
 
     let device = Device::flex();
     let uniform = |name: &str, shape: [usize; 4]| {
-        let values = work::unit(name).take(shape.iter().product()).map(|u| (2.0 * u - 1.0) as f32);
+        let values = work::common::unit(name).take(shape.iter().product()).map(|u| (2.0 * u - 1.0) as f32);
         Tensor::<4>::from_data(TensorData::new(values.collect(), shape), &device)
     };
     let shapes: Vec<Shapes> = serde_json::from_str(&fs::read_to_string(shapes)?)?;

@@ -2,7 +2,7 @@
 //! it is. Each round returns what both sides have to agree on.
 
 #[path = "../../tests/common/mod.rs"]
-mod common;
+pub mod common;
 
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
@@ -11,8 +11,6 @@ use faster_rcnn::model::layers::NormKind;
 use faster_rcnn::model::sampler::Draw;
 use faster_rcnn::structures::{Annotation, Image};
 use faster_rcnn::{FasterRcnn, FasterRcnnConfig};
-
-pub use common::unit;
 
 const SEED: u64 = 10;
 const LEARNING_RATE: f64 = 1e-6;

@@ -138,9 +138,7 @@ fn both_axes<const I: usize, const O: usize>(
     let mut half = [[ZERO; O]; I];
     for (row, half) in values.iter().zip(&mut half) {
         let values = transform(array::from_fn(|x| row[x]));
-        for x in 0..O {
-            half[x] = values[x];
-        }
+        half.iter_mut().zip(values).for_each(|(to, value)| *to = value);
     }
     for x in 0..O {
         let column = transform(array::from_fn(|y| half[y][x]));
@@ -295,9 +293,7 @@ impl Lines {
                             for (block, rows) in rows.iter_mut().enumerate() {
                                 let values = transform(row_of_pixels.patch(block * LANES));
                                 // One by one: the whole array would be moved by a call of `memcpy`.
-                                for x in 0..PATCH {
-                                    rows[row][x] = values[x];
-                                }
+                                rows[row].iter_mut().zip(values).for_each(|(to, value)| *to = value);
                             }
                         }
                         for (block, rows) in rows.iter().enumerate() {
@@ -305,7 +301,7 @@ impl Lines {
                             // What reaches over the line's end is overwritten by the next line.
                             let length = LANES.min(chunk.padded - tile);
                             for x in 0..PATCH {
-                                let column = transform(array::from_fn(|y| rows[y][x]));
+                                let column = transform(rows.each_ref().map(|row| row[x]));
                                 for (y, lanes) in column.iter().enumerate() {
                                     let offset = ((y * PATCH + x) * channels + channel) * chunk.padded + tile;
                                     // SAFETY: each channel has its own elements.
@@ -435,9 +431,7 @@ fn finish<'a>(
                             }
                             lanes
                         }));
-                        for y in 0..TILE {
-                            half[y][x] = column[y];
-                        }
+                        half.iter_mut().zip(column).for_each(|(half, value)| half[x] = value);
                     }
                     for (half, row) in half.iter().zip(&mut rows) {
                         let pixels = output_transform(array::from_fn(|x| half[x]));
