@@ -16,11 +16,11 @@ const CHANNELS: usize = 256;
 const SIDES: [usize; 4] = [160, 80, 40, 20];
 const IOU_THRESHOLD: f64 = 0.7;
 
-/// Boxes inside the image with sides of 8 to 400 pixels, small ones more often, so that every level of the
+/// Boxes inside the image with sides of 8 to 600 pixels, small ones more often, so that every level of the
 /// pyramid gets some.
 fn boxes(count: usize, seed: u64) -> Vec<Xyxy> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let mut side = || 8.0 * 50_f32.powf(random.random());
+    let mut side = || 8.0 * 75_f32.powf(random.random());
     let sides: Vec<_> = (0..count).map(|_| [side(), side()]).collect();
     let place = |[width, height]: [f32; 2]| {
         let x = random.random_range(0.0..SIZE - width);
