@@ -3,6 +3,8 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 /// A matrix inside a slice: element (row, column) is at `row * strides[0] + column * strides[1]`.
 #[derive(Clone, Copy)]
 pub(super) struct Matrix<'a> {
@@ -108,11 +110,35 @@ impl<'a> Shared<'a> {
     }
 }
 
+/// Longest sum of [`add_product`] that one thread makes where the output is small.
+const LONG_SUM: usize = 2048;
+/// The largest output that counts as small: several copies of it stay in the cache.
+const SMALL_OUTPUT: usize = 1 << 17;
+
 /// `a x b`, added to the row-major `output`; on all threads.
 pub(super) fn add_product(output: &mut [f32], a: Matrix, b: Matrix) {
-    use rayon::prelude::*;
-    let ([rows, _], [_, columns]) = (a.shape, b.shape);
+    let ([rows, terms], [_, columns]) = (a.shape, b.shape);
     assert_eq!(output.len(), rows * columns);
+    if output.len() <= SMALL_OUTPUT && terms > LONG_SUM {
+        // Blocks of a small output would each read all of both matrices: cut the sums instead, and add up
+        // their parts in order.
+        let parts: Vec<Vec<f32>> = (0..terms.div_ceil(LONG_SUM))
+            .into_par_iter()
+            .map(|part| {
+                let start = part * LONG_SUM;
+                let count = LONG_SUM.min(terms - start);
+                let mut sums = vec![0.0; rows * columns];
+                let (a, b) = (a.columns(start, count), b.rows(start, count));
+                // SAFETY: the sums are this part's.
+                unsafe { Shared::new(&mut sums).product(0, columns, a, b, false) };
+                sums
+            })
+            .collect();
+        for part in parts {
+            output.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
+        }
+        return;
+    }
     // Blocks of the output: enough of them for many threads, large enough for each to be worth packing.
     let block = |side: usize| side.div_ceil(side.div_ceil(256).max(2)).next_multiple_of(16);
     let [height, width] = [block(rows), block(columns)];
