@@ -30,7 +30,7 @@ use super::conv2d::{Epilogue, Geometry, with_scratch};
 use super::gemm::{Matrix, Shared};
 
 /// With fewer tiles, transforming the weight costs more than the products that are saved.
-pub(super) const FEWEST_TILES: usize = 48;
+pub(super) const FEWEST_TILES: usize = 64;
 /// Side of a tile of the output, and of what it sees of the input.
 const TILE: usize = 4;
 const PATCH: usize = 6;
