@@ -44,13 +44,10 @@ struct Arguments {
     set: Vec<String>,
 }
 
-/// Small enough for two cores and a few minutes: ResNet-18 with group norm, because its weights start
-/// random and its batches are small.
+/// Small enough for two cores and a few minutes.
 fn quickstart() -> RunConfig {
     let mut model = FasterRcnnConfig::new(ResNetDepth::ResNet18, 7)
         .with_class_names(&CLASS_NAMES)
-        .with_norm(NormKind::Group)
-        .with_trainable_layers(5)
         .with_image_size(SIZE, SIZE);
     model.fpn_channels = 96;
     model.roi_heads.representation_size = 256;
@@ -71,12 +68,13 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let mut config = match (&arguments.config, &arguments.data) {
         (Some(path), _) => RunConfig::load(path, &arguments.set)?,
+        _ if arguments.resume => RunConfig::load(&arguments.output.join("config.toml"), &arguments.set)?,
         (None, Some(_)) => RunConfig::load("configs/deep_pcb.toml".as_ref(), &arguments.set)?,
         (None, None) if arguments.set.is_empty() => quickstart(),
         (None, None) => bail!("--set goes with --config or --data"),
     };
-    if arguments.weights.is_none() && !arguments.resume {
-        // A frozen norm is for weights that were trained with it.
+    if arguments.weights.is_none() && config.model.norm == NormKind::FrozenBatch && !arguments.resume {
+        // A frozen norm is for weights that were trained with it; group norm suits small batches.
         config.model = config.model.with_norm(NormKind::Group).with_trainable_layers(5);
     }
     let seed = config.train.seed;

@@ -108,6 +108,12 @@ pub(super) fn with_scratch<R>(length: usize, use_it: impl FnOnce(&mut [f32]) -> 
     result
 }
 
+/// Pixels of a tile, and how many tiles a map has.
+fn tiling(pixels: usize) -> (usize, usize) {
+    let tile = pixels.div_ceil(pixels.div_ceil(TILE_PIXELS).max(TILES)).next_multiple_of(16);
+    (tile, pixels.div_ceil(tile))
+}
+
 /// `[N, C out, H out, W out]`
 pub(super) fn forward(x: &[f32], weight: &[f32], epilogue: Epilogue, geometry: &Geometry) -> Vec<f32> {
     if geometry.winograd() {
@@ -123,8 +129,7 @@ pub(super) fn forward(x: &[f32], weight: &[f32], epilogue: Epilogue, geometry: &
     }
     let input = geometry.x[1] * geometry.input_pixels();
     let weight = Matrix::new(weight, [channels_out, rows], rows);
-    let tile = pixels.div_ceil(pixels.div_ceil(TILE_PIXELS).max(TILES)).next_multiple_of(16);
-    let tiles = pixels.div_ceil(tile);
+    let (tile, tiles) = tiling(pixels);
     let shared = Shared::new(&mut output);
     let arch = pulp::Arch::new();
     (0..batch * tiles).into_par_iter().for_each(|index| {
@@ -176,8 +181,7 @@ pub(super) fn input_backward(weight: &[f32], grad: &[f32], geometry: &Geometry) 
     }
     let weight = Matrix::new(weight, [channels_out, rows], rows).transposed(); // [rows, C out]
     if geometry.pointwise() {
-        let tile = pixels.div_ceil(pixels.div_ceil(TILE_PIXELS).max(TILES)).next_multiple_of(16);
-        let tiles = pixels.div_ceil(tile);
+        let (tile, tiles) = tiling(pixels);
         let shared = Shared::new(&mut output);
         (0..batch * tiles).into_par_iter().for_each(|index| {
             let (image, start) = (index / tiles, index % tiles * tile);
