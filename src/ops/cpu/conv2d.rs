@@ -15,6 +15,7 @@ use std::cell::RefCell;
 use rayon::prelude::*;
 
 use super::gemm::{Matrix, Shared, add_product};
+use super::simd::vectorized;
 use super::winograd;
 
 /// Most pixels in a tile of the forward pass, so that a tile and its columns stay in the caches.
@@ -131,7 +132,6 @@ pub(super) fn forward(x: &[f32], weight: &[f32], epilogue: Epilogue, geometry: &
     let weight = Matrix::new(weight, [channels_out, rows], rows);
     let (tile, tiles) = tiling(pixels);
     let shared = Shared::new(&mut output);
-    let arch = pulp::Arch::new();
     (0..batch * tiles).into_par_iter().for_each(|index| {
         let (image, start) = (index / tiles, index % tiles * tile);
         let length = tile.min(pixels - start);
@@ -151,7 +151,7 @@ pub(super) fn forward(x: &[f32], weight: &[f32], epilogue: Epilogue, geometry: &
                 multiply(Matrix::new(columns, [rows, length], length));
             });
         }
-        arch.dispatch(
+        vectorized(
             #[inline(always)]
             || {
                 for channel in 0..channels_out {
@@ -255,9 +255,13 @@ pub(super) fn weight_backward(x: &[f32], grad: &[f32], geometry: &Geometry) -> V
 
 /// Gradient of the bias, `[C out]`: the sum over images and pixels.
 pub(super) fn bias_backward(grad: &[f32], [batch, channels, pixels]: [usize; 3]) -> Vec<f32> {
-    let arch = pulp::Arch::new();
     let plane = |image: usize, channel: usize| &grad[(image * channels + channel) * pixels..][..pixels];
-    let sum = |channel| arch.dispatch(|| (0..batch).map(|image| sum(plane(image, channel))).sum());
+    let sum = |channel| {
+        vectorized(
+            #[inline(always)]
+            || (0..batch).map(|image| sum(plane(image, channel))).sum(),
+        )
+    };
     (0..channels).into_par_iter().map(sum).collect()
 }
 

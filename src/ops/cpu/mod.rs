@@ -6,6 +6,7 @@ mod gemm;
 mod nms;
 mod norm;
 mod roi_align;
+mod simd;
 mod winograd;
 
 use burn::backend::Flex;

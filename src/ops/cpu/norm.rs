@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use super::conv2d::{Epilogue, sum};
 use super::gemm::Shared;
+use super::simd::vectorized;
 
 /// Which planes of `[N, C, H, W]` make up a set.
 #[derive(Clone, Copy)]
@@ -49,9 +50,8 @@ pub(super) fn forward(
 ) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
     let mut output = vec![0.0; x.len()];
     let shared = Shared::new(&mut output);
-    let arch = pulp::Arch::new();
     let statistics = (0..sets.count()).into_par_iter().map(|set| {
-        arch.dispatch(
+        vectorized(
             #[inline(always)]
             || {
                 let values = |plane: usize| &x[plane * sets.pixels..][..sets.pixels];
@@ -86,11 +86,10 @@ pub(super) fn backward(
 ) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
     let mut output = vec![0.0; x.len()];
     let shared = Shared::new(&mut output);
-    let arch = pulp::Arch::new();
     // Of each plane, the sums over its pixels of `grad` and of `grad * normalised`.
     let plane_sums = (0..sets.count()).into_par_iter().flat_map_iter(|set| {
         let (mean, deviation) = (mean[set], (variance[set] + epsilon).sqrt().recip());
-        arch.dispatch(
+        vectorized(
             #[inline(always)]
             || {
                 let x = |plane: usize| &x[plane * sets.pixels..][..sets.pixels];

@@ -10,6 +10,7 @@
 use rayon::prelude::*;
 
 use super::gemm::Shared;
+use super::simd::vectorized;
 use crate::ops::RoiAlignOptions;
 
 /// Channels that are turned, or that a thread owns in the backward pass, at a time.
@@ -42,13 +43,12 @@ pub(super) fn forward(
         return output;
     }
     let maps = channels_last(features, [batch, channels, plane]);
-    let arch = pulp::Arch::new();
     output.par_chunks_mut(channels * bins).zip(rois).for_each_init(
         || vec![0.0; channels * bins], // [bins, C]
         |pooled, (output, roi)| {
             let grid = Grid::new(roi, batch, (height, width), options);
             let map = &maps[grid.image * plane * channels..][..plane * channels];
-            arch.dispatch(
+            vectorized(
                 #[inline(always)]
                 || {
                     pooled.fill(0.0);
@@ -81,7 +81,6 @@ pub(super) fn backward(
     }
     let grids: Vec<Grid> =
         rois.par_iter().map(|roi| Grid::new(roi, batch, (height, width), options)).collect();
-    let arch = pulp::Arch::new();
     let images = output.par_chunks_mut(channels * plane).enumerate();
     images.for_each(|(image, planes)| {
         planes.par_chunks_mut(BLOCK * plane).enumerate().for_each(|(index, planes)| {
@@ -91,7 +90,7 @@ pub(super) fn backward(
             let boxes = grids.iter().zip(grad.chunks_exact(channels * bins));
             for (grid, grad) in boxes.filter(|(grid, _)| grid.image == image) {
                 turn(&grad[index * BLOCK * bins..][..owned * bins], bins, &mut turned, owned);
-                arch.dispatch(
+                vectorized(
                     #[inline(always)]
                     || {
                         let bins = turned.chunks_exact(owned);

@@ -20,6 +20,12 @@
 //!
 //! Source: [Lavin and Gray 2015](https://arxiv.org/abs/1509.09308).
 
+#![allow(
+    clippy::needless_range_loop,
+    clippy::redundant_closure,
+    reason = "what is not inlined is compiled for the oldest processor: functions as values, `map` of arrays"
+)]
+
 use std::array;
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 use std::ops::{Add, Mul, Sub};
@@ -28,6 +34,7 @@ use rayon::prelude::*;
 
 use super::conv2d::{Epilogue, Geometry, with_scratch};
 use super::gemm::{Matrix, Shared};
+use super::simd::vectorized;
 
 /// With fewer tiles, transforming the weight costs more than the products that are saved.
 pub(super) const FEWEST_TILES: usize = 64;
@@ -64,7 +71,7 @@ impl Mul<Lanes> for f32 {
     type Output = Lanes;
     #[inline(always)]
     fn mul(self, lanes: Lanes) -> Lanes {
-        Lanes(lanes.0.map(|value| self * value))
+        Lanes(array::from_fn(|lane| self * lanes.0[lane]))
     }
 }
 
@@ -178,9 +185,8 @@ impl Weight {
         let (kernels, _) = weight.as_chunks::<9>();
         let mut values = vec![0.0; POINTS * outputs * inputs];
         let shared = Shared::new(&mut values);
-        let arch = pulp::Arch::new();
         (0..outputs).into_par_iter().for_each(|output| {
-            arch.dispatch(
+            vectorized(
                 #[inline(always)]
                 || {
                     for start in (0..inputs).step_by(LANES) {
@@ -193,7 +199,12 @@ impl Weight {
                                 kernel[point / 3][point % 3].0[lane] = kernels[index][from];
                             }
                         }
-                        both_axes(&kernel, weight_transform, &mut transformed);
+                        both_axes(
+                            &kernel,
+                            #[inline(always)]
+                            |g| weight_transform(g),
+                            &mut transformed,
+                        );
                         for point in 0..POINTS {
                             let offset = (point * outputs + output) * inputs + start;
                             // SAFETY: each output channel has its own elements.
@@ -225,7 +236,7 @@ struct Lines {
 struct Chunk {
     start: usize,
     count: usize,
-    /// Tiles of all of them, rounded up to whole vectors.
+    /// Tiles of all of them, and what the vectors that begin inside the last line reach over its end.
     padded: usize,
 }
 
@@ -247,7 +258,8 @@ impl Lines {
         let size = lines.div_ceil(lines.div_ceil(most));
         (0..lines).step_by(size).map(move |start| {
             let count = size.min(lines - start);
-            Chunk { start, count, padded: (count * self.across()).next_multiple_of(LANES) }
+            let padded = (count - 1) * self.across() + self.across().next_multiple_of(LANES);
+            Chunk { start, count, padded: padded.next_multiple_of(LANES) }
         })
     }
 
@@ -269,13 +281,12 @@ impl Lines {
         transform: impl Fn([Lanes; SIDE]) -> [Lanes; PATCH] + Sync,
     ) {
         let shared = Shared::new(output);
-        let arch = pulp::Arch::new();
         let across = self.across();
         (0..channels).into_par_iter().for_each(|channel| {
             // What a row of pixels is after the transform along it: `[SIDE, 6, tiles]`, a row in each slot.
             let mut rows = vec![[[ZERO; PATCH]; SIDE]; across.div_ceil(LANES)];
             let mut row_of_pixels = Row::new(across, margin);
-            arch.dispatch(
+            vectorized(
                 #[inline(always)]
                 || {
                     for line in 0..chunk.count {
@@ -299,17 +310,13 @@ impl Lines {
                         for (block, rows) in rows.iter().enumerate() {
                             let tile = line * across + block * LANES;
                             // What reaches over the line's end is overwritten by the next line.
-                            let length = LANES.min(chunk.padded - tile);
                             for x in 0..PATCH {
-                                let column = transform(rows.each_ref().map(|row| row[x]));
+                                let column = transform(array::from_fn(|row| rows[row][x]));
                                 for (y, lanes) in column.iter().enumerate() {
                                     let offset = ((y * PATCH + x) * channels + channel) * chunk.padded + tile;
                                     // SAFETY: each channel has its own elements.
-                                    let to = unsafe { shared.slice(offset..offset + length) };
-                                    match to.as_mut_array::<LANES>() {
-                                        Some(to) => *to = lanes.0,
-                                        None => to.copy_from_slice(&lanes.0[..length]),
-                                    }
+                                    let to = unsafe { shared.slice(offset..offset + LANES) };
+                                    *to.as_mut_array().expect("as many as there are lanes") = lanes.0;
                                 }
                             }
                         }
@@ -381,7 +388,15 @@ pub(super) fn forward(
         let padded = chunk.padded;
         with_scratch(POINTS * (inputs + outputs) * padded, |scratch| {
             let (v, m) = scratch.split_at_mut(POINTS * inputs * padded);
-            lines.transform(x, inputs, chunk, 1, v, input_transform);
+            lines.transform(
+                x,
+                inputs,
+                chunk,
+                1,
+                v,
+                #[inline(always)]
+                |patch| input_transform(patch),
+            );
             let points = m.par_chunks_mut(outputs * padded).zip(v.par_chunks(inputs * padded));
             points.zip(weight.par_chunks(outputs * inputs)).for_each(|((m, v), u)| {
                 let (u, v) =
@@ -408,7 +423,7 @@ fn finish<'a>(
     epilogue: Epilogue,
 ) {
     let (across, width) = (lines.across(), lines.width);
-    pulp::Arch::new().dispatch(
+    vectorized(
         #[inline(always)]
         || {
             for line in 0..chunk.count {
@@ -419,17 +434,11 @@ fn finish<'a>(
                     array::from_fn(|row| unsafe { output.slice(position(row)..position(row + 1)) });
                 for block in (0..across).step_by(LANES) {
                     let tile = line * across + block;
-                    let length = LANES.min(chunk.padded - tile);
                     let mut half = [[ZERO; PATCH]; TILE];
                     for x in 0..PATCH {
                         let column = output_transform(array::from_fn(|y| {
-                            let values = &products(y * PATCH + x)[tile..][..length];
-                            let mut lanes = ZERO;
-                            match values.as_array::<LANES>() {
-                                Some(values) => lanes.0 = *values,
-                                None => lanes.0[..length].copy_from_slice(values),
-                            }
-                            lanes
+                            let values = &products(y * PATCH + x)[tile..];
+                            Lanes(*values.first_chunk().expect("lines are padded to whole vectors"))
                         }));
                         half.iter_mut().zip(column).for_each(|(half, value)| half[x] = value);
                     }
@@ -464,8 +473,24 @@ pub(super) fn weight_backward(x: &[f32], grad: &[f32], geometry: &Geometry) -> V
         let padded = chunk.padded;
         with_scratch(POINTS * (inputs + outputs) * padded, |scratch| {
             let (v, m) = scratch.split_at_mut(POINTS * inputs * padded);
-            lines.transform(x, inputs, chunk, 1, v, input_transform);
-            lines.transform(grad, outputs, chunk, 0, m, grad_transform);
+            lines.transform(
+                x,
+                inputs,
+                chunk,
+                1,
+                v,
+                #[inline(always)]
+                |patch| input_transform(patch),
+            );
+            lines.transform(
+                grad,
+                outputs,
+                chunk,
+                0,
+                m,
+                #[inline(always)]
+                |patch| grad_transform(patch),
+            );
             // Columns after the last tile may hold anything.
             let tiles = chunk.count * lines.across();
             let points = m.par_chunks(outputs * padded).zip(v.par_chunks(inputs * padded));
@@ -478,9 +503,8 @@ pub(super) fn weight_backward(x: &[f32], grad: &[f32], geometry: &Geometry) -> V
         });
     }
     let mut output = vec![0.0; outputs * inputs * 9];
-    let arch = pulp::Arch::new();
     output.par_chunks_mut(inputs * 9).enumerate().for_each(|(channel, output)| {
-        arch.dispatch(
+        vectorized(
             #[inline(always)]
             || {
                 let (kernels, _) = output.as_chunks_mut::<9>();
@@ -490,7 +514,12 @@ pub(super) fn weight_backward(x: &[f32], grad: &[f32], geometry: &Geometry) -> V
                         let offset = (point * outputs + channel) * inputs + index * LANES;
                         lanes.0[..kernels.len()].copy_from_slice(&sums[offset..][..kernels.len()]);
                     }
-                    both_axes(&u, weight_grad_transform, &mut transformed);
+                    both_axes(
+                        &u,
+                        #[inline(always)]
+                        |u| weight_grad_transform(u),
+                        &mut transformed,
+                    );
                     for (lane, kernel) in kernels.iter_mut().enumerate() {
                         for (point, value) in kernel.iter_mut().enumerate() {
                             *value = transformed[point / 3][point % 3].0[lane];
