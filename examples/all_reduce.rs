@@ -42,7 +42,10 @@ fn main() -> Result<()> {
     let devices: Vec<Device> = team.members().iter().map(|member| member.device.clone()).collect();
     let mut sizes = Sizes(Vec::new());
     FasterRcnnConfig::resnet50_fpn(7).init(&Device::flex().autodiff()).visit(&mut sizes);
-    let elements: usize = sizes.0.iter().sum();
+    // burn's reduce-scatter and all-gather want the same number for each worker.
+    let elements = sizes.0.iter().sum::<usize>().next_multiple_of(workers);
+    sizes.0.push(elements - sizes.0.iter().sum::<usize>());
+    sizes.0.retain(|size| *size > 0);
     let mut times = vec![Vec::new(); ways.len()];
     for round in 0..=rounds {
         for (way, times) in ways.iter().zip(&mut times) {

@@ -137,11 +137,19 @@ enum Place<'a> {
 }
 
 impl Place<'_> {
-    /// Where the model is made that training starts from, and the best one evaluated.
+    /// Where the best model is evaluated.
     fn device(&self) -> &Device {
         match self {
             Self::Device(device) => device,
             Self::Team(members) => &members[0].device,
+        }
+    }
+
+    /// Where the model is made that training starts from; a team's members get copies.
+    fn origin(&self) -> Device {
+        match self {
+            Self::Device(device) => (*device).clone(),
+            Self::Team(_) => Device::flex(),
         }
     }
 }
@@ -153,7 +161,7 @@ fn train_on(
     [train, validation]: [&DeepPcb; 2],
     output: &Path,
 ) -> Result<Outcome> {
-    let device = place.device();
+    let origin = place.origin();
     config.validate()?;
     for (name, data) in [("training", train), ("validation", validation)] {
         check(config, name, data)?;
@@ -162,7 +170,7 @@ fn train_on(
     let mut config = config.clone();
     let (weights, state) = match start {
         Start::Resume => {
-            let (model, state) = Checkpoints::last(&folder, device)?;
+            let (model, state) = Checkpoints::last(&folder, &origin)?;
             config.model.frozen_epsilon = state.config.model.frozen_epsilon;
             let differences = state.config.differences(&config);
             if !differences.is_empty() {
@@ -187,7 +195,7 @@ fn train_on(
         }
         Start::Random => (None, None),
     };
-    let fresh = config.model.init(&device.clone().autodiff());
+    let fresh = config.model.init(&origin.autodiff());
     let model = match &weights {
         Some(weights) => with_weights_of(fresh, weights)?,
         None => fresh,
@@ -207,7 +215,7 @@ fn train_on(
         run(config, model, checkpoints, done, [train, validation], output, place)?;
     }
     let seconds = started.elapsed().as_secs_f64();
-    let model = weights::load(&folder.join("best.safetensors"), device)?;
+    let model = weights::load(&folder.join("best.safetensors"), place.device())?;
     let evaluation = report::write(&model, validation, config, output)?;
     Ok(Outcome { model, evaluation, seconds })
 }

@@ -1,14 +1,14 @@
 //! `faster-rcnn worker`
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, IsTerminal, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process;
-use std::thread;
+use std::{panic, process, thread};
 
 use anyhow::{Context, Result, bail, ensure};
 use burn::server::IrohIdentity;
 use faster_rcnn::workers::{Endpoint, serve};
+use tracing::level_filters::LevelFilter;
 
 use crate::{DeviceName, output};
 
@@ -61,6 +61,11 @@ pub fn run(arguments: Arguments) -> Result<()> {
         }
     };
     output::print(format!("worker {}\n", endpoint.address()))?;
+    // burn would log to standard output; a worker's panic ends a trainer's session, not the worker.
+    let level = if child { LevelFilter::OFF } else { LevelFilter::WARN };
+    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr);
+    let _ = log.with_ansi(io::stderr().is_terminal()).try_init();
+    panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     serve(endpoint, &device.device(), token.as_deref())?;
     Ok(())
 }
