@@ -5,7 +5,7 @@ use burn::tensor::distributed::ReduceOperation;
 use burn::tensor::{Device, Tensor};
 
 /// Elements that travel at once.
-const PIECE: usize = 1 << 20;
+const PIECE: usize = 2 << 20;
 
 /// Replaces each member's tensor by the sum of all, `[P]` each; the sum is the same, bit for bit, for all members and
 /// whenever it is repeated.
@@ -33,15 +33,13 @@ pub fn all_reduce(tensors: Vec<Tensor<1>>) -> Vec<Tensor<1>> {
 #[cfg(feature = "workers")]
 fn in_pieces(tensors: &[Tensor<1>], devices: &[Device]) -> Vec<Tensor<1>> {
     let (members, elements) = (devices.len(), tensors[0].dims()[0]);
-    let piece = std::env::var("PIECE").ok().and_then(|p| p.parse().ok()).unwrap_or(PIECE);
-    let round = piece * members;
     let mut results: Vec<Vec<Tensor<1>>> = vec![Vec::new(); members];
     let mut sums = Vec::new();
-    for start in (0..elements).step_by(round) {
+    for start in (0..elements).step_by(PIECE * members) {
         let pieces: Vec<_> = (0..members)
             .map(|owner| {
-                let from = (start + owner * piece).min(elements);
-                from..(from + piece).min(elements)
+                let from = (start + owner * PIECE).min(elements);
+                from..(from + PIECE).min(elements)
             })
             .collect();
         let mut parts: Vec<Vec<Option<Tensor<1>>>> = vec![vec![None; members]; members];
