@@ -62,22 +62,17 @@ fn config(batch_size: usize, epochs: usize) -> RunConfig {
     config
 }
 
+/// Settings for a comparison of losses. The scores of random weights are nearly equal, and which of two proposals goes
+/// first soon depends on a last digit, which two orders of one sum do not share: so the steps are small.
+fn alike(batch_size: usize, epochs: usize) -> RunConfig {
+    let mut config = config(batch_size, epochs);
+    config.train.learning_rate = 2e-5;
+    config
+}
+
 fn boards(folder: &Path, count: usize) -> [DeepPcb; 2] {
     write_synthetic(folder, count, &SyntheticConfig { size: 128, seed: 3 }).unwrap();
     DeepPcb::open(folder, 0).unwrap().into()
-}
-
-/// A detector whose proposals' scores are apart. Those of random weights are nearly equal, and a last digit, which two
-/// orders of one sum do not share, would decide which of two proposals goes first.
-fn start() -> Start {
-    let origin = model().init(&Device::flex());
-    let apart = weights::collect(&origin).into_iter().map(|mut tensor| {
-        if tensor.name == "rpn.head.cls_logits.weight" {
-            tensor.values.iter_mut().for_each(|value| *value *= 100.0);
-        }
-        tensor
-    });
-    Start::Weights(Box::new(weights::apply(origin.clone(), apart.collect()).unwrap()))
 }
 
 /// The losses of all training steps.
@@ -163,14 +158,21 @@ fn four_workers_train_as_one_process_does_also_where_images_remain() {
     let [train, validation] = boards(&folder.path().join("boards"), 20);
     assert_eq!(train.records.len(), 18);
     let (one, four) = (folder.path().join("one"), folder.path().join("four"));
-    fit(&config(4, 4), start(), &train, &validation, &one, &Device::flex()).unwrap();
+    fit(&alike(4, 4), Start::Random, &train, &validation, &one, &Device::flex()).unwrap();
     let workers = LocalWorkers::start(Path::new(PROGRAM), 4).unwrap();
     let team = connect(workers.addresses(), Some(workers.token())).unwrap();
     // Fails where the replicas' weights are not the same, bit for bit, at the end of an epoch.
-    fit_team(&config(1, 4), start(), &train, &validation, &four, &team).unwrap();
+    fit_team(&alike(1, 4), Start::Random, &train, &validation, &four, &team).unwrap();
     let (one_losses, four_losses) = (losses(&one), losses(&four));
     assert_eq!(one_losses.len(), 20);
     assert_close(&four_losses, &one_losses);
+    // Steps twice as large are told from these.
+    let mut other = alike(4, 4);
+    other.train.learning_rate *= 2.0;
+    let doubled = folder.path().join("doubled");
+    fit(&other, Start::Random, &train, &validation, &doubled, &Device::flex()).unwrap();
+    let differs = |(one, other): (&f64, &f64)| (one - other).abs() > 1e-3 * one;
+    assert!(one_losses.iter().zip(&losses(&doubled)).any(differs));
     // Validation once an epoch, and the numbers of one checkpoint.
     let text = fs::read_to_string(four.join("metrics.jsonl")).unwrap();
     let ends = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -266,8 +268,12 @@ impl Bench {
     /// Waits for the first checkpoint and a step after it.
     fn await_second_epoch(&self, output: &str) {
         let path = self.path(output).join("metrics.jsonl");
-        let begun =
-            || fs::read_to_string(&path).is_ok_and(|text| text.contains("\"epoch\":2,\"split\":\"train\""));
+        let written = self.path(output).join("checkpoints/last.safetensors");
+        let begun = || {
+            written.exists()
+                && fs::read_to_string(&path)
+                    .is_ok_and(|text| text.contains("\"epoch\":2,\"split\":\"train\""))
+        };
         let start = Instant::now();
         while !begun() {
             assert!(start.elapsed() < Duration::from_secs(60), "the second epoch does not begin");
@@ -530,22 +536,19 @@ fn workers_with_addresses_of_their_own_train_alike_and_a_cut_link_ends_the_run()
     let bench = Bench::new();
     let token = bench.path("token");
     let [train, validation] = DeepPcb::open(&bench.path("boards"), 0).unwrap().into();
-    let Start::Weights(model) = start() else { unreachable!("the start is weights") };
-    weights::save(&model, &bench.path("start.safetensors")).unwrap();
-    fit(&config(4, 2), Start::Weights(model), &train, &validation, &bench.path("one"), &Device::flex())
-        .unwrap();
+    fs::write(bench.path("run.toml"), alike(1, 2).to_toml()).unwrap();
+    fit(&alike(4, 2), Start::Random, &train, &validation, &bench.path("one"), &Device::flex()).unwrap();
     let start = |index: usize| {
         let listen = format!("{}:3000", Namespaces::address(index));
         Worker::start(Some(&namespaces.names[index]), &listen, &token)
     };
     let workers: Vec<Worker> = (0..4).map(start).collect();
     let addresses = workers.iter().map(|worker| worker.address.clone()).collect::<Vec<_>>().join(",");
-    let output =
-        end(bench.train("four", &addresses, &["--weights", "start.safetensors"]), Instant::now() + LIMIT);
+    let output = end(bench.train("four", &addresses, &[]), Instant::now() + LIMIT);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_close(&losses(&bench.path("four")), &losses(&bench.path("one")));
 
-    let trainer = bench.train("cut", &addresses, &["--weights", "start.safetensors"]);
+    let trainer = bench.train("cut", &addresses, &[]);
     bench.await_second_epoch("cut");
     let since = Instant::now();
     namespaces.cut(3);
