@@ -75,6 +75,14 @@ pub enum Error {
     /// Training or inference produced a NaN or an infinity.
     #[error("{0}")]
     NonFinite(String),
+    /// A worker cannot be used, or was lost.
+    #[error("worker {worker}: {cause}")]
+    Worker {
+        /// Where it is.
+        worker: String,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// Training stopped for another reason.
     #[error("training failed: {0}")]
     Training(String),

@@ -63,6 +63,8 @@ mod predict;
 pub mod structures;
 pub mod train;
 pub mod weights;
+#[cfg(feature = "workers")]
+pub mod workers;
 
 pub use error::{Error, Result};
 pub use model::{FasterRcnn, FasterRcnnConfig, Losses};

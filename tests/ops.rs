@@ -282,8 +282,8 @@ fn sampler_counts(case: &Case) {
         let mut matches = vec![Match::Object(0); positives as usize];
         matches.resize(matches.len() + negatives as usize, Match::Background);
         matches.resize(matches.len() + 11, Match::Between);
-        for mut draw in [Draw::First, Draw::seeded(1)] {
-            let sample = sampler.sample(&matches, &mut draw);
+        for mut draw in [Draw::First, Draw::seeded([1])] {
+            let sample = sampler.sample(&matches, 0, &mut draw);
             assert_eq!([sample.positive.len() as i64, sample.negative.len() as i64], expected, "{row:?}");
             assert!(sample.positive.iter().all(|&index| matches[index] == Match::Object(0)));
             assert!(sample.negative.iter().all(|&index| matches[index] == Match::Background));
@@ -486,7 +486,7 @@ fn rpn_loss(case: &Case) {
         };
         let labels = case.inputs.integers(&format!("labels{image}"));
         let matches: Vec<Match> = labels.into_iter().map(label).collect();
-        let sample = sampler.sample(&matches, &mut Draw::First);
+        let sample = sampler.sample(&matches, 0, &mut Draw::First);
         for (name, drawn) in [("pos", &sample.positive), ("neg", &sample.negative)] {
             let drawn: Vec<i64> = drawn.iter().map(|&index| index as i64).collect();
             assert_eq!(drawn, case.outputs.integers(&format!("sampled_{name}{image}")));

@@ -30,8 +30,10 @@ pub struct Batch {
     pub images: Vec<Image>,
     /// The objects of each image, in its pixels.
     pub annotations: Vec<Vec<Annotation>>,
-    /// For the random choices of a step on this batch; differs from batch to batch and epoch to epoch.
-    pub seed: u64,
+    /// For the random choices of a step on each image; differ from image to image and epoch to epoch.
+    pub seeds: Vec<u64>,
+    /// The part of all loaders' images in this step that are in this batch: 1 where there is one loader.
+    pub share: f32,
 }
 
 /// Shuffling and variation of a training set.
@@ -43,13 +45,15 @@ struct Variation {
 
 /// Gives the images of a data set in batches, once an epoch; the last batch may be smaller.
 ///
-/// What epoch `e` gives depends on the seed and `e` only, not on the number of threads.
+/// Several loaders can share an epoch, a [shard](Self::shard) each. What epoch `e` gives depends on the seed and `e` only, not on the number of threads.
 #[derive(Debug)]
 pub struct Loader {
     records: Arc<[Record]>,
     /// The part of the epoch's order that this loader gives.
     part: Range<usize>,
     batch_size: usize,
+    /// Which of so many loaders this is.
+    shard: (usize, usize),
     threads: usize,
     variation: Option<Variation>,
     /// The epoch that the next iterator gives.
@@ -68,6 +72,7 @@ impl Loader {
             records: records.into(),
             part: 0..records.len(),
             batch_size,
+            shard: (0, 1),
             threads,
             variation: None,
             epoch: AtomicUsize::new(1),
@@ -82,9 +87,21 @@ impl Loader {
         self
     }
 
+    /// The loader `index` of `count` that share each epoch: together they give the batches of one loader with `count`
+    /// times the batch size, each its part. The last batch is shared as evenly as can be; a part of it may be empty.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many.
+    #[must_use]
+    pub fn shard(&self, index: usize, count: usize) -> Self {
+        assert!(index < count, "there is no shard {index} of {count}");
+        Self { shard: (index, count), ..self.with_part(self.part.clone()) }
+    }
+
     /// Batches an epoch.
     pub fn batches(&self) -> usize {
-        self.part.len().div_ceil(self.batch_size)
+        self.part.len().div_ceil(self.batch_size * self.shard.1)
     }
 
     fn with_part(&self, part: Range<usize>) -> Self {
@@ -92,19 +109,25 @@ impl Loader {
             records: self.records.clone(),
             part,
             batch_size: self.batch_size,
+            shard: self.shard,
             threads: self.threads,
             variation: self.variation.clone(),
             epoch: AtomicUsize::new(self.epoch.load(Ordering::Relaxed)),
         }
     }
 
-    /// Indices of the records, batch by batch.
-    fn order(&self, epoch: usize) -> Vec<Vec<usize>> {
+    /// Indices of the records, batch by batch, each with its share.
+    fn order(&self, epoch: usize) -> Vec<(Vec<usize>, f32)> {
         let mut order: Vec<usize> = (0..self.records.len()).collect();
         if let Some(variation) = &self.variation {
             order.shuffle(&mut stream(variation.seed, epoch as u64, u64::MAX));
         }
-        order[self.part.clone()].chunks(self.batch_size).map(<[usize]>::to_vec).collect()
+        let (index, count) = self.shard;
+        let part_of = |whole: &[usize]| {
+            let part = &whole[whole.len() * index / count..whole.len() * (index + 1) / count];
+            (part.to_vec(), part.len() as f32 / whole.len() as f32)
+        };
+        order[self.part.clone()].chunks(self.batch_size * count).map(part_of).collect()
     }
 }
 
@@ -112,15 +135,16 @@ impl Loader {
     /// Starts the threads of the next epoch.
     pub(crate) fn next_epoch(&self) -> Batches {
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed);
-        let batches: Arc<[Vec<usize>]> = self.order(epoch).into();
+        let batches: Arc<[(Vec<usize>, f32)]> = self.order(epoch).into();
+        let images = batches.iter().map(|(indices, _)| indices.len()).sum();
         let receivers = (0..self.threads.min(batches.len()))
             .map(|first| {
                 let (sender, receiver) = sync_channel(PREFETCH);
                 let (batches, records) = (batches.clone(), self.records.clone());
                 let (variation, step) = (self.variation.clone(), self.threads);
                 thread::spawn(move || {
-                    for indices in batches.iter().skip(first).step_by(step) {
-                        let batch = load(&records, indices, variation.as_ref(), epoch);
+                    for (indices, share) in batches.iter().skip(first).step_by(step) {
+                        let batch = load(&records, indices, *share, variation.as_ref(), epoch);
                         // The iterator is gone where nobody receives: the epoch was given up.
                         if sender.send(batch).is_err() {
                             return;
@@ -130,7 +154,7 @@ impl Loader {
                 receiver
             })
             .collect();
-        Batches { receivers, next: 0, batches: batches.len(), given: 0, images: self.part.len() }
+        Batches { receivers, next: 0, batches: batches.len(), given: 0, images }
     }
 }
 
@@ -199,8 +223,15 @@ impl DataLoaderIterator<Batch> for Batches {
     }
 }
 
-fn load(records: &[Record], indices: &[usize], variation: Option<&Variation>, epoch: usize) -> Result<Batch> {
-    let mut batch = Batch { names: Vec::new(), images: Vec::new(), annotations: Vec::new(), seed: 0 };
+fn load(
+    records: &[Record],
+    indices: &[usize],
+    share: f32,
+    variation: Option<&Variation>,
+    epoch: usize,
+) -> Result<Batch> {
+    let (names, images, annotations) = (Vec::new(), Vec::new(), Vec::new());
+    let mut batch = Batch { names, images, annotations, seeds: Vec::new(), share };
     for &index in indices {
         let record = &records[index];
         let pixels = record.load()?;
@@ -213,10 +244,9 @@ fn load(records: &[Record], indices: &[usize], variation: Option<&Variation>, ep
         batch.names.push(record.name.clone());
         batch.images.push(Image::from(&pixels));
         batch.annotations.push(annotations);
-    }
-    if let (Some(variation), Some(&first)) = (variation, indices.first()) {
-        // Half of the indices are never used by an image, so the sequences do not meet.
-        batch.seed = stream(variation.seed, epoch as u64, first as u64 | 1 << 63).next_u64();
+        // Half of the indices are never used by an image's variation, so the sequences do not meet.
+        let seed = variation.map_or(0, |variation| variation.seed);
+        batch.seeds.push(stream(seed, epoch as u64, index as u64 | 1 << 63).next_u64());
     }
     Ok(batch)
 }
@@ -250,7 +280,7 @@ mod tests {
         assert_eq!(sizes, [3, 3, 1]);
         for (one, three) in one.iter().zip(&three) {
             assert_eq!((&one.names, &one.annotations), (&three.names, &three.annotations));
-            assert_eq!((one.seed, &one.images), (three.seed, &three.images));
+            assert_eq!((&one.seeds, &one.images), (&three.seeds, &three.images));
         }
         let mut given: Vec<String> = one.iter().flat_map(|batch| batch.names.clone()).collect();
         let shuffled = given.clone();
@@ -258,7 +288,7 @@ mod tests {
         assert_eq!(given, records.iter().map(|record| record.name.clone()).collect::<Vec<_>>());
         assert_ne!(shuffled, given);
         let other = epoch(1, 5);
-        assert_ne!(other[0].seed, one[0].seed);
+        assert_ne!(other[0].seeds, one[0].seeds);
         assert_ne!(other.iter().flat_map(|batch| batch.names.clone()).collect::<Vec<_>>(), shuffled);
     }
 
@@ -274,6 +304,34 @@ mod tests {
         let loader = at(1);
         let parts = [loader.slice(0, 4), loader.slice(4, 7)].map(|part| names(part.as_ref()).concat());
         assert_eq!(parts.concat(), whole);
+    }
+
+    #[test]
+    fn shards_are_parts_of_one_loaders_batches_in_every_epoch_also_where_the_count_does_not_divide() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = records(&folder);
+        for (count, batch_size) in [(2, 1), (3, 1), (4, 1), (4, 2), (9, 1)] {
+            let whole =
+                Loader::in_order(&records, count * batch_size, 2).shuffled(&AugmentConfig::none(), 5, 1);
+            let each = Loader::in_order(&records, batch_size, 2).shuffled(&AugmentConfig::none(), 5, 1);
+            let shards: Vec<Loader> = (0..count).map(|index| each.shard(index, count)).collect();
+            for _ in 0..2 {
+                let whole: Vec<Batch> = whole.iter().map(|batch| batch.unwrap()).collect();
+                let parts: Vec<Vec<Batch>> =
+                    shards.iter().map(|shard| shard.iter().map(|batch| batch.unwrap()).collect()).collect();
+                assert!(parts.iter().all(|part| part.len() == whole.len()));
+                for (step, batch) in whole.iter().enumerate() {
+                    let parts: Vec<&Batch> = parts.iter().map(|part| &part[step]).collect();
+                    let names: Vec<_> = parts.iter().flat_map(|part| part.names.clone()).collect();
+                    let seeds: Vec<_> = parts.iter().flat_map(|part| part.seeds.clone()).collect();
+                    assert_eq!((names, seeds), (batch.names.clone(), batch.seeds.clone()));
+                    assert!(parts.iter().all(|part| part.names.len() <= batch_size));
+                    for part in parts {
+                        assert_eq!(part.share, part.names.len() as f32 / batch.names.len() as f32);
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -151,11 +151,11 @@ impl RoiTargets {
         };
         let coder = BoxCoder { weights: config.bbox_reg_weights };
         let mut selected = Self { proposals: Vec::new(), labels: Vec::new(), regression: Vec::new() };
-        for (mut proposals, targets) in proposals.into_iter().zip(targets) {
+        for (image, (mut proposals, targets)) in proposals.into_iter().zip(targets).enumerate() {
             let boxes: Vec<Xyxy> = targets.iter().map(|target| target.xyxy).collect();
             proposals.extend(&boxes);
             let matches = matcher.assign(&boxes, &proposals);
-            let indices = sampler.sample(&matches, draw).all();
+            let indices = sampler.sample(&matches, image, draw).all();
             for &index in &indices {
                 let (label, regression) = match matches[index] {
                     Match::Object(target) => {

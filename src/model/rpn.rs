@@ -260,7 +260,7 @@ impl RpnTargets {
         let mut selected = Self { anchors: Vec::new(), regression: Vec::new() };
         for (image, targets) in targets.iter().enumerate() {
             let matches = matcher.assign(targets, &anchors);
-            for index in sampler.sample(&matches, draw).all() {
+            for index in sampler.sample(&matches, image, draw).all() {
                 selected.anchors.push(image * anchors.len() + index);
                 selected.regression.push(match matches[index] {
                     Match::Object(target) => Some(CODER.encode(&targets[target], &anchors[index])),

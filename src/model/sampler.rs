@@ -20,16 +20,17 @@ pub struct BalancedSampler {
 /// Which of the eligible ones are drawn.
 #[derive(Debug, Clone)]
 pub enum Draw {
-    /// Any, each as likely.
-    Random(Box<ChaCha8Rng>),
+    /// Any, each as likely; each image of a batch has a sequence of its own, so that its candidates do not depend
+    /// on the images it is with.
+    Random(Vec<ChaCha8Rng>),
     /// Those with the lowest indices: for comparison with a reference.
     First,
 }
 
 impl Draw {
-    /// A random draw from its own sequence.
-    pub fn seeded(seed: u64) -> Self {
-        Self::Random(Box::new(ChaCha8Rng::seed_from_u64(seed)))
+    /// A random draw with a seed for each image.
+    pub fn seeded(seeds: impl IntoIterator<Item = u64>) -> Self {
+        Self::Random(seeds.into_iter().map(ChaCha8Rng::seed_from_u64).collect())
     }
 }
 
@@ -52,8 +53,8 @@ impl Sample {
 }
 
 impl BalancedSampler {
-    /// Draws from the candidates of one image.
-    pub fn sample(&self, matches: &[Match], draw: &mut Draw) -> Sample {
+    /// Draws from the candidates of the batch's image `image`.
+    pub fn sample(&self, matches: &[Match], image: usize, draw: &mut Draw) -> Sample {
         let eligible = |wanted: fn(&Match) -> bool| -> Vec<usize> {
             matches.iter().enumerate().filter(|(_, m)| wanted(m)).map(|(index, _)| index).collect()
         };
@@ -62,15 +63,15 @@ impl BalancedSampler {
         let positive_count = ((self.batch_size as f64 * self.positive_fraction) as usize).min(positive.len());
         let negative_count = (self.batch_size - positive_count).min(negative.len());
         Sample {
-            positive: choose(positive, positive_count, draw),
-            negative: choose(negative, negative_count, draw),
+            positive: choose(positive, positive_count, image, draw),
+            negative: choose(negative, negative_count, image, draw),
         }
     }
 }
 
-fn choose(mut eligible: Vec<usize>, count: usize, draw: &mut Draw) -> Vec<usize> {
+fn choose(mut eligible: Vec<usize>, count: usize, image: usize, draw: &mut Draw) -> Vec<usize> {
     let mut chosen = match draw {
-        Draw::Random(rng) => eligible.partial_shuffle(rng, count).0.to_vec(),
+        Draw::Random(sequences) => eligible.partial_shuffle(&mut sequences[image], count).0.to_vec(),
         Draw::First => eligible[..count].to_vec(),
     };
     chosen.sort_unstable();

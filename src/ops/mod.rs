@@ -7,8 +7,12 @@
 
 mod autodiff;
 mod cpu;
+#[cfg(feature = "workers")]
+mod custom;
 #[cfg(test)]
 mod reference;
+#[cfg(feature = "workers")]
+pub(crate) mod remote;
 #[cfg(test)]
 mod tests;
 
@@ -52,7 +56,7 @@ pub enum Residual<B: Backend> {
 /// stays differentiable, with a gradient of zero.
 ///
 /// `#[backend_extension]` routes a call to the backend that holds the tensors, at run time.
-#[backend_extension(Flex, Autodiff)]
+#[backend_extension(Flex, Remote: cfg(feature = "workers"), Autodiff)]
 pub trait DetectionOps: Backend {
     /// See [`roi_align`].
     fn roi_align(

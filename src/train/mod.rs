@@ -10,15 +10,19 @@
 //! run that was killed and resumed gives the same losses, bit for bit, as one that was not (with the same
 //! number of threads).
 
+mod all_reduce;
 mod checkpoint;
 mod config;
+mod gradients;
 mod history;
 mod metrics;
 mod optimizer;
+mod parallel;
 mod progress;
 mod report;
 mod schedule;
 mod step;
+mod team;
 
 use std::fs;
 use std::io::IsTerminal;
@@ -32,14 +36,18 @@ use burn::train::renderer::MetricsRenderer;
 use burn::train::renderer::tui::TuiMetricsRendererWrapper;
 use burn::train::{
     EventProcessorFailure, ExecutionStrategy, Interrupter, Learner, SupervisedTraining, TrainingError,
+    TrainingStrategy,
 };
 
+pub use all_reduce::all_reduce;
 pub use config::{RunConfig, TrainConfig};
 pub use schedule::Schedule;
+pub use team::{Member, Team};
 
 use checkpoint::{BEST_METRIC, Checkpoints, EarlyStopping, Part};
 use history::History;
 use metrics::EvaluationMetric;
+use parallel::DataParallel;
 use progress::PlainLines;
 use schedule::LearningRates;
 use step::Trainee;
@@ -50,7 +58,7 @@ use crate::model::layers::NormKind;
 use crate::{Error, FasterRcnn, Losses, Result, weights};
 
 /// What a run starts from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Start {
     /// Random weights, for a detector whose norms and stages are all trained.
     Random,
@@ -91,6 +99,69 @@ pub fn fit(
     output: &Path,
     device: &Device,
 ) -> Result<Outcome> {
+    train_on(Place::Device(device), config, start, [train, validation], output)
+}
+
+/// [`fit`] on all devices of a team: each step takes a batch of [`TrainConfig::batch_size`] images on each of them, and
+/// the sum of their gradients is what one device would have for all of these images together. (But for a loss's mean
+/// over candidates, where images have different numbers of them, and for the statistics of batch norm: each member's
+/// are its own, and those of the first one are kept.) The first member also validates and gives the checkpoints.
+///
+/// Prints plain lines.
+///
+/// # Errors
+///
+/// As [`fit`], and [`Error::Worker`] where a member is lost, which it names. The threads that may still wait for it are
+/// left behind until the process ends.
+pub fn fit_team(
+    config: &RunConfig,
+    start: Start,
+    train: &DeepPcb,
+    validation: &DeepPcb,
+    output: &Path,
+    team: &Team,
+) -> Result<Outcome> {
+    let (config, data, output) = (config.clone(), [train.clone(), validation.clone()], output.to_path_buf());
+    let members = team.members().to_vec();
+    team.work(move || {
+        let [train, validation] = &data;
+        train_on(Place::Team(&members), &config, start, [train, validation], &output)
+    })
+}
+
+/// Where a run computes.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    Device(&'a Device),
+    Team(&'a [Member]),
+}
+
+impl Place<'_> {
+    /// Where the best model is evaluated.
+    fn device(&self) -> &Device {
+        match self {
+            Self::Device(device) => device,
+            Self::Team(members) => &members[0].device,
+        }
+    }
+
+    /// Where the model is made that training starts from; a team's members get copies.
+    fn origin(&self) -> Device {
+        match self {
+            Self::Device(device) => (*device).clone(),
+            Self::Team(_) => Device::flex(),
+        }
+    }
+}
+
+fn train_on(
+    place: Place,
+    config: &RunConfig,
+    start: Start,
+    [train, validation]: [&DeepPcb; 2],
+    output: &Path,
+) -> Result<Outcome> {
+    let origin = place.origin();
     config.validate()?;
     for (name, data) in [("training", train), ("validation", validation)] {
         check(config, name, data)?;
@@ -99,7 +170,7 @@ pub fn fit(
     let mut config = config.clone();
     let (weights, state) = match start {
         Start::Resume => {
-            let (model, state) = Checkpoints::last(&folder, device)?;
+            let (model, state) = Checkpoints::last(&folder, &origin)?;
             config.model.frozen_epsilon = state.config.model.frozen_epsilon;
             let differences = state.config.differences(&config);
             if !differences.is_empty() {
@@ -124,7 +195,7 @@ pub fn fit(
         }
         Start::Random => (None, None),
     };
-    let fresh = config.model.init(&device.clone().autodiff());
+    let fresh = config.model.init(&origin.autodiff());
     let model = match &weights {
         Some(weights) => with_weights_of(fresh, weights)?,
         None => fresh,
@@ -141,10 +212,10 @@ pub fn fit(
     let done = state.map_or(0, |state| state.epoch);
     let started = Instant::now();
     if done < config.train.epochs {
-        run(config, model, checkpoints, done, [train, validation], output, device)?;
+        run(config, model, checkpoints, done, [train, validation], output, place)?;
     }
     let seconds = started.elapsed().as_secs_f64();
-    let model = weights::load(&folder.join("best.safetensors"), device)?;
+    let model = weights::load(&folder.join("best.safetensors"), place.device())?;
     let evaluation = report::write(&model, validation, config, output)?;
     Ok(Outcome { model, evaluation, seconds })
 }
@@ -157,18 +228,32 @@ fn run(
     done: usize,
     [train, validation]: [&DeepPcb; 2],
     output: &Path,
-    device: &Device,
+    place: Place,
 ) -> Result<()> {
     let RunConfig { train: settings, augment, .. } = config;
     let loader =
         |data: &DeepPcb| Loader::in_order(&data.records, settings.batch_size, settings.loader_threads);
     let training = loader(train).shuffled(augment, settings.seed, done + 1);
-    let rates = LearningRates::new(settings, training.batches());
+    let (strategy, batches) = match place {
+        Place::Device(device) => {
+            (ExecutionStrategy::single(device.clone().autodiff()).into(), training.batches())
+        }
+        Place::Team(members) => {
+            let count = members.len();
+            let shards: Vec<Loader> = (0..count).map(|index| training.shard(index, count)).collect();
+            let batches = shards[0].batches();
+            let strategy = DataParallel { members: members.to_vec(), shards };
+            (TrainingStrategy::Custom(Arc::new(strategy)), batches)
+        }
+    };
+    let rates = LearningRates::new(settings, batches);
     let learner = Learner::new(model, optimizer::sgd(settings), rates.clone());
 
     let interrupter = Interrupter::new();
     let history = History::open(output, done, interrupter.clone())?;
-    let renderer: Box<dyn MetricsRenderer> = if std::io::stdout().is_terminal() {
+    // Where a member is lost, nobody would put the terminal back as it was.
+    let dashboard = matches!(place, Place::Device(_)) && std::io::stdout().is_terminal();
+    let renderer: Box<dyn MetricsRenderer> = if dashboard {
         Box::new(TuiMetricsRendererWrapper::new(interrupter.clone(), (done > 0).then_some(done)))
     } else {
         Box::new(PlainLines::new())
@@ -176,7 +261,7 @@ fn run(
     let names = &config.model.class_names;
     let part = Part(checkpoints);
     let mut training = SupervisedTraining::new(output, Arc::new(training), Arc::new(loader(validation)))
-        .with_training_strategy(ExecutionStrategy::single(device.clone().autodiff()).into())
+        .with_training_strategy(strategy)
         .with_interrupter(interrupter)
         .with_application_logger(None)
         .with_metric_logger(history)

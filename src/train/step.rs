@@ -47,7 +47,7 @@ impl ModuleMapper for NumberedParameters {
 /// What a training step was made of and what it gave.
 #[derive(Debug, Clone)]
 pub(super) struct Step {
-    /// The losses, in the order of [`Losses::NAMES`].
+    /// The losses, in the order of [`Losses::NAMES`]; those of a team's members sum to the whole batch's.
     pub losses: [f32; 4],
     /// File names of the images.
     pub names: Vec<String>,
@@ -72,15 +72,22 @@ impl TrainStep for Trainee {
     type Output = Step;
 
     fn step(&self, batch: Batch) -> TrainOutput<Step> {
+        if batch.images.is_empty() {
+            return TrainOutput {
+                grads: GradientsParams::new(),
+                item: Step { losses: [0.0; 4], names: batch.names },
+            };
+        }
         let transform = &self.detector.config().transform;
         let images = transform.batch(&batch.images, &self.detector.device());
-        let losses = self.detector.losses(&images, &batch.annotations, &mut Draw::seeded(batch.seed));
-        let step = Step { losses: losses.terms().map(|term| term.into_scalar()), names: batch.names };
+        let losses = self.detector.losses(&images, &batch.annotations, &mut Draw::seeded(batch.seeds));
+        let read = losses.terms().map(|term| term.into_scalar::<f32>() * batch.share);
+        let step = Step { losses: read, names: batch.names };
         if step.losses.iter().any(|loss| !loss.is_finite()) {
             // `Step::sync` ends the run; until then the weights stay as they are.
             return TrainOutput { grads: GradientsParams::new(), item: step };
         }
-        let mean = losses.sum() / self.accumulation as f32;
+        let mean = losses.sum() * (batch.share / self.accumulation as f32);
         TrainOutput::new(self, mean.backward(), step)
     }
 

@@ -10,6 +10,8 @@ mod predictions;
 mod synth;
 mod train;
 mod weights;
+#[cfg(feature = "workers")]
+mod worker;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -50,6 +52,8 @@ enum Command {
     Synth(synth::Arguments),
     Check(check::Arguments),
     Weights(weights::Arguments),
+    #[cfg(feature = "workers")]
+    Worker(worker::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -81,6 +85,8 @@ fn main() -> ExitCode {
         Command::Synth(arguments) => synth::run(arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Weights(arguments) => weights::run(arguments),
+        #[cfg(feature = "workers")]
+        Command::Worker(arguments) => worker::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
     };
     match result {

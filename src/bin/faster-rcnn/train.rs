@@ -1,11 +1,18 @@
 //! `faster-rcnn train`
 
 use std::path::PathBuf;
+#[cfg(feature = "workers")]
+use std::{panic, str::FromStr};
 
 use anyhow::Result;
+use burn::tensor::Device;
 use faster_rcnn::data::DeepPcb;
-use faster_rcnn::train::{RunConfig, Start, fit};
+#[cfg(feature = "workers")]
+use faster_rcnn::train::Outcome;
+use faster_rcnn::train::{RunConfig, Start, Team, fit, fit_team};
 use faster_rcnn::weights::{LoadOptions, load_torchvision_with};
+#[cfg(feature = "workers")]
+use faster_rcnn::workers::{Address, LocalWorkers, connect};
 
 use crate::{DeviceName, output};
 
@@ -23,7 +30,9 @@ Examples:
       --set model.norm=group --set model.trainable_layers=5
   faster-rcnn train --config configs/deep_pcb.toml --data PCBData --output runs/coco \\
       --weights fasterrcnn_resnet50_fpn_coco-258fb6c6.pth --set train.learning_rate=0.005
-  faster-rcnn train --config runs/coco/config.toml --data PCBData --output runs/coco --resume --set train.epochs=40";
+  faster-rcnn train --config runs/coco/config.toml --data PCBData --output runs/coco --resume --set train.epochs=40
+  faster-rcnn train --config configs/gpu_nv_s.toml --data PCBData --output runs/four --token-file token \\
+      --workers ws://10.0.0.5:3000,ws://10.0.0.6:3000,ws://10.0.0.7:3000,ws://10.0.0.8:3000";
 
 /// Train a detector on a data set and say how good it is on the images held out.
 #[derive(clap::Args)]
@@ -49,12 +58,42 @@ pub struct Arguments {
     /// Go on with the run in the output folder.
     #[arg(long)]
     resume: bool,
-    /// Where to compute.
-    #[arg(long, value_enum, default_value = "cpu")]
-    device: DeviceName,
+    /// Where to compute; several devices, such as cuda:0,cuda:1, train together.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "cpu")]
+    device: Vec<DeviceName>,
+    /// Workers to train on together: ws://HOST:PORT or iroh://ID@ADDRESS:PORT of each, or local:N for N processes
+    /// on this machine, which are started and ended.
+    #[cfg(feature = "workers")]
+    #[arg(long, value_name = "ADDRESSES", conflicts_with = "device")]
+    workers: Option<Workers>,
+    /// File with the token that the workers ask for.
+    #[cfg(feature = "workers")]
+    #[arg(long, value_name = "FILE", requires = "workers")]
+    token_file: Option<PathBuf>,
     /// Another value for a setting, such as train.epochs=3; may be given again.
     #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
     set: Vec<String>,
+}
+
+/// What `--workers` names.
+#[cfg(feature = "workers")]
+#[derive(Clone)]
+enum Workers {
+    Local(usize),
+    At(Vec<Address>),
+}
+
+#[cfg(feature = "workers")]
+impl FromStr for Workers {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("local:").map(str::parse) {
+            Some(Ok(count)) if count > 0 => Ok(Self::Local(count)),
+            Some(_) => Err("local:N takes a number of processes".to_string()),
+            None => text.split(',').map(str::parse).collect::<Result<_, _>>().map(Self::At),
+        }
+    }
 }
 
 fn setting(text: &str) -> Result<String, &'static str> {
@@ -65,25 +104,55 @@ fn setting(text: &str) -> Result<String, &'static str> {
 }
 
 pub fn run(arguments: Arguments) -> Result<()> {
-    let Arguments { config, data, output, weights, allow, resume, device, set } = arguments;
-    let config = RunConfig::load(&config, &set)?;
-    let device = device.device();
-    let (train, validation) = DeepPcb::open(&data, config.train.seed)?;
+    let Arguments { config, data, output, weights, allow, resume, device, set, .. } = &arguments;
+    let config = RunConfig::load(config, set)?;
+    let (train, validation) = DeepPcb::open(data, config.train.seed)?;
     let (training, held_out) = (train.records.len(), validation.records.len());
     output::print(format!("{training} images to train on, {held_out} held out\n"))?;
 
     let start = match weights {
-        _ if resume => Start::Resume,
+        _ if *resume => Start::Resume,
         None => Start::Random,
         Some(path) => {
-            let mut model = config.model.init(&device);
+            let mut model = config.model.init(&Device::flex());
             let options = allow.iter().fold(LoadOptions::default(), LoadOptions::allow);
-            let report = load_torchvision_with(&mut model, &path, &options)?;
+            let report = load_torchvision_with(&mut model, path, &options)?;
             output::print(format!("{}\n{report}\n", path.display()))?;
             Start::Weights(Box::new(model))
         }
     };
-    let outcome = fit(&config, start, &train, &validation, &output, &device)?;
+    let devices: Vec<Device> = device.iter().map(|device| device.device()).collect();
+    let outcome = match devices.as_slice() {
+        #[cfg(feature = "workers")]
+        _ if arguments.workers.is_some() => {
+            train_on_workers(&arguments, |team| fit_team(&config, start, &train, &validation, output, team))?
+        }
+        [device] => fit(&config, start, &train, &validation, output, device)?,
+        devices => {
+            let team = Team::new(devices.iter().cloned());
+            fit_team(&config, start, &train, &validation, output, &team)?
+        }
+    };
     let best = output.join("checkpoints/best.safetensors");
     output::print(format!("{}\nbest weights: {}\n", outcome.evaluation, best.display()))
+}
+
+/// Trains with the workers of the command line; those of this machine end afterwards, whatever happens.
+#[cfg(feature = "workers")]
+fn train_on_workers<E: Into<anyhow::Error>>(
+    arguments: &Arguments,
+    train: impl FnOnce(&Team) -> Result<Outcome, E>,
+) -> Result<Outcome> {
+    // A lost worker is told of by an error; the panics of threads that waited for it are details.
+    panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    let token = arguments.token_file.as_deref().map(crate::worker::token).transpose()?;
+    let (local, team);
+    match arguments.workers.as_ref().expect("there are workers") {
+        Workers::Local(count) => {
+            local = LocalWorkers::start(&std::env::current_exe()?, *count)?;
+            team = connect(local.addresses(), Some(local.token()))?;
+        }
+        Workers::At(addresses) => team = connect(addresses, token.as_deref())?,
+    }
+    train(&team).map_err(Into::into)
 }

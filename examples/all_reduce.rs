@@ -1,0 +1,114 @@
+//! How long workers take to sum the gradients of ResNet-50-FPN over all of them: with this crate's all-reduce, and with
+//! what else burn's collective operations allow.
+//!
+//! ```sh
+//! cargo run --release --features workers --example all_reduce -- --program target/release/faster-rcnn
+//! ```
+//!
+//! Prints a JSON object a line: the way, and the seconds of each round.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::distributed::ReduceOperation;
+use burn::tensor::{DType, Device, Tensor};
+use clap::Parser;
+use faster_rcnn::FasterRcnnConfig;
+use faster_rcnn::train::all_reduce;
+use faster_rcnn::workers::{LocalWorkers, connect};
+
+#[derive(Parser)]
+struct Arguments {
+    /// The command line tool, whose workers are used.
+    #[arg(long)]
+    program: PathBuf,
+    /// How many workers.
+    #[arg(long, default_value_t = 4)]
+    workers: usize,
+    /// Rounds of each way, in turn.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Ways to try: pieces, pieces_bf16, flat, parameters, scatter_gather.
+    #[arg(long, value_delimiter = ',', default_value = "pieces,pieces_bf16,flat,scatter_gather,parameters")]
+    ways: Vec<String>,
+}
+
+fn main() -> Result<()> {
+    let Arguments { program, workers, rounds, ways } = Arguments::parse();
+    let local = LocalWorkers::start(&program, workers)?;
+    let team = connect(local.addresses(), Some(local.token()))?;
+    let devices: Vec<Device> = team.members().iter().map(|member| member.device.clone()).collect();
+    let mut sizes = Sizes(Vec::new());
+    FasterRcnnConfig::resnet50_fpn(7).init(&Device::flex().autodiff()).visit(&mut sizes);
+    // burn's reduce-scatter and all-gather want the same number for each worker.
+    let elements = sizes.0.iter().sum::<usize>().next_multiple_of(workers);
+    sizes.0.push(elements - sizes.0.iter().sum::<usize>());
+    sizes.0.retain(|size| *size > 0);
+    let mut times = vec![Vec::new(); ways.len()];
+    for round in 0..=rounds {
+        for (way, times) in ways.iter().zip(&mut times) {
+            let tensors: Vec<Tensor<1>> =
+                devices.iter().map(|device| Tensor::ones([elements], device) * 0.5).collect();
+            sync(&devices);
+            let start = Instant::now();
+            let sums = sum(way, tensors, &sizes.0);
+            sync(&devices);
+            // The first round opens connections.
+            if round > 0 {
+                times.push(start.elapsed().as_secs_f64());
+            }
+            for sum in sums {
+                let (least, most): (f32, f32) = (sum.clone().min().into_scalar(), sum.max().into_scalar());
+                ensure!(least == most && most == 0.5 * workers as f32, "{way}: {least} to {most}");
+            }
+        }
+    }
+    for (way, times) in ways.iter().zip(times) {
+        println!("{{\"way\": \"{way}\", \"elements\": {elements}, \"seconds\": {times:?}}}");
+    }
+    Ok(())
+}
+
+fn sum(way: &str, tensors: Vec<Tensor<1>>, sizes: &[usize]) -> Vec<Tensor<1>> {
+    match way {
+        "pieces" => all_reduce(tensors),
+        "pieces_bf16" => {
+            let sums = all_reduce(tensors.into_iter().map(|tensor| tensor.cast(DType::BF16)).collect());
+            sums.into_iter().map(|sum| sum.cast(DType::F32)).collect()
+        }
+        "flat" => Tensor::all_reduce(tensors, ReduceOperation::Sum),
+        "scatter_gather" => Tensor::all_gather(Tensor::reduce_scatter(tensors, 0, ReduceOperation::Sum), 0),
+        "parameters" => {
+            let mut start = 0;
+            let mut sums = vec![Vec::new(); tensors.len()];
+            for size in sizes {
+                let parts =
+                    tensors.iter().map(|tensor| tensor.clone().slice([start..start + size])).collect();
+                for (sums, sum) in sums.iter_mut().zip(Tensor::all_reduce(parts, ReduceOperation::Sum)) {
+                    sums.push(sum);
+                }
+                start += size;
+            }
+            sums.into_iter().map(|parts| Tensor::cat(parts, 0)).collect()
+        }
+        way => panic!("no way is called {way}"),
+    }
+}
+
+fn sync(devices: &[Device]) {
+    for device in devices {
+        device.sync().expect("the workers run");
+    }
+}
+
+struct Sizes(Vec<usize>);
+
+impl ModuleVisitor for Sizes {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if param.is_require_grad() {
+            self.0.push(param.lazy_shape().num_elements());
+        }
+    }
+}

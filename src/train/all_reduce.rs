@@ -1,0 +1,77 @@
+//! The sum of a tensor over the members of a team.
+
+use burn::backend::DispatchDevice;
+use burn::tensor::distributed::ReduceOperation;
+use burn::tensor::{Device, Tensor};
+
+/// Elements that travel at once.
+const PIECE: usize = 2 << 20;
+
+/// Replaces each member's tensor by the sum of all, `[P]` each; the sum is the same, bit for bit, for all members and
+/// whenever it is repeated.
+///
+/// Where members are other processes, each sums a part of the elements and sends it to the others
+/// (reduce-scatter, then all-gather), so that no member sends or receives more than the others. burn's own all-reduce
+/// sends all tensors to the first member and back.
+pub fn all_reduce(tensors: Vec<Tensor<1>>) -> Vec<Tensor<1>> {
+    let devices: Vec<Device> = tensors.iter().map(Tensor::device).collect();
+    match devices.as_slice() {
+        [_] => tensors,
+        #[cfg(feature = "workers")]
+        devices if devices.iter().all(|device| matches!(device.as_dispatch(), DispatchDevice::Remote(_))) => {
+            in_pieces(&tensors, devices)
+        }
+        _ => Tensor::all_reduce(tensors, ReduceOperation::Sum),
+    }
+}
+
+/// The pieces of a round, a member each: those of the others travel to it, and their sum back to all.
+///
+/// A worker does what it is told in order, and a transfer waits there for its other end. So transfers are ordered such
+/// that all workers can send and receive at once: first from each to the member before it, then to the one before
+/// that, and so on; and sums travel while the next round's pieces do.
+#[cfg(feature = "workers")]
+fn in_pieces(tensors: &[Tensor<1>], devices: &[Device]) -> Vec<Tensor<1>> {
+    let (members, elements) = (devices.len(), tensors[0].dims()[0]);
+    let mut results: Vec<Vec<Tensor<1>>> = vec![Vec::new(); members];
+    let mut sums = Vec::new();
+    for start in (0..elements).step_by(PIECE * members) {
+        let pieces: Vec<_> = (0..members)
+            .map(|owner| {
+                let from = (start + owner * PIECE).min(elements);
+                from..(from + PIECE).min(elements)
+            })
+            .collect();
+        let mut parts: Vec<Vec<Option<Tensor<1>>>> = vec![vec![None; members]; members];
+        for step in 0..members {
+            for (owner, range) in pieces.iter().enumerate().filter(|(_, range)| !range.is_empty()) {
+                let from = (owner + step) % members;
+                let part = tensors[from].clone().slice([range.clone()]);
+                parts[owner][from] = Some(if step == 0 { part } else { part.to_device(&devices[owner]) });
+            }
+        }
+        gather(std::mem::take(&mut sums), devices, &mut results);
+        let summed =
+            parts.into_iter().filter_map(|parts| parts.into_iter().flatten().reduce(|sum, part| sum + part));
+        sums = summed.collect();
+    }
+    gather(sums, devices, &mut results);
+    results.into_iter().map(|pieces| Tensor::cat(pieces, 0)).collect()
+}
+
+/// Sends each member's sum to all.
+#[cfg(feature = "workers")]
+fn gather(sums: Vec<Tensor<1>>, devices: &[Device], results: &mut [Vec<Tensor<1>>]) {
+    let members = devices.len();
+    let mut gathered: Vec<Vec<Option<Tensor<1>>>> = vec![vec![None; sums.len()]; members];
+    for step in 0..members {
+        for (owner, sum) in sums.iter().enumerate() {
+            let to = (owner + step) % members;
+            let sum = sum.clone();
+            gathered[to][owner] = Some(if step == 0 { sum } else { sum.to_device(&devices[to]) });
+        }
+    }
+    for (result, pieces) in results.iter_mut().zip(gathered) {
+        result.extend(pieces.into_iter().flatten());
+    }
+}

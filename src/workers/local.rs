@@ -1,0 +1,73 @@
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use rand::RngExt;
+
+use super::Address;
+use crate::{Error, Result};
+
+/// Worker processes on this machine, which end with the value: when it is dropped, and, since each watches its
+/// standard input, also when this process is killed.
+#[derive(Debug)]
+pub struct LocalWorkers {
+    children: Vec<Child>,
+    addresses: Vec<Address>,
+    token: String,
+}
+
+impl LocalWorkers {
+    /// Starts `count` processes `PROGRAM worker`, each on a free port of the loopback address and with its share
+    /// of the processor's cores; they let in who has a random token, which they are told on standard input.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Worker`] where one does not start.
+    pub fn start(program: &Path, count: usize) -> Result<Self> {
+        let token = format!("{:032x}", rand::rng().random::<u128>());
+        let mut workers = Self { children: Vec::new(), addresses: Vec::new(), token };
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        for index in 0..count {
+            let fail = |cause: String| Error::Worker { worker: format!("local {index}"), cause };
+            let mut child = Command::new(program)
+                .args(["worker", "--listen", "127.0.0.1:0", "--child"])
+                .env("RAYON_NUM_THREADS", (cores / count).max(1).to_string())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .map_err(|error| fail(format!("{}: {error}", program.display())))?;
+            let (input, output) = (child.stdin.as_mut(), child.stdout.take());
+            let told = writeln!(input.expect("standard input is a pipe"), "{}", workers.token);
+            workers.children.push(child);
+            told.map_err(|error| fail(error.to_string()))?;
+            let mut line = String::new();
+            BufReader::new(output.expect("standard output is a pipe"))
+                .read_line(&mut line)
+                .map_err(|error| fail(error.to_string()))?;
+            let address = line.split_whitespace().find_map(|word| word.parse().ok());
+            workers.addresses.push(address.ok_or_else(|| fail("did not start".to_string()))?);
+        }
+        Ok(workers)
+    }
+
+    /// Where they listen.
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// What they ask for.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+}
+
+impl Drop for LocalWorkers {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            // One that has ended already is what is wanted.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}

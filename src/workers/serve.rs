@@ -1,0 +1,86 @@
+use std::net::{SocketAddr, TcpListener};
+
+use burn::backend::Flex;
+use burn::server::{
+    CustomOpRegistry, IrohIdentity, IrohRelays, IrohTransport, RemoteServer, TokenAuthorizer, Transport,
+    WebSocketTransport,
+};
+use burn::tensor::Device;
+
+use super::{Address, identity};
+use crate::ops::remote;
+use crate::{Error, Result};
+
+/// Where a worker is to listen.
+#[derive(Debug)]
+pub enum Endpoint {
+    /// WebSocket on a socket that is bound already.
+    WebSocket(TcpListener),
+    /// Iroh on a UDP port of all interfaces, with the key that proves who the worker is.
+    Iroh {
+        /// The key.
+        identity: IrohIdentity,
+        /// The port.
+        port: u16,
+    },
+}
+
+impl Endpoint {
+    /// WebSocket on `address`; port 0 is any free one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] where the address cannot be had.
+    pub fn websocket(address: SocketAddr) -> Result<Self> {
+        let fail = |error| Error::Config(format!("cannot listen on {address}: {error}"));
+        TcpListener::bind(address).map(Self::WebSocket).map_err(fail)
+    }
+
+    /// What a trainer on this machine connects to.
+    pub fn address(&self) -> Address {
+        match self {
+            Self::WebSocket(listener) => {
+                let address = listener.local_addr().expect("a bound socket has an address");
+                Address::WebSocket(address.to_string())
+            }
+            Self::Iroh { identity, port } => {
+                Address::Iroh { id: identity.id(), address: SocketAddr::from(([127, 0, 0, 1], *port)) }
+            }
+        }
+    }
+}
+
+/// Serves a device to trainers that have the token, until the process is told to end (SIGINT, SIGTERM).
+///
+/// # Errors
+///
+/// [`Error::Config`] where the token is empty or the port cannot be had.
+pub fn serve(endpoint: Endpoint, device: &Device, token: Option<&str>) -> Result<()> {
+    keep_freed_memory();
+    let mut registry: CustomOpRegistry<Flex> = remote::registry();
+    identity::register(&mut registry);
+    let mut server = RemoteServer::new([device.clone()]).with_custom_ops(registry);
+    if let Some(token) = token {
+        let authorizer = TokenAuthorizer::new(token).map_err(|error| Error::Config(error.to_string()))?;
+        server = server.with_authorizer(authorizer);
+    }
+    let transport: Transport = match endpoint {
+        Endpoint::WebSocket(listener) => WebSocketTransport::from_listener(listener).into(),
+        Endpoint::Iroh { identity, port } => {
+            IrohTransport::new(identity).with_relays(IrohRelays::Disabled).with_port(port).into()
+        }
+    };
+    server.serve(transport).map_err(|error| Error::Config(error.to_string()))
+}
+
+/// Has the allocator reuse the memory of tensors that come and go with each step, megabytes each, instead of giving it
+/// back to the system and having it zeroed again page by page, which took more time than the network did.
+fn keep_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: mallopt only sets numbers of the allocator, under its lock; no memory is touched.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+    }
+}
