@@ -12,7 +12,7 @@ use burn::tensor::{Device, Tensor};
 use common::{Fixture, fill, image, relative_error};
 use faster_rcnn::model::layers::NormKind;
 use faster_rcnn::model::resnet::ResNetDepth;
-use faster_rcnn::model::roi_pool::multi_scale_roi_align;
+use faster_rcnn::model::roi_pool::{multi_scale_roi_align, rois_of};
 use faster_rcnn::model::sampler::Draw;
 use faster_rcnn::structures::{Annotation, Image, Xyxy};
 use faster_rcnn::weights::{NamedTensor, collect};
@@ -127,7 +127,7 @@ fn check_inference(fixture: &Fixture, variant: &str) {
         proposals.push(expected);
     }
     // From here on with the recorded proposals: two of nearly equal score may have swapped places.
-    let pooled = multi_scale_roi_align(&stages.pyramid, &proposals, 7, 2);
+    let pooled = multi_scale_roi_align(&stages.pyramid, rois_of(&proposals, &device), 7, 2);
     check("pooled", pooled.clone());
     let roi = model.roi_heads.classify(pooled);
     assert_recorded(fixture, &eval["stages"]["class_logits"], "class logits", roi.class_logits);

@@ -16,7 +16,7 @@ use faster_rcnn::model::box_coder::BoxCoder;
 use faster_rcnn::model::losses::smooth_l1_sum;
 use faster_rcnn::model::matcher::{Match, Matcher};
 use faster_rcnn::model::roi_heads::{RoiHeadsConfig, RoiOutput, RoiTargets};
-use faster_rcnn::model::roi_pool::{self, level_of};
+use faster_rcnn::model::roi_pool::{level_of, multi_scale_roi_align as pool_levels, rois_of};
 use faster_rcnn::model::rpn::{Proposal, RpnConfig, RpnOutput, RpnTargets};
 use faster_rcnn::model::sampler::{BalancedSampler, Draw};
 use faster_rcnn::model::transform::{TransformConfig, resize_box};
@@ -334,8 +334,9 @@ fn level_mapper(case: &Case) {
 fn suppress(case: &Case, groups: Vec<i64>) -> Vec<i64> {
     let device = Device::flex();
     let scores = case.inputs.floats("scores");
-    let groups = Tensor::<1, Int>::from_data(TensorData::new(groups, [scores.len()]), &device);
-    let (boxes, scores_) = (case.inputs.tensor("boxes", &device), case.inputs.tensor("scores", &device));
+    let groups = Tensor::<2, Int>::from_data(TensorData::new(groups, [1, scores.len()]), &device);
+    let boxes = case.inputs.tensor::<2>("boxes", &device).unsqueeze();
+    let scores_ = case.inputs.tensor::<1>("scores", &device).unsqueeze();
     let keep = ops::batched_nms(boxes, scores_, groups, case.number("iou_threshold")).into_data();
     let mut kept: Vec<i64> =
         (0..).zip(keep.iter::<i64>()).filter(|kept| kept.1 == 1).map(|kept| kept.0).collect();
@@ -378,7 +379,8 @@ fn multi_scale_roi_align(case: &Case) {
         .collect();
     let boxes = case.inputs.boxes_of_images("boxes");
     let (size, sampling_ratio) = (case.size("output_size").0, case.number("sampling_ratio") as usize);
-    let output = roi_pool::multi_scale_roi_align(&maps, &boxes, size, sampling_ratio);
+    let rois = rois_of(&boxes, &device);
+    let output = pool_levels(&maps, rois, size, sampling_ratio);
     case.outputs.assert_close("output", &values(output.clone()));
     if case.outputs.has("levels") {
         let levels: Vec<i64> = boxes.concat().iter().map(|box_| i64::from(level_of(box_)) - 2).collect();

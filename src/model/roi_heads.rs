@@ -15,7 +15,7 @@ use super::box_head::{BoxHead, BoxHeadKind};
 use super::init::WeightInit;
 use super::losses::{cross_entropy, smooth_l1_sum};
 use super::matcher::{Match, Matcher};
-use super::roi_pool::multi_scale_roi_align;
+use super::roi_pool::{multi_scale_roi_align, rois_of};
 use super::sampler::{BalancedSampler, Draw};
 use crate::ops::batched_nms;
 use crate::structures::{Annotation, Detection, Xyxy, clip, sides_reach};
@@ -121,7 +121,8 @@ impl RoiHeads {
 
     /// Pools the boxes of each image from P2..P5 and classifies and refines them.
     pub fn forward(&self, pyramid: &[Tensor<4>], boxes: &[Vec<Xyxy>], config: &RoiHeadsConfig) -> RoiOutput {
-        let pooled = multi_scale_roi_align(pyramid, boxes, config.output_size, config.sampling_ratio);
+        let rois = rois_of(boxes, &pyramid[0].device());
+        let pooled = multi_scale_roi_align(pyramid, rois, config.output_size, config.sampling_ratio);
         self.classify(pooled)
     }
 
@@ -251,9 +252,9 @@ impl RoiOutput {
         let group = |(image, candidate): &(usize, Detection)| (image * num_classes + candidate.label) as i64;
         let groups: Vec<i64> = candidates.iter().map(group).collect();
         let keep = batched_nms(
-            Tensor::from_data(TensorData::new(boxes, [count, 4]), &device),
-            Tensor::from_data(TensorData::new(scores, [count]), &device),
-            Tensor::from_data(TensorData::new(groups, [count]), &device),
+            Tensor::from_data(TensorData::new(boxes, [1, count, 4]), &device),
+            Tensor::from_data(TensorData::new(scores, [1, count]), &device),
+            Tensor::from_data(TensorData::new(groups, [1, count]), &device),
             config.nms_thresh,
         );
         for ((image, candidate), keep) in candidates.into_iter().zip(keep.into_data().iter::<i64>()) {

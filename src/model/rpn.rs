@@ -194,9 +194,9 @@ impl RpnOutput {
         let boxes: Vec<f32> = candidates.iter().flat_map(|candidate| candidate.xyxy).collect();
         let scores: Vec<f32> = candidates.iter().map(|candidate| candidate.score).collect();
         let keep = batched_nms(
-            Tensor::from_data(TensorData::new(boxes, [count, 4]), &device),
-            Tensor::from_data(TensorData::new(scores, [count]), &device),
-            Tensor::from_data(TensorData::new(groups.clone(), [count]), &device),
+            Tensor::from_data(TensorData::new(boxes, [1, count, 4]), &device),
+            Tensor::from_data(TensorData::new(scores, [1, count]), &device),
+            Tensor::from_data(TensorData::new(groups.clone(), [1, count]), &device),
             config.nms_thresh,
         );
         let mut proposals = vec![Vec::new(); sizes.len()];

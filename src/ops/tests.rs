@@ -13,8 +13,24 @@ use super::{NormOptions, RoiAlignOptions, batched_nms, conv2d, normalize, roi_al
 /// at most some thousand f32 products, whose rounding errors of 6e-8 each mostly cancel.
 const TOLERANCE: f64 = 1e-5;
 
+/// Those that every operation is tested on: the CPU, and a GPU (a software one will do) with fused operations.
 fn devices() -> Vec<Device> {
-    vec![Device::flex()]
+    [Some(Device::flex()), gpu()].into_iter().flatten().collect()
+}
+
+#[cfg(feature = "wgpu")]
+fn gpu() -> Option<Device> {
+    let found = !Device::enumerate(burn::tensor::DeviceType::Wgpu).is_empty();
+    if !found {
+        println!("skipped: no device for the feature `wgpu`; Debian's mesa-vulkan-drivers has a software one");
+    }
+    found.then(|| Device::wgpu(burn::tensor::DeviceKind::DefaultDevice))
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn gpu() -> Option<Device> {
+    println!("skipped: the GPU kernels, in a build without the feature `wgpu`");
+    None
 }
 
 /// Deterministic test data on a device.
@@ -60,7 +76,7 @@ fn floats<const D: usize>(tensor: &Tensor<D>) -> Vec<f64> {
     Array::from(tensor).values
 }
 
-fn integers(tensor: &Tensor<1, Int>) -> Vec<i64> {
+fn integers<const D: usize>(tensor: &Tensor<D, Int>) -> Vec<i64> {
     tensor.to_data().iter::<i64>().collect()
 }
 
@@ -225,14 +241,18 @@ fn batched_nms_equals_its_reference() {
             for tenth in 0..=10 {
                 let threshold = f64::from(tenth) / 10.0;
                 let suppress = |boxes: Tensor<2>| {
-                    integers(&batched_nms(boxes, scores.clone(), groups.clone(), threshold))
+                    let (scores, groups) = (scores.clone().unsqueeze(), groups.clone().unsqueeze());
+                    integers(&batched_nms(boxes.unsqueeze(), scores, groups, threshold))
                 };
                 let expected = reference::batched_nms(&boxes, &scores, &groups, threshold);
                 assert_eq!(suppress(boxes.clone()), expected, "{count} boxes above {threshold}");
                 assert_eq!(suppress(non_contiguous(&boxes)), expected, "not contiguous");
             }
             assert_repeatable(
-                || batched_nms(boxes.clone(), scores.clone(), groups.clone(), 0.5).float(),
+                || {
+                    let (scores, groups) = (scores.clone().unsqueeze(), groups.clone().unsqueeze());
+                    batched_nms(boxes.clone().unsqueeze(), scores, groups, 0.5).float()
+                },
                 "batched_nms",
             );
         }
