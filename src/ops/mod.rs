@@ -17,9 +17,9 @@ mod specs;
 mod tests;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Backend, Dispatch, ExtensionType, backend_extension};
+use burn::backend::{Backend, Dispatch, DispatchDevice, ExtensionType, backend_extension};
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Int, IntDType, Tensor};
+use burn::tensor::{Device, Int, IntDType, Tensor};
 
 /// How RoIAlign samples a box; the meaning of each field is that of `torchvision.ops.roi_align`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -262,6 +262,11 @@ pub fn top_k(values: Tensor<2>, k: usize) -> Tensor<2, Int> {
     assert!(k <= columns, "no {k} values in a row of [{rows}, {columns}]");
     let dtype = values.device().settings().int_dtype;
     Tensor::from_dispatch(<Dispatch as DetectionOps>::top_k(values.into_dispatch(), k, dtype))
+}
+
+/// Whether a device's tensors lie in the host's memory, so that looking at one costs nothing.
+pub fn in_host_memory(device: &Device) -> bool {
+    matches!(device.clone().without_autodiff().as_dispatch(), DispatchDevice::Flex(_))
 }
 
 /// The group of a place that holds no box: [`batched_nms`] neither keeps it nor lets it suppress.
