@@ -75,8 +75,10 @@ fn nms(criterion: &mut Criterion) {
         let mut random = ChaCha8Rng::seed_from_u64(2);
         let scores: Vec<f32> = (0..count).map(|_| random.random()).collect();
         let flat = TensorData::new(boxes.concat(), [1, count, 4]);
-        let (box_tensor, score_tensor) =
-            (Tensor::<3>::from_data(flat, &device), Tensor::<1>::from_floats(scores.as_slice(), &device).unsqueeze());
+        let (box_tensor, score_tensor) = (
+            Tensor::<3>::from_data(flat, &device),
+            Tensor::<1>::from_floats(scores.as_slice(), &device).unsqueeze(),
+        );
         let groups = Tensor::<2, Int>::zeros([1, count], &device);
         let run = || batched_nms(box_tensor.clone(), score_tensor.clone(), groups.clone(), IOU_THRESHOLD);
         check_nms(&boxes, &scores, &run().into_data().iter::<i64>().collect::<Vec<_>>());

@@ -9,7 +9,7 @@ mod common;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
-use common::{Fixture, fill, image, relative_error};
+use common::{Fixture, fill, gpu, image, relative_error};
 use faster_rcnn::model::layers::NormKind;
 use faster_rcnn::model::resnet::ResNetDepth;
 use faster_rcnn::model::roi_pool::{multi_scale_roi_align, rois_of};
@@ -94,11 +94,10 @@ fn assert_same_boxes(actual: &[Xyxy], expected: &[Xyxy]) {
     }
 }
 
-fn check_inference(fixture: &Fixture, variant: &str) {
+fn check_inference(fixture: &Fixture, variant: &str, device: &Device) {
     let recorded = &fixture.json["models"][variant];
-    let device = Device::flex();
-    let model = detector(&recorded["config"], &device);
-    let images = model.config().transform.batch(&images(&recorded["config"]), &device);
+    let model = detector(&recorded["config"], device);
+    let images = model.config().transform.batch(&images(&recorded["config"]), device);
     let eval = &recorded["eval"];
     let check = |name: &str, actual: Tensor<4>| {
         assert_recorded(fixture, &eval["stages"][name], name, actual);
@@ -128,7 +127,7 @@ fn check_inference(fixture: &Fixture, variant: &str) {
         proposals.push(expected);
     }
     // From here on with the recorded proposals: two of nearly equal score may have swapped places.
-    let pooled = multi_scale_roi_align(&stages.pyramid, rois_of(&proposals, &device), 7, 2);
+    let pooled = multi_scale_roi_align(&stages.pyramid, rois_of(&proposals, device), 7, 2);
     check("pooled", pooled.clone());
     let roi = model.roi_heads.classify(pooled);
     assert_recorded(fixture, &eval["stages"]["class_logits"], "class logits", roi.class_logits);
@@ -166,9 +165,9 @@ impl ModuleVisitor for GradientNorms<'_> {
     }
 }
 
-fn check_training(fixture: &Fixture, variant: &str, run: &str) {
+fn check_training(fixture: &Fixture, variant: &str, run: &str, device: &Device) {
     let recorded = &fixture.json["models"][variant];
-    let device = Device::flex().autodiff();
+    let device = device.clone().autodiff();
     let model = detector(&recorded["config"], &device);
     let images = model.config().transform.batch(&images(&recorded["config"]), &device);
     let run = &recorded[run];
@@ -228,32 +227,42 @@ fn check_training(fixture: &Fixture, variant: &str, run: &str) {
 
 #[test]
 fn resnet50_fpn_detects_what_torchvision_detects() {
-    check_inference(&Fixture::open("model"), "frozen");
+    check_inference(&Fixture::open("model"), "frozen", &Device::flex());
 }
 
 #[test]
 fn resnet50_fpn_has_torchvisions_losses_and_gradients() {
-    check_training(&Fixture::open("model"), "frozen", "train");
+    check_training(&Fixture::open("model"), "frozen", "train", &Device::flex());
 }
 
 #[test]
 fn an_image_without_objects_trains_as_in_torchvision() {
-    check_training(&Fixture::open("model"), "frozen", "train_without_gt_in_second_image");
+    check_training(&Fixture::open("model"), "frozen", "train_without_gt_in_second_image", &Device::flex());
+}
+
+#[test]
+fn on_a_gpu_resnet50_fpn_equals_torchvision() {
+    if let Some(device) = gpu() {
+        check_inference(&Fixture::open("model"), "frozen", &device);
+        check_training(&Fixture::open("model"), "frozen", "train", &device);
+    }
 }
 
 #[test]
 fn resnet18_fpn_equals_torchvision_with_each_norm() {
     let fixture = Fixture::open("model_resnet18");
-    for variant in ["frozen", "batch_norm", "group_norm"] {
-        check_inference(&fixture, variant);
-    }
-    for (variant, run) in [
-        ("frozen", "train"),
-        ("frozen", "train_without_gt_in_second_image"),
-        ("batch_norm", "train"),
-        ("group_norm", "train"),
-    ] {
-        check_training(&fixture, variant, run);
+    for device in [Some(Device::flex()), gpu()].iter().flatten() {
+        for variant in ["frozen", "batch_norm", "group_norm"] {
+            check_inference(&fixture, variant, device);
+        }
+        for (variant, run) in [
+            ("frozen", "train"),
+            ("frozen", "train_without_gt_in_second_image"),
+            ("batch_norm", "train"),
+            ("group_norm", "train"),
+        ] {
+            check_training(&fixture, variant, run, device);
+        }
     }
 }
 

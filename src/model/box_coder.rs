@@ -41,7 +41,8 @@ impl BoxCoder {
         let [dx, dy, dw, dh] = columns(deltas);
         let [weight_x, weight_y, weight_width, weight_height] = self.weights;
         let (x, y) = (dx / weight_x * width.clone() + x, dy / weight_y * height.clone() + y);
-        let half = |size: Tensor<3>, log_ratio: Tensor<3>| log_ratio.clamp_max(MAX_LOG_RATIO).exp() * size * 0.5;
+        let half =
+            |size: Tensor<3>, log_ratio: Tensor<3>| log_ratio.clamp_max(MAX_LOG_RATIO).exp() * size * 0.5;
         let (half_width, half_height) = (half(width, dw / weight_width), half(height, dh / weight_height));
         let (left, top) = (x.clone() - half_width.clone(), y.clone() - half_height.clone());
         Tensor::cat(vec![left, top, x + half_width, y + half_height], 2)

@@ -396,7 +396,8 @@ impl FasterRcnn {
         let rpn_losses = rpn.losses(&RpnTargets::select(&anchors, &target_boxes, &self.config.rpn, draw));
 
         let config = &self.config.roi_heads;
-        let boxes = proposals.to_vec().into_iter().map(|proposals| proposals.iter().map(|p| p.xyxy).collect());
+        let boxes =
+            proposals.to_vec().into_iter().map(|proposals| proposals.iter().map(|p| p.xyxy).collect());
         let selected = RoiTargets::select(boxes.collect(), &targets, config, draw);
         let rois = rois_of(&selected.proposals, &proposals.scores.device());
         let roi_losses = self.roi_heads.forward(&pyramid, rois, config).losses(&selected);

@@ -268,11 +268,7 @@ impl FoundBoxes {
     /// The detections there are, by image, and the values of `extra`: one read from the device for both.
     pub fn read(self, extra: Tensor<1>) -> (Vec<Vec<Detection>>, Vec<f32>) {
         let [batch, places] = self.scores.dims();
-        let columns = vec![
-            self.boxes,
-            self.labels.float().unsqueeze_dim(2),
-            self.scores.unsqueeze_dim(2),
-        ];
+        let columns = vec![self.boxes, self.labels.float().unsqueeze_dim(2), self.scores.unsqueeze_dim(2)];
         let found = Tensor::cat(columns, 2).flatten::<1>(0, 2); // [N * D * 6]
         let data = Tensor::cat(vec![found, extra], 0).into_data();
         let mut values: Vec<f32> = data.try_into_vec().expect("boxes and scores are f32");

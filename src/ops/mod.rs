@@ -9,8 +9,6 @@ mod cpu;
 #[cfg(feature = "cube")]
 mod cube;
 mod generic;
-#[cfg(test)]
-mod reference;
 #[cfg(feature = "cube")]
 mod specs;
 #[cfg(test)]

@@ -11,7 +11,8 @@ pub(super) fn top_k(values: &[f32], columns: usize, k: usize) -> Vec<i64> {
 }
 
 fn of_row(values: &[f32], k: usize) -> impl Iterator<Item = i64> + use<> {
-    let mut order: Vec<(u32, u32)> = (0..).zip(values).map(|(index, value)| (falling(*value), index)).collect();
+    let mut order: Vec<(u32, u32)> =
+        (0..).zip(values).map(|(index, value)| (falling(*value), index)).collect();
     if k < order.len() {
         order.select_nth_unstable(k);
         order.truncate(k);

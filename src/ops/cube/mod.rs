@@ -2,15 +2,17 @@
 //!
 //! Every kernel gives the same bits at every run: none adds with atomics.
 
+#[cfg(test)]
+mod cuda_tests;
 mod nms;
 mod roi_align;
 mod roi_align_backward;
 mod sampling;
 mod top_k;
 
-use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::TensorMetadata;
 use burn::backend::ops::FloatTensorOps;
+use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::{DType, FloatDType, IntDType};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;

@@ -8,6 +8,11 @@
 //!
 //! Grid: see 2 and 3, cubes of 256 units; units past the end of a row stop (2) or do nothing (3). Shared memory:
 //! 33 words (3). No atomics.
+//!
+//! On paper, for the first stage of a batch of 4 images of 640x640 in training, where each image has 7,500 boxes on
+//! five levels (2,000 at most on each): (2) compares 27 million pairs of a level, 0.5 GFLOP, and writes 28 MB; (3)
+//! reads half of those. An A10G (600 GB/s, 31 TFLOP/s) needs 0.07 ms for the bytes and 0.02 ms for the operations;
+//! what limits (3) is neither, but that its 235 steps of three barriers come one after the other.
 
 use burn::backend::TensorMetadata;
 use burn::tensor::DType;
@@ -64,7 +69,7 @@ pub(super) fn batched_nms(
 
 /// `masks` is `[R, words, M]`: neighbouring units, which look at neighbouring boxes, write neighbouring words.
 #[cube(launch)]
-fn compare_boxes<I: Int>(
+pub(super) fn compare_boxes<I: Int>(
     boxes: &[f32],
     groups: &[I],
     order: &[u32],
@@ -119,7 +124,7 @@ fn is_nan(value: f32) -> bool {
 
 /// `removed` is `[R, words]`, a bit for each box that does not stay.
 #[cube(launch)]
-fn sweep_rows<I: Int>(
+pub(super) fn sweep_rows<I: Int>(
     groups: &[I],
     order: &[u32],
     masks: &[u32],

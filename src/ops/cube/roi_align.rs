@@ -6,6 +6,12 @@
 //!
 //! Grid: `boxes * bins * ceil(channels / CHANNELS)` units, in cubes of 256; units past the end stop. No shared
 //! memory, no atomics.
+//!
+//! On paper, for a batch of 4 images of 640x640 and 2,000 boxes each (256 channels, 7x7 bins of 2x2 samples, f32):
+//! the maps are 139 MB and the output is 401 MB, each moved once at best; 100 million bins take 40 operations, 4.1
+//! GFLOP. An A10G (600 GB/s, 31 TFLOP/s) needs 0.90 ms for the bytes and 0.13 ms for the operations: memory limits
+//! it.
+
 use burn::backend::TensorMetadata;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
@@ -56,7 +62,7 @@ pub(super) fn forward(
 
 /// `maps` are `[N, C, H, W]`, `rois` `[K, 5]`, `output` `[K, C, bins y, bins x]`.
 #[cube(launch)]
-fn roi_align_forward<F: Float>(
+pub(super) fn roi_align_forward<F: Float>(
     maps: &Sequence<Box<[F]>>,
     rois: &[f32],
     output: &mut [F],

@@ -14,6 +14,12 @@
 //! the cache, mostly): this is the price of determinism. Grid: `tiles * ceil(boxes / 32)` units (1), `tiles` by
 //! `ceil(channels / BLOCK)` cubes of 256 units (2); units past the end stop (1) or write nothing (2). Shared
 //! memory: `8 * (bins y + bins x)` floats (2). No atomics.
+//!
+//! On paper, for a batch of 4 images of 640x640 and 2,000 boxes each (256 channels, 7x7 bins of 2x2 samples, f32):
+//! (1) looks at 2,136 tiles times 8,000 boxes, at most 1 GFLOP, and writes 2 MB. (2) reads 401 MB of gradients and
+//! writes 139 MB of maps; a bin reaches at most 16 pixels, 3.2 GFLOP for 100 million bins, and the weights of boxes
+//! of 20x20 pixels, on 12 tiles in 8 blocks of channels, take 2.6 GFLOP. An A10G (600 GB/s, 31 TFLOP/s) needs 0.90
+//! ms for the bytes and 0.22 ms for the operations: memory limits it.
 
 use burn::backend::TensorMetadata;
 use burn::tensor::DType;
@@ -111,7 +117,8 @@ struct Tile {
 #[cube]
 fn tile_at(index: u32, batch: u32, heights: &Sequence<u32>, widths: &Sequence<u32>) -> Tile {
     let side = comptime!(TILE as u32);
-    let mut tile = Tile { level: 0u32.runtime(), image: 0u32.runtime(), y: 0u32.runtime(), x: 0u32.runtime() };
+    let mut tile =
+        Tile { level: 0u32.runtime(), image: 0u32.runtime(), y: 0u32.runtime(), x: 0u32.runtime() };
     let mut before = 0u32;
     #[unroll]
     for level in 0..heights.len() {
@@ -131,7 +138,7 @@ fn tile_at(index: u32, batch: u32, heights: &Sequence<u32>, widths: &Sequence<u3
 
 /// `touching` is `[tiles, words]`, a bit a box.
 #[cube(launch)]
-fn boxes_of_tiles(
+pub(super) fn boxes_of_tiles(
     rois: &[f32],
     touching: &mut [u32],
     heights: Sequence<u32>,
@@ -177,7 +184,7 @@ fn boxes_of_tiles(
 
 /// `grad` is `[K, C, bins y, bins x]`, `rois` `[K, 5]`, `maps` are `[N, C, H, W]`.
 #[cube(launch)]
-fn gather_tiles<F: Float>(
+pub(super) fn gather_tiles<F: Float>(
     grad: &[F],
     rois: &[f32],
     touching: &[u32],

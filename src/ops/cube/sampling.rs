@@ -52,7 +52,13 @@ pub(super) fn scale_of(spatial_scale: f32, level: u32) -> f32 {
 
 #[cube]
 impl Axis {
-    pub fn new(from: f32, to: f32, scale: f32, #[comptime] bins: u32, #[comptime] sampling: Sampling) -> Axis {
+    pub fn new(
+        from: f32,
+        to: f32,
+        scale: f32,
+        #[comptime] bins: u32,
+        #[comptime] sampling: Sampling,
+    ) -> Axis {
         let shift = if comptime!(sampling.aligned) { 0.5f32 } else { 0.0f32 };
         let start = from * scale - shift;
         let mut extent = to * scale - shift - start;
@@ -117,9 +123,7 @@ impl Axis {
         let end = f32::cast_from(size - 1u32);
         let low = clamp(min(from, to), 0.0f32, end);
         let high = clamp(max(from, to), 0.0f32, end);
-        self.samples > 0u32
-            && low <= f32::cast_from(last) + 1.0f32
-            && high >= f32::cast_from(first) - 1.0f32
+        self.samples > 0u32 && low <= f32::cast_from(last) + 1.0f32 && high >= f32::cast_from(first) - 1.0f32
     }
 }
 

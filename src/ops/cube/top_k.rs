@@ -6,6 +6,11 @@
 //! kept, the sort is stable, so of equal values the first goes first, and every run of it gives the same.
 //!
 //! Grid: a cube a row; loops are bounded by the row's length. Shared memory: 17 KiB of counters. No atomics.
+//!
+//! On paper, for the finest level of a batch of 4 images of 640x640, 76,800 anchors each: eight passes read a key
+//! twice and a column once and write both, 160 bytes an anchor, 49 MB, which an A10G's memory (600 GB/s) moves in
+//! 0.08 ms; the 1.2 million digits of a pass are nothing to 31 TFLOP/s. Four of its 80 multiprocessors are at work,
+//! though: the rows of a batch are sorted side by side, the parts of a row are not.
 
 use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
@@ -45,7 +50,7 @@ pub(super) fn top_k(values: CubeTensor, k: usize, dtype: DType) -> CubeTensor {
 }
 
 #[cube(launch)]
-fn sort_rows<I: Int>(
+pub(super) fn sort_rows<I: Int>(
     values: &[f32],
     keys: &mut [u32],
     columns_of_keys: &mut [u32],
