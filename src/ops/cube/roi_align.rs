@@ -21,7 +21,7 @@ use super::{dims, empty, one_unit_each};
 use crate::ops::RoiAlignOptions;
 
 /// Channels a unit computes: what the sample positions cost is shared by so many.
-const CHANNELS: usize = 8;
+const CHANNELS: usize = 4;
 
 pub(super) fn forward(
     maps: Vec<CubeTensor>,

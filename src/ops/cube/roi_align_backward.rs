@@ -223,8 +223,8 @@ pub(super) fn gather_tiles<F: Float>(
 
     let bins_y = comptime!(sampling.bins_y as usize);
     let bins_x = comptime!(sampling.bins_x as usize);
-    let mut rows = Shared::<[f32]>::new_slice(comptime!(TILE * bins_y)); // [row, bin]
-    let mut columns = Shared::<[f32]>::new_slice(comptime!(TILE * bins_x)); // [column, bin]
+    // [row, bin y], then [column, bin x].
+    let mut weights = Shared::<[f32]>::new_slice(comptime!(TILE * (bins_y + bins_x)));
     let mut sums = Array::<f32>::new(CHANNELS);
     #[unroll]
     for channel in 0..CHANNELS {
@@ -236,29 +236,32 @@ pub(super) fn gather_tiles<F: Float>(
             let roi = word * 32 + bits.trailing_zeros() as usize;
             bits &= bits - 1u32;
 
-            let y_axis = Axis::new(rois[roi * 5 + 2], rois[roi * 5 + 4], scale, sampling.bins_y, sampling);
-            let x_axis = Axis::new(rois[roi * 5 + 1], rois[roi * 5 + 3], scale, sampling.bins_x, sampling);
             sync_cube();
             let mut place = unit;
             while place < comptime!(TILE * (bins_y + bins_x)) {
-                if place < comptime!(TILE * bins_y) {
-                    let pixel = tile.y + (place / bins_y) as u32;
-                    rows[place] = y_axis.weight((place % bins_y) as u32, pixel, height);
+                let of_rows = place < comptime!(TILE * bins_y);
+                let bins = if of_rows {
+                    comptime!(sampling.bins_y).runtime()
                 } else {
-                    let place = place - comptime!(TILE * bins_y);
-                    let pixel = tile.x + (place / bins_x) as u32;
-                    columns[place] = x_axis.weight((place % bins_x) as u32, pixel, width);
-                }
+                    comptime!(sampling.bins_x).runtime()
+                };
+                let corner = if of_rows { roi * 5 + 2 } else { roi * 5 + 1 };
+                let size = if of_rows { height } else { width };
+                let first = if of_rows { tile.y } else { tile.x };
+                let before = if of_rows { 0usize.runtime() } else { comptime!(TILE * bins_y).runtime() };
+                let index = (place - before) as u32;
+                let axis = Axis::new(rois[corner], rois[corner + 2], scale, bins, sampling);
+                weights[place] = axis.weight(index % bins, first + index / bins, size);
                 place += UNITS;
             }
             sync_cube();
 
             let box_grad = (roi * channels + first) * comptime!(bins_y * bins_x);
             for bin_y in 0..bins_y {
-                let of_row = rows[row * bins_y + bin_y];
+                let of_row = weights[row * bins_y + bin_y];
                 if of_row != 0.0f32 {
                     for bin_x in 0..bins_x {
-                        let weight = of_row * columns[column * bins_x + bin_x];
+                        let weight = of_row * weights[TILE * bins_y + column * bins_x + bin_x];
                         if weight != 0.0f32 {
                             let bin = box_grad + bin_y * bins_x + bin_x;
                             #[unroll]

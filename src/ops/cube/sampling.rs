@@ -52,20 +52,14 @@ pub(super) fn scale_of(spatial_scale: f32, level: u32) -> f32 {
 
 #[cube]
 impl Axis {
-    pub fn new(
-        from: f32,
-        to: f32,
-        scale: f32,
-        #[comptime] bins: u32,
-        #[comptime] sampling: Sampling,
-    ) -> Axis {
+    pub fn new(from: f32, to: f32, scale: f32, bins: u32, #[comptime] sampling: Sampling) -> Axis {
         let shift = if comptime!(sampling.aligned) { 0.5f32 } else { 0.0f32 };
         let start = from * scale - shift;
         let mut extent = to * scale - shift - start;
         if comptime!(!sampling.aligned) {
             extent = max(extent, 1.0f32);
         }
-        let bin_size = extent / comptime!(bins as f32);
+        let bin_size = extent / f32::cast_from(bins);
         let samples = if comptime!(sampling.ratio > 0) {
             comptime!(sampling.ratio).runtime()
         } else {
@@ -116,10 +110,10 @@ impl Axis {
     }
 
     /// Whether a sample may touch a pixel of `first..=last`: true for all that do.
-    pub fn touches(&self, first: u32, last: u32, size: u32, #[comptime] bins: u32) -> bool {
+    pub fn touches(&self, first: u32, last: u32, size: u32, bins: u32) -> bool {
         // Of a negative extent the positions fall.
         let from = self.position(0u32, 0u32);
-        let to = self.position(comptime!(bins - 1).runtime(), max(self.samples, 1u32) - 1u32);
+        let to = self.position(bins - 1u32, max(self.samples, 1u32) - 1u32);
         let end = f32::cast_from(size - 1u32);
         let low = clamp(min(from, to), 0.0f32, end);
         let high = clamp(max(from, to), 0.0f32, end);

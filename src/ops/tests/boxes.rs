@@ -193,7 +193,8 @@ fn maps_of_half_precision_are_summed_in_single_precision() {
 
         let grad = sixteenths(source.random([20, 3, 3, 2]));
         let expected = reference::roi_align_backward(&Array::from(&grad), &rois, [1, 3, 40, 40], options);
-        let at = Tensor::<4>::zeros([1, 3, 40, 40], (&device.clone().autodiff(), DType::from(dtype))).require_grad();
+        let at = Tensor::<4>::zeros([1, 3, 40, 40], (&device.clone().autodiff(), DType::from(dtype)))
+            .require_grad();
         let rois = Tensor::from_data(rois.to_data(), &at.device());
         let grad = Tensor::<4>::from_data(grad.to_data(), &at.device()).cast(dtype);
         let gradients = (roi_align(at.clone(), rois, options) * grad).sum().backward();
