@@ -130,10 +130,9 @@ fn kernels() -> Vec<(String, Box<dyn CubeKernel>)> {
         let elem = dtype_to_storage_type(dtype);
         let (settings, properties, name) = (settings(), properties.clone(), dtype.name());
         let sort = sort_rows::SortRows::new(
-            settings.clone(),
+            KernelSettings { execution_mode: ExecutionMode::Unchecked, ..settings.clone() },
             properties.clone(),
             target(),
-            buffer(),
             buffer(),
             buffer(),
             buffer(),
