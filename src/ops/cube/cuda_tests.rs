@@ -22,7 +22,7 @@ use super::nms::{compare_boxes, sweep_rows};
 use super::roi_align::roi_align_forward;
 use super::roi_align_backward::{boxes_of_tiles, gather_tiles};
 use super::sampling::Sampling;
-use super::top_k::sort_rows;
+use super::top_k::{self, sort_rows};
 
 /// Turing, the A10G's Ampere, Hopper.
 const ARCHITECTURES: [&str; 3] = ["sm_75", "sm_86", "sm_90a"];
@@ -62,8 +62,10 @@ fn properties() -> Arc<DeviceProperties> {
 /// Each kernel in each of the types it is used with, with a name for the report.
 fn kernels() -> Vec<(String, Box<dyn CubeKernel>)> {
     let properties = properties();
-    let settings =
-        || KernelSettings::new((*CubeDim::new_1d(256)).into(), ExecutionMode::Checked, AddressType::U32);
+    let of_units = |units: u32| {
+        KernelSettings::new((*CubeDim::new_1d(units)).into(), ExecutionMode::Checked, AddressType::U32)
+    };
+    let settings = || of_units(256);
     let target = || Arc::new(TargetProperties::default());
     let buffer = || BufferCompilationArg { inplace: None };
     let buffers = || (0..4).map(|_| buffer()).collect();
@@ -130,7 +132,7 @@ fn kernels() -> Vec<(String, Box<dyn CubeKernel>)> {
         let elem = dtype_to_storage_type(dtype);
         let (settings, properties, name) = (settings(), properties.clone(), dtype.name());
         let sort = sort_rows::SortRows::new(
-            KernelSettings { execution_mode: ExecutionMode::Unchecked, ..settings.clone() },
+            of_units(top_k::UNITS as u32),
             properties.clone(),
             target(),
             buffer(),
