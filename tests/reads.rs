@@ -81,7 +81,7 @@ fn the_host_reads_once_a_batch_and_twice_a_training_step() {
 fn reads_of_a_run(steps: usize, device: &Device) -> usize {
     let folder = tempfile::tempdir().unwrap();
     let boards = folder.path().join("boards");
-    write_synthetic(&boards, 8, &SyntheticConfig { size: 64, seed: 3 }).unwrap();
+    write_synthetic(&boards, 8, &SyntheticConfig { size: 128, seed: 3 }).unwrap();
     let (mut train, validation) = DeepPcb::open(&boards, 0).unwrap();
     train.records.truncate(steps);
     let mut run = RunConfig::new(config());
