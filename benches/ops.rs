@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
-use faster_rcnn::model::roi_pool::multi_scale_roi_align;
+use faster_rcnn::model::roi_pool::{multi_scale_roi_align, rois_of};
 use faster_rcnn::ops::batched_nms;
 use faster_rcnn::structures::{Xyxy, iou};
 use rand::{RngExt, SeedableRng};
@@ -35,8 +35,8 @@ fn roi_align(criterion: &mut Criterion) {
     device.seed(0);
     let random = |shape: [usize; 4]| Tensor::<4>::random(shape, Distribution::Normal(0.0, 1.0), &device);
     let pyramid = SIDES.map(|side| random([1, CHANNELS, side, side]));
-    let boxes = [boxes(512, 0)];
-    let pool = |pyramid: &[Tensor<4>]| multi_scale_roi_align(pyramid, &boxes, 7, 2);
+    let rois = rois_of(&[boxes(512, 0)], &device).inner();
+    let pool = |pyramid: &[Tensor<4>]| multi_scale_roi_align(pyramid, rois.clone(), 7, 2);
     let weights = random([512, CHANNELS, 7, 7]);
     let tracked = || pyramid.clone().map(Tensor::require_grad);
     let loss = |pyramid: &[Tensor<4>]| (pool(pyramid) * weights.clone()).sum();
@@ -74,10 +74,12 @@ fn nms(criterion: &mut Criterion) {
         let boxes = boxes(count, 1);
         let mut random = ChaCha8Rng::seed_from_u64(2);
         let scores: Vec<f32> = (0..count).map(|_| random.random()).collect();
-        let flat = TensorData::new(boxes.concat(), [count, 4]);
-        let (box_tensor, score_tensor) =
-            (Tensor::<2>::from_data(flat, &device), Tensor::<1>::from_floats(scores.as_slice(), &device));
-        let groups = Tensor::<1, Int>::zeros([count], &device);
+        let flat = TensorData::new(boxes.concat(), [1, count, 4]);
+        let (box_tensor, score_tensor) = (
+            Tensor::<3>::from_data(flat, &device),
+            Tensor::<1>::from_floats(scores.as_slice(), &device).unsqueeze(),
+        );
+        let groups = Tensor::<2, Int>::zeros([1, count], &device);
         let run = || batched_nms(box_tensor.clone(), score_tensor.clone(), groups.clone(), IOU_THRESHOLD);
         check_nms(&boxes, &scores, &run().into_data().iter::<i64>().collect::<Vec<_>>());
         group.bench_function(BenchmarkId::from_parameter(count), |bencher| {

@@ -3,7 +3,7 @@
 use std::iter;
 use std::path::Path;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Bool, Device, Tensor};
 use image::RgbImage;
 
 use crate::data::{DeepPcb, Loader};
@@ -117,28 +117,33 @@ impl Predictor {
     fn run(&self, image: Image) -> Result<Vec<Detection>> {
         let images = self.config().transform.batch(&[image], &self.model.device());
         let stages = self.model.stages(&images);
-        check_finite(&stages)?;
-        Ok(self.model.detections(&images, stages).remove(0))
+        let (mut detections, finite) = self.model.detections_and(&images, &stages, finite(&stages));
+        check_finite(&finite)?;
+        Ok(detections.remove(0))
     }
 }
 
+const PLACES: [&str; 3] = ["backbone", "first stage", "second stage"];
+
+/// 1 for each of [`PLACES`] whose values are all finite.
+fn finite(stages: &Stages) -> Tensor<1> {
+    fn all<const D: usize>(tensor: &Tensor<D>) -> Tensor<1, Bool> {
+        tensor.clone().is_finite().all()
+    }
+    let backbone = stages.pyramid.iter().map(all).reduce(Tensor::bool_and).expect("a pyramid has levels");
+    let first = all(&stages.rpn.objectness).bool_and(all(&stages.rpn.deltas));
+    let second = all(&stages.roi.class_logits).bool_and(all(&stages.roi.box_deltas));
+    Tensor::cat([backbone, first, second].map(|all| all.float()).to_vec(), 0)
+}
+
 /// Comparisons with a NaN are false, so without this, broken weights would look like an empty image.
-fn check_finite(stages: &Stages) -> Result<()> {
-    let checks = [
-        ("backbone", stages.pyramid.iter().all(is_finite)),
-        ("first stage", is_finite(&stages.rpn.objectness) && is_finite(&stages.rpn.deltas)),
-        ("second stage", is_finite(&stages.roi.class_logits) && is_finite(&stages.roi.box_deltas)),
-    ];
-    match checks.iter().find(|(_, finite)| !finite) {
+fn check_finite(finite: &[f32]) -> Result<()> {
+    match PLACES.iter().zip(finite).find(|(_, finite)| **finite != 1.0) {
         None => Ok(()),
         Some((place, _)) => Err(Error::NonFinite(format!(
             "the detector's {place} computes NaN or infinity: its weights are broken"
         ))),
     }
-}
-
-fn is_finite<const D: usize>(tensor: &Tensor<D>) -> bool {
-    tensor.clone().is_finite().all().into_scalar()
 }
 
 #[cfg(test)]

@@ -13,15 +13,16 @@ use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
 use common::Fixture;
 use faster_rcnn::model::anchors::{self as anchor_boxes, AnchorConfig};
 use faster_rcnn::model::box_coder::BoxCoder;
+use faster_rcnn::model::candidates::{Candidates, NO_BOX};
 use faster_rcnn::model::losses::smooth_l1_sum;
 use faster_rcnn::model::matcher::{Match, Matcher};
 use faster_rcnn::model::roi_heads::{RoiHeadsConfig, RoiOutput, RoiTargets};
-use faster_rcnn::model::roi_pool::{self, level_of};
+use faster_rcnn::model::roi_pool::{level_of, multi_scale_roi_align as pool_levels, rois_of};
 use faster_rcnn::model::rpn::{Proposal, RpnConfig, RpnOutput, RpnTargets};
 use faster_rcnn::model::sampler::{BalancedSampler, Draw};
 use faster_rcnn::model::transform::{TransformConfig, resize_box};
 use faster_rcnn::ops::{self, RoiAlignOptions};
-use faster_rcnn::structures::{Detection, Image, Xyxy, clip, iou, sides_reach};
+use faster_rcnn::structures::{Detection, Image, Xyxy, clip, iou};
 use serde_json::{Map, Value};
 
 /// Of a value's difference from the recorded one, over 1 plus its size.
@@ -191,8 +192,12 @@ fn box_coder_encode(case: &Case) {
 fn box_coder_decode(case: &Case) {
     let (deltas, proposals) = (case.inputs.boxes("deltas"), case.inputs.boxes("proposals"));
     let classes = deltas.len() / proposals.len().max(1);
-    let decode = |(index, deltas)| coder(case).decode(deltas, &proposals[index / classes]);
-    case.outputs.assert_close("boxes", &deltas.iter().enumerate().flat_map(decode).collect::<Vec<_>>());
+    let references = proposals.iter().flat_map(|proposal| std::iter::repeat_n(*proposal, classes));
+    let boxes = |boxes: Vec<Xyxy>| {
+        Tensor::from_data(TensorData::new(boxes.concat(), [1, boxes.len(), 4]), &Device::flex())
+    };
+    let decoded = coder(case).decode(boxes(deltas.clone()), boxes(references.collect()));
+    case.outputs.assert_close("boxes", &values(decoded));
 }
 
 /// Where both boxes are empty torchvision has NaN, this library zero.
@@ -205,21 +210,28 @@ fn box_iou(case: &Case) {
     }
 }
 
+/// Boxes clipped to an image of a size, those with a side below `min_size` without a score.
+fn clipped(boxes: &[Xyxy], size: (usize, usize), min_size: f32) -> Candidates {
+    let boxes = TensorData::new(boxes.concat(), [1, boxes.len(), 4]);
+    let boxes = Tensor::<3>::from_data(boxes, &Device::flex());
+    let scores = Tensor::ones([1, boxes.dims()[1]], &boxes.device());
+    Candidates { boxes, scores }.clip(&[size], min_size)
+}
+
 fn clip_boxes_to_image(case: &Case) {
     let size = (case.number("height") as usize, case.number("width") as usize);
-    let clipped: Vec<f32> = case.inputs.boxes("boxes").iter().flat_map(|box_| clip(box_, size)).collect();
-    case.outputs.assert_close("boxes", &clipped);
+    let boxes = case.inputs.boxes("boxes");
+    case.outputs.assert_close("boxes", &values(clipped(&boxes, size, 0.0).boxes));
+    let on_the_host: Vec<f32> = boxes.iter().flat_map(|box_| clip(box_, size)).collect();
+    assert_eq!(on_the_host, values(clipped(&boxes, size, 0.0).boxes));
 }
 
 fn remove_small_boxes(case: &Case) {
-    let min_size = case.number("min_size") as f32;
     let boxes = case.inputs.boxes("boxes");
-    let kept: Vec<i64> = (0_i64..)
-        .zip(&boxes)
-        .filter(|(_, box_)| sides_reach(box_, min_size))
-        .map(|(index, _)| index)
-        .collect();
-    assert_eq!(kept, case.outputs.integers("keep"));
+    let far = (1 << 20, 1 << 20);
+    let scores = values(clipped(&boxes, far, case.number("min_size") as f32).scores);
+    let kept = (0_i64..).zip(scores).filter(|(_, score)| *score >= 0.0).map(|(index, _)| index);
+    assert_eq!(kept.collect::<Vec<_>>(), case.outputs.integers("keep"));
 }
 
 /// torchvision's codes: the index of the ground truth, -1 for background, -2 for neither.
@@ -334,8 +346,9 @@ fn level_mapper(case: &Case) {
 fn suppress(case: &Case, groups: Vec<i64>) -> Vec<i64> {
     let device = Device::flex();
     let scores = case.inputs.floats("scores");
-    let groups = Tensor::<1, Int>::from_data(TensorData::new(groups, [scores.len()]), &device);
-    let (boxes, scores_) = (case.inputs.tensor("boxes", &device), case.inputs.tensor("scores", &device));
+    let groups = Tensor::<2, Int>::from_data(TensorData::new(groups, [1, scores.len()]), &device);
+    let boxes = case.inputs.tensor::<2>("boxes", &device).unsqueeze();
+    let scores_ = case.inputs.tensor::<1>("scores", &device).unsqueeze();
     let keep = ops::batched_nms(boxes, scores_, groups, case.number("iou_threshold")).into_data();
     let mut kept: Vec<i64> =
         (0..).zip(keep.iter::<i64>()).filter(|kept| kept.1 == 1).map(|kept| kept.0).collect();
@@ -378,7 +391,8 @@ fn multi_scale_roi_align(case: &Case) {
         .collect();
     let boxes = case.inputs.boxes_of_images("boxes");
     let (size, sampling_ratio) = (case.size("output_size").0, case.number("sampling_ratio") as usize);
-    let output = roi_pool::multi_scale_roi_align(&maps, &boxes, size, sampling_ratio);
+    let rois = rois_of(&boxes, &device);
+    let output = pool_levels(&maps, rois, size, sampling_ratio);
     case.outputs.assert_close("output", &values(output.clone()));
     if case.outputs.has("levels") {
         let levels: Vec<i64> = boxes.concat().iter().map(|box_| i64::from(level_of(box_)) - 2).collect();
@@ -545,7 +559,7 @@ fn filter_proposals(case: &Case) {
     let levels: Vec<Vec<Xyxy>> = levels.collect();
     let sizes = case.sizes("image_shapes");
     let proposals = RpnOutput { objectness, deltas }.proposals(&levels, &sizes, &config, false);
-    for (image, proposals) in proposals.iter().enumerate() {
+    for (image, proposals) in proposals.to_vec().iter().enumerate() {
         let (boxes, scores): (Vec<Xyxy>, Vec<f32>) =
             proposals.iter().map(|Proposal { xyxy, score }| (*xyxy, *score)).unzip();
         case.outputs.assert_close(&format!("boxes{image}"), &boxes.concat());
@@ -553,12 +567,18 @@ fn filter_proposals(case: &Case) {
     }
 }
 
-fn postprocess_detections(case: &Case) {
-    let device = Device::flex();
-    let output = RoiOutput {
-        class_logits: case.inputs.tensor("class_logits", &device),
-        box_deltas: case.inputs.tensor("box_regression", &device),
+/// Each image's values with `filler` behind, all `length` long: `[images, length]`.
+fn padded(images: &[Vec<f32>], length: usize, filler: f32) -> Tensor<2> {
+    let pad = |values: &Vec<f32>| {
+        let mut values = values.clone();
+        values.resize(length, filler);
+        values
     };
+    let values: Vec<f32> = images.iter().flat_map(pad).collect();
+    Tensor::from_data(TensorData::new(values, [images.len(), length]), &Device::flex())
+}
+
+fn postprocess_detections(case: &Case) {
     let config = RoiHeadsConfig {
         bbox_reg_weights: case.floats("bbox_reg_weights"),
         score_thresh: case.number("score_thresh") as f32,
@@ -566,8 +586,29 @@ fn postprocess_detections(case: &Case) {
         detections_per_img: case.number("detections_per_img") as usize,
         ..RoiHeadsConfig::default()
     };
+    // As many places in each image: one with less proposals has some that hold no box.
     let proposals = case.inputs.boxes_of_images("proposals");
-    let detections = output.detections(&proposals, &case.sizes("image_shapes"), &config);
+    let (images, counts) = (proposals.len(), proposals.iter().map(Vec::len));
+    let (all, places) = (counts.clone().sum::<usize>(), counts.clone().max().unwrap());
+    let rows = |name: &str| {
+        let mut rest = case.inputs.floats(name);
+        let columns = rest.len() / all;
+        let split = |count| {
+            let after = rest.split_off(count * columns);
+            std::mem::replace(&mut rest, after)
+        };
+        let split: Vec<Vec<f32>> = counts.clone().map(split).collect();
+        padded(&split, places * columns, 0.0).reshape([images * places, columns])
+    };
+    let output = RoiOutput { class_logits: rows("class_logits"), box_deltas: rows("box_regression") };
+    let boxes: Vec<Vec<f32>> = proposals.iter().map(|boxes| boxes.concat()).collect();
+    let scores: Vec<Vec<f32>> = counts.clone().map(|count| vec![1.0; count]).collect();
+    let proposals = Candidates {
+        boxes: padded(&boxes, places * 4, 0.0).reshape([images, places, 4]),
+        scores: padded(&scores, places, NO_BOX),
+    };
+    let found = output.detections(&proposals, &case.sizes("image_shapes"), &config);
+    let (detections, _) = found.read(Tensor::zeros([0], &Device::flex()));
     for (image, detections) in detections.iter().enumerate() {
         let of = |value: fn(&Detection) -> f32| detections.iter().map(value).collect::<Vec<_>>();
         let boxes: Vec<f32> = detections.iter().flat_map(|detection| detection.xyxy).collect();

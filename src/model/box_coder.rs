@@ -2,6 +2,8 @@
 //!
 //! Source: [Girshick et al. 2014](https://arxiv.org/abs/1311.2524), torchvision `_utils.BoxCoder`.
 
+use burn::tensor::Tensor;
+
 use crate::structures::Xyxy;
 
 /// Offsets `(dx, dy, dw, dh)`: the shift of the centre in units of the reference's size and the
@@ -31,17 +33,25 @@ impl BoxCoder {
         ]
     }
 
-    /// Moves `reference` by `deltas`.
-    pub fn decode(&self, deltas: &Deltas, reference: &Xyxy) -> Xyxy {
-        let (x, y, width, height) = centre_and_size(reference);
-        let dx = deltas[0] / self.weights[0];
-        let dy = deltas[1] / self.weights[1];
-        let dw = (deltas[2] / self.weights[2]).min(MAX_LOG_RATIO);
-        let dh = (deltas[3] / self.weights[3]).min(MAX_LOG_RATIO);
-        let (x, y) = (dx * width + x, dy * height + y);
-        let (half_width, half_height) = (0.5 * (dw.exp() * width), 0.5 * (dh.exp() * height));
-        [x - half_width, y - half_height, x + half_width, y + half_height]
+    /// Moves each of `references` by its `deltas`, `[N, K, 4]` both.
+    pub fn decode(&self, deltas: Tensor<3>, references: Tensor<3>) -> Tensor<3> {
+        let [x1, y1, x2, y2] = columns(references);
+        let (width, height) = (x2 - x1.clone(), y2 - y1.clone());
+        let (x, y) = (x1 + width.clone() * 0.5, y1 + height.clone() * 0.5);
+        let [dx, dy, dw, dh] = columns(deltas);
+        let [weight_x, weight_y, weight_width, weight_height] = self.weights;
+        let (x, y) = (dx / weight_x * width.clone() + x, dy / weight_y * height.clone() + y);
+        let half =
+            |size: Tensor<3>, log_ratio: Tensor<3>| log_ratio.clamp_max(MAX_LOG_RATIO).exp() * size * 0.5;
+        let (half_width, half_height) = (half(width, dw / weight_width), half(height, dh / weight_height));
+        let (left, top) = (x.clone() - half_width.clone(), y.clone() - half_height.clone());
+        Tensor::cat(vec![left, top, x + half_width, y + half_height], 2)
     }
+}
+
+/// `[N, K, 4]` to four `[N, K, 1]`.
+fn columns(values: Tensor<3>) -> [Tensor<3>; 4] {
+    [0, 1, 2, 3].map(|column| values.clone().narrow(2, column, 1))
 }
 
 fn centre_and_size([x1, y1, x2, y2]: &Xyxy) -> (f32, f32, f32, f32) {

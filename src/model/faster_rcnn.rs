@@ -9,12 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use super::anchors::AnchorConfig;
 use super::box_head::BoxHeadKind;
+use super::candidates::Candidates;
 use super::fpn::Fpn;
 use super::init::WeightInit;
 use super::layers::{FrozenBatchNorm, NormKind};
 use super::resnet::{ResNet, ResNetDepth};
 use super::roi_heads::{RoiHeads, RoiHeadsConfig, RoiOutput, RoiTargets};
-use super::rpn::{Proposal, Rpn, RpnConfig, RpnOutput, RpnTargets};
+use super::roi_pool::rois_of;
+use super::rpn::{Rpn, RpnConfig, RpnOutput, RpnTargets};
 use super::sampler::Draw;
 use super::transform::{ImageList, TransformConfig, resize_box};
 use crate::structures::{Annotation, Detection, Image, Xyxy};
@@ -303,8 +305,8 @@ pub struct Stages {
     /// Of the first stage.
     pub rpn: RpnOutput,
     /// Of each image, in pixels of the resized image.
-    pub proposals: Vec<Vec<Proposal>>,
-    /// Of the second stage, a row a proposal.
+    pub proposals: Candidates,
+    /// Of the second stage, a row a place of `proposals`.
     pub roi: RoiOutput,
 }
 
@@ -338,7 +340,7 @@ impl FasterRcnn {
     /// Detects: images to detections by falling score, in pixels of the original images.
     pub fn forward(&self, images: &[Image]) -> Vec<Vec<Detection>> {
         let images = self.config.transform.batch(images, &self.device());
-        self.detections(&images, self.stages(&images))
+        self.detections(&images, &self.stages(&images))
     }
 
     /// Runs the network on a batch and keeps what each stage gives.
@@ -347,22 +349,34 @@ impl FasterRcnn {
         let pyramid = self.fpn.forward(maps.clone());
         let rpn = self.rpn.forward(&pyramid);
         let anchors = self.anchors(&pyramid, images);
-        let proposals = rpn.proposals(&anchors, &images.resized_sizes, &self.config.rpn, false);
-        let roi = self.roi_heads.forward(&pyramid, &boxes_of(&proposals), &self.config.roi_heads);
+        let proposals = rpn.proposals(&anchors, &images.resized_sizes, &self.config.rpn, false).trim();
+        let roi = self.roi_heads.forward(&pyramid, proposals.rois(), &self.config.roi_heads);
         Stages { maps, pyramid, rpn, proposals, roi }
     }
 
     /// The last step: what the stages gave, to detections in pixels of the original images.
-    pub fn detections(&self, images: &ImageList, stages: Stages) -> Vec<Vec<Detection>> {
-        let boxes = boxes_of(&stages.proposals);
-        let mut detections = stages.roi.detections(&boxes, &images.resized_sizes, &self.config.roi_heads);
+    pub fn detections(&self, images: &ImageList, stages: &Stages) -> Vec<Vec<Detection>> {
+        let nothing = Tensor::zeros([0], &stages.proposals.scores.device());
+        self.detections_and(images, stages, nothing).0
+    }
+
+    /// The same and the values of another tensor, in the one read from the device that it takes.
+    pub(crate) fn detections_and(
+        &self,
+        images: &ImageList,
+        stages: &Stages,
+        extra: Tensor<1>,
+    ) -> (Vec<Vec<Detection>>, Vec<f32>) {
+        let Stages { proposals, roi, .. } = stages;
+        let found = roi.detections(proposals, &images.resized_sizes, &self.config.roi_heads);
+        let (mut detections, extra) = found.read(extra);
         let sizes = images.resized_sizes.iter().zip(&images.original_sizes);
         for (detections, (&resized, &original)) in detections.iter_mut().zip(sizes) {
             for detection in detections {
                 detection.xyxy = resize_box(&detection.xyxy, resized, original);
             }
         }
-        detections
+        (detections, extra)
     }
 
     /// The losses of a batch. `targets` are in pixels of the original images; crowds are left out.
@@ -382,8 +396,11 @@ impl FasterRcnn {
         let rpn_losses = rpn.losses(&RpnTargets::select(&anchors, &target_boxes, &self.config.rpn, draw));
 
         let config = &self.config.roi_heads;
-        let selected = RoiTargets::select(boxes_of(&proposals), &targets, config, draw);
-        let roi_losses = self.roi_heads.forward(&pyramid, &selected.proposals, config).losses(&selected);
+        let boxes =
+            proposals.to_vec().into_iter().map(|proposals| proposals.iter().map(|p| p.xyxy).collect());
+        let selected = RoiTargets::select(boxes.collect(), &targets, config, draw);
+        let rois = rois_of(&selected.proposals, &proposals.scores.device());
+        let roi_losses = self.roi_heads.forward(&pyramid, rois, config).losses(&selected);
         Losses {
             objectness: rpn_losses.objectness,
             rpn_box_reg: rpn_losses.rpn_box_reg,
@@ -419,8 +436,4 @@ impl FasterRcnn {
         };
         targets.iter().zip(sizes).map(resize).collect()
     }
-}
-
-fn boxes_of(proposals: &[Vec<Proposal>]) -> Vec<Vec<Xyxy>> {
-    proposals.iter().map(|proposals| proposals.iter().map(|proposal| proposal.xyxy).collect()).collect()
 }

@@ -7,6 +7,7 @@
 pub mod anchors;
 pub mod box_coder;
 pub mod box_head;
+pub mod candidates;
 mod faster_rcnn;
 pub mod fpn;
 pub mod init;

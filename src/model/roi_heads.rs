@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use super::box_coder::BoxCoder;
 use super::box_head::{BoxHead, BoxHeadKind};
+use super::candidates::{Candidates, NO_BOX};
 use super::init::WeightInit;
 use super::losses::{cross_entropy, smooth_l1_sum};
 use super::matcher::{Match, Matcher};
 use super::roi_pool::multi_scale_roi_align;
 use super::sampler::{BalancedSampler, Draw};
-use crate::ops::batched_nms;
-use crate::structures::{Annotation, Detection, Xyxy, clip, sides_reach};
+use crate::structures::{Annotation, Detection, Xyxy};
 
 /// Settings of the second stage; defaults are torchvision's, and so are the names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -120,8 +120,10 @@ impl RoiHeads {
     }
 
     /// Pools the boxes of each image from P2..P5 and classifies and refines them.
-    pub fn forward(&self, pyramid: &[Tensor<4>], boxes: &[Vec<Xyxy>], config: &RoiHeadsConfig) -> RoiOutput {
-        let pooled = multi_scale_roi_align(pyramid, boxes, config.output_size, config.sampling_ratio);
+    ///
+    /// `rois` are `[K, 5]`, image index and box.
+    pub fn forward(&self, pyramid: &[Tensor<4>], rois: Tensor<2>, config: &RoiHeadsConfig) -> RoiOutput {
+        let pooled = multi_scale_roi_align(pyramid, rois, config.output_size, config.sampling_ratio);
         self.classify(pooled)
     }
 
@@ -212,63 +214,71 @@ impl RoiOutput {
     /// `proposals` are what was pooled; `sizes` are `(height, width)` of the resized images.
     pub fn detections(
         &self,
-        proposals: &[Vec<Xyxy>],
+        proposals: &Candidates,
         sizes: &[(usize, usize)],
         config: &RoiHeadsConfig,
-    ) -> Vec<Vec<Detection>> {
-        let mut detections = vec![Vec::new(); proposals.len()];
-        let [count, num_classes] = self.class_logits.dims();
-        if count == 0 {
-            return detections;
-        }
-        let device = self.class_logits.device();
+    ) -> FoundBoxes {
+        let [batch, count] = proposals.scores.dims();
+        let [_, num_classes] = self.class_logits.dims();
+        let objects = num_classes - 1;
+        let places = count * objects; // Q: proposal, class
         let coder = BoxCoder { weights: config.bbox_reg_weights };
-        let scores = to_vec(softmax(self.class_logits.clone(), 1));
-        let deltas = to_vec(self.box_deltas.clone());
-        let (deltas, _) = deltas.as_chunks::<4>();
 
-        let mut candidates: Vec<(usize, Detection)> = Vec::new();
-        let mut row = 0;
-        for (image, (proposals, &size)) in proposals.iter().zip(sizes).enumerate() {
-            for proposal in proposals {
-                for label in 1..num_classes {
-                    let index = row * num_classes + label;
-                    if scores[index] <= config.score_thresh {
-                        continue;
-                    }
-                    let xyxy = clip(&coder.decode(&deltas[index], proposal), size);
-                    if sides_reach(&xyxy, MIN_SIZE) {
-                        candidates.push((image, Detection { xyxy, label, score: scores[index] }));
-                    }
-                }
-                row += 1;
-            }
-        }
+        let scores = softmax(self.class_logits.clone(), 1).narrow(1, 1, objects); // [N*K, C-1]
+        let scores = scores.reshape([batch, count, objects]);
+        let of_nothing = proposals.scores.clone().lower_elem(0.0).unsqueeze_dim::<3>(2);
+        let unlikely = scores.clone().greater_elem(config.score_thresh).bool_not();
+        let dropped = unlikely.bool_or(of_nothing.expand([batch, count, objects]));
+        let scores = scores.mask_fill(dropped, NO_BOX).reshape([batch, places]);
+        let deltas = self.box_deltas.clone().reshape([batch, count, num_classes, 4]);
+        let deltas = deltas.narrow(2, 1, objects).reshape([batch, places, 4]);
+        let references = proposals.boxes.clone().unsqueeze_dim::<4>(2).expand([batch, count, objects, 4]);
+        let boxes = coder.decode(deltas, references.reshape([batch, places, 4]));
+        let candidates = Candidates { boxes, scores }.clip(sizes, MIN_SIZE);
 
-        let count = candidates.len();
-        let boxes: Vec<f32> = candidates.iter().flat_map(|(_, candidate)| candidate.xyxy).collect();
-        let scores: Vec<f32> = candidates.iter().map(|(_, candidate)| candidate.score).collect();
-        let group = |(image, candidate): &(usize, Detection)| (image * num_classes + candidate.label) as i64;
-        let groups: Vec<i64> = candidates.iter().map(group).collect();
-        let keep = batched_nms(
-            Tensor::from_data(TensorData::new(boxes, [count, 4]), &device),
-            Tensor::from_data(TensorData::new(scores, [count]), &device),
-            Tensor::from_data(TensorData::new(groups, [count]), &device),
-            config.nms_thresh,
-        );
-        for ((image, candidate), keep) in candidates.into_iter().zip(keep.into_data().iter::<i64>()) {
-            if keep == 1 {
-                detections[image].push(candidate);
-            }
-        }
-        for detections in &mut detections {
-            detections.sort_by(|a, b| b.score.total_cmp(&a.score));
-            detections.truncate(config.detections_per_img);
-        }
-        detections
+        // A row of each class of each image: [N, K, C-1] to [N*(C-1), K], and back.
+        let rows = [batch * objects, count];
+        let boxes = candidates.boxes.clone().reshape([batch, count, objects, 4]).swap_dims(1, 2);
+        let by_class = Candidates {
+            boxes: boxes.reshape([batch * objects, count, 4]),
+            scores: candidates.scores.reshape([batch, count, objects]).swap_dims(1, 2).reshape(rows),
+        };
+        let groups = Tensor::zeros(rows, &by_class.scores.device());
+        let scores = by_class.suppress(groups, config.nms_thresh).scores;
+        let scores = scores.reshape([batch, objects, count]).swap_dims(1, 2).reshape([batch, places]);
+
+        let (best, places) = Candidates { scores, ..candidates }.best(config.detections_per_img);
+        let labels = places.remainder_scalar(objects as i64) + 1;
+        FoundBoxes { boxes: best.boxes, labels, scores: best.scores }
     }
 }
 
-fn to_vec(tensor: Tensor<2>) -> Vec<f32> {
-    tensor.into_data().try_into_vec().expect("the model computes in f32")
+/// The detections of a batch on the device that computed them, D places in each image.
+#[derive(Debug, Clone)]
+pub struct FoundBoxes {
+    /// `[N, D, 4]`, in pixels of the resized images.
+    boxes: Tensor<3>,
+    /// Class of each, `[N, D]`.
+    labels: Tensor<2, Int>,
+    /// `[N, D]`, [`NO_BOX`] where nothing was found.
+    scores: Tensor<2>,
+}
+
+impl FoundBoxes {
+    /// The detections there are, by image, and the values of `extra`: one read from the device for both.
+    pub fn read(self, extra: Tensor<1>) -> (Vec<Vec<Detection>>, Vec<f32>) {
+        let [batch, places] = self.scores.dims();
+        let columns = vec![self.boxes, self.labels.float().unsqueeze_dim(2), self.scores.unsqueeze_dim(2)];
+        let found = Tensor::cat(columns, 2).flatten::<1>(0, 2); // [N * D * 6]
+        let data = Tensor::cat(vec![found, extra], 0).into_data();
+        let mut values: Vec<f32> = data.try_into_vec().expect("boxes and scores are f32");
+        let extra = values.split_off(batch * places * 6);
+        let present = |row: &[f32; 6]| {
+            let [x1, y1, x2, y2, label, score] = *row;
+            (score >= 0.0).then_some(Detection { xyxy: [x1, y1, x2, y2], label: label as usize, score })
+        };
+        let (rows, _) = values.as_chunks::<6>();
+        let images = rows.chunks_exact(places);
+        (images.map(|rows| rows.iter().filter_map(present).collect()).collect(), extra)
+    }
 }

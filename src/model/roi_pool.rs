@@ -2,9 +2,11 @@
 //!
 //! Source: [Lin et al. 2017](https://arxiv.org/abs/1612.03144), eq. 1; torchvision `ops/poolers.py`.
 
-use burn::tensor::{Int, Tensor, TensorData};
+use std::sync::LazyLock;
 
-use crate::ops::{RoiAlignOptions, roi_align};
+use burn::tensor::{Device, Tensor, TensorData};
+
+use crate::ops::{RoiAlignOptions, pyramid_roi_align};
 use crate::structures::Xyxy;
 
 /// Boxes of this side, in pixels, are pooled from P4, as ResNet's ImageNet input was.
@@ -22,57 +24,64 @@ pub fn level_of([x1, y1, x2, y2]: &Xyxy) -> i32 {
     (level as i32).clamp(*LEVELS.start(), *LEVELS.end())
 }
 
-/// Pools the boxes of each image: `[K, C, size, size]`, in the order image by image, box by box.
+/// The smallest areas of boxes pooled from P3, P4 and P5, in square pixels.
 ///
-/// `pyramid` starts with P2..P5, `[N, C, H, W]` each; boxes are in pixels of the resized images.
+/// Comparing with these gives what [`level_of`] gives, on every device: there is no logarithm that each device
+/// rounds its own way.
+static MIN_AREAS: LazyLock<[f32; 3]> = LazyLock::new(|| {
+    [3, 4, 5].map(|level| {
+        // The bits of positive floats are in the order of the floats, so they can be searched by halves.
+        let (mut below, mut reached) = (0, f32::INFINITY.to_bits());
+        while reached - below > 1 {
+            let middle = below + (reached - below) / 2;
+            let area = f32::from_bits(middle);
+            if level_of(&[0.0, 0.0, area, 1.0]) >= level { reached = middle } else { below = middle }
+        }
+        f32::from_bits(reached)
+    })
+});
+
+/// Pools boxes, each from the level that fits its size: `[K, C, size, size]`.
+///
+/// `pyramid` starts with P2..P5, `[N, C, H, W]` each; `rois` are `[K, 5]`, image index and box in pixels of
+/// the resized images.
 pub fn multi_scale_roi_align(
     pyramid: &[Tensor<4>],
-    boxes: &[Vec<Xyxy>],
+    rois: Tensor<2>,
     size: usize,
     sampling_ratio: usize,
 ) -> Tensor<4> {
-    let rois: Vec<(i32, [f32; 5])> = boxes
+    let options = RoiAlignOptions {
+        output_size: (size, size),
+        spatial_scale: (-*LEVELS.start() as f32).exp2(),
+        sampling_ratio,
+        aligned: false,
+    };
+    let maps = std::array::from_fn(|level| pyramid[level].clone());
+    pyramid_roi_align(maps, rois, *MIN_AREAS, options)
+}
+
+/// The boxes of each image as one tensor, `[K, 5]`: image index and box, image by image.
+pub fn rois_of(boxes: &[Vec<Xyxy>], device: &Device) -> Tensor<2> {
+    let rois: Vec<f32> = boxes
         .iter()
         .enumerate()
-        .flat_map(|(image, boxes)| boxes.iter().map(move |box_| (image, box_)))
-        .map(|(image, box_)| {
-            let [x1, y1, x2, y2] = *box_;
-            (level_of(box_), [image as f32, x1, y1, x2, y2])
-        })
+        .flat_map(|(image, boxes)| boxes.iter().map(move |box_| (image as f32, box_)))
+        .flat_map(|(image, [x1, y1, x2, y2])| [image, *x1, *y1, *x2, *y2])
         .collect();
+    let count = rois.len() / 5;
+    Tensor::from_data(TensorData::new(rois, [count, 5]), device)
+}
 
-    let device = pyramid[0].device();
-    // Where each box's row comes to lie when the levels are pooled one after the other.
-    let mut row_of = vec![0_i64; rois.len()];
-    let mut pooled = Vec::new();
-    let mut rows = 0;
-    for (level, map) in LEVELS.zip(pyramid) {
-        let mut members = Vec::new();
-        for (index, (_, roi)) in rois.iter().enumerate().filter(|(_, roi)| roi.0 == level) {
-            row_of[index] = rows;
-            rows += 1;
-            members.extend_from_slice(roi);
-        }
-        if members.is_empty() {
-            continue;
-        }
-        let count = members.len() / 5;
-        let options = RoiAlignOptions {
-            output_size: (size, size),
-            spatial_scale: (-level as f32).exp2(),
-            sampling_ratio,
-            aligned: false,
-        };
-        let members = Tensor::from_data(TensorData::new(members, [count, 5]), &device);
-        pooled.push(roi_align(map.clone(), members, options));
-    }
-    match pooled.len() {
-        0 => Tensor::zeros([0, pyramid[0].dims()[1], size, size], &device),
-        1 => pooled.remove(0),
-        _ => {
-            let count = row_of.len();
-            let rows = Tensor::<1, Int>::from_data(TensorData::new(row_of, [count]), &device);
-            Tensor::cat(pooled, 0).select(0, rows)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn areas_divide_the_levels_as_level_of_does() {
+        for (level, least) in (3..).zip(*MIN_AREAS) {
+            assert_eq!(level_of(&[0.0, 0.0, least, 1.0]), level);
+            assert_eq!(level_of(&[0.0, 0.0, least.next_down(), 1.0]), level - 1);
         }
     }
 }

@@ -6,17 +6,19 @@
 //! Source: [Ren et al. 2015](https://arxiv.org/abs/1506.01497), torchvision `models/detection/rpn.py`.
 
 use burn::module::Module;
+use burn::tensor::activation::sigmoid;
 use burn::tensor::{Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::box_coder::{BoxCoder, Deltas};
+use super::candidates::{Candidates, NO_BOX};
 use super::init::WeightInit;
 use super::layers::Conv2d;
 use super::losses::{binary_cross_entropy, smooth_l1_sum};
 use super::matcher::{Match, Matcher};
 use super::sampler::{BalancedSampler, Draw};
-use crate::ops::batched_nms;
-use crate::structures::{Xyxy, clip, sides_reach};
+use crate::ops::top_k;
+use crate::structures::Xyxy;
 
 /// Settings of the RPN; defaults are torchvision's, and so are the names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -158,59 +160,43 @@ impl RpnOutput {
         sizes: &[(usize, usize)],
         config: &RpnConfig,
         training: bool,
-    ) -> Vec<Vec<Proposal>> {
+    ) -> Candidates {
         let (pre_nms, post_nms) = if training {
             (config.pre_nms_top_n_train, config.post_nms_top_n_train)
         } else {
             (config.pre_nms_top_n_test, config.post_nms_top_n_test)
         };
-        let levels = anchors.len();
         let device = self.objectness.device();
-        let [_, total] = self.objectness.dims();
-        let logits = to_vec(self.objectness.clone().detach());
-        let deltas = to_vec(self.deltas.clone().detach());
-        let (deltas, _) = deltas.as_chunks::<4>();
+        let [batch, total] = self.objectness.dims();
+        let objectness = self.objectness.clone().detach();
+        let deltas = self.deltas.clone().detach();
 
-        let mut candidates: Vec<Proposal> = Vec::new();
-        let mut groups: Vec<i64> = Vec::new();
-        for (image, &size) in sizes.iter().enumerate() {
-            let mut start = image * total;
-            for (level, anchors) in anchors.iter().enumerate() {
-                let logits = &logits[start..][..anchors.len()];
-                let deltas: &[Deltas] = &deltas[start..][..anchors.len()];
-                start += anchors.len();
-                for index in top_indices(logits, pre_nms) {
-                    let xyxy = clip(&CODER.decode(&deltas[index], &anchors[index]), size);
-                    let score = 1.0 / (1.0 + (-logits[index]).exp());
-                    if sides_reach(&xyxy, MIN_SIZE) && score >= config.score_thresh {
-                        candidates.push(Proposal { xyxy, score });
-                        groups.push((image * levels + level) as i64);
-                    }
-                }
-            }
+        // Of each level the best anchors, as places among those of all levels, and the level.
+        let (mut best, mut levels, mut start) = (Vec::new(), Vec::new(), 0);
+        for (level, anchors) in anchors.iter().enumerate() {
+            let count = pre_nms.min(anchors.len());
+            let places = top_k(objectness.clone().narrow(1, start, anchors.len()), count);
+            best.push(places + start as i64);
+            levels.extend(std::iter::repeat_n(level as i64, count));
+            start += anchors.len();
         }
+        let best = Tensor::cat(best, 1); // [N, K]
+        let count = levels.len();
+        let levels = Tensor::<2, Int>::from_data(TensorData::new(levels, [1, count]), &device);
 
-        let count = candidates.len();
-        let boxes: Vec<f32> = candidates.iter().flat_map(|candidate| candidate.xyxy).collect();
-        let scores: Vec<f32> = candidates.iter().map(|candidate| candidate.score).collect();
-        let keep = batched_nms(
-            Tensor::from_data(TensorData::new(boxes, [count, 4]), &device),
-            Tensor::from_data(TensorData::new(scores, [count]), &device),
-            Tensor::from_data(TensorData::new(groups.clone(), [count]), &device),
-            config.nms_thresh,
-        );
-        let mut proposals = vec![Vec::new(); sizes.len()];
-        let keep = keep.into_data();
-        for ((candidate, group), keep) in candidates.into_iter().zip(groups).zip(keep.iter::<i64>()) {
-            if keep == 1 {
-                proposals[group as usize / levels].push(candidate);
-            }
-        }
-        for proposals in &mut proposals {
-            proposals.sort_by(|a, b| b.score.total_cmp(&a.score));
-            proposals.truncate(post_nms);
-        }
-        proposals
+        let of_deltas = best.clone().unsqueeze_dim::<3>(2).expand([batch, count, 4]);
+        let deltas = deltas.gather(1, of_deltas);
+        let anchors = TensorData::new(anchors.concat().concat(), [total, 4]);
+        let anchors = Tensor::<2>::from_data(anchors, &device).select(0, best.clone().flatten::<1>(0, 1));
+        let boxes = CODER.decode(deltas, anchors.reshape([batch, count, 4]));
+        let scores = sigmoid(objectness.gather(1, best));
+        let likely = scores.clone().greater_equal_elem(config.score_thresh);
+        let scores = scores.mask_fill(likely.bool_not(), NO_BOX);
+        Candidates { boxes, scores }
+            .clip(sizes, MIN_SIZE)
+            .suppress(levels.expand([batch, count]), config.nms_thresh)
+            .best(post_nms)
+            .0
     }
 
     /// Both losses, means over the sampled anchors.
@@ -270,20 +256,4 @@ impl RpnTargets {
         }
         selected
     }
-}
-
-/// Indices of the `count` highest values, highest first; of equal ones the earlier.
-fn top_indices(values: &[f32], count: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    let by_value = |a: &usize, b: &usize| values[*b].total_cmp(&values[*a]).then(a.cmp(b));
-    if count < order.len() {
-        order.select_nth_unstable_by(count, by_value);
-        order.truncate(count);
-    }
-    order.sort_unstable_by(by_value);
-    order
-}
-
-fn to_vec<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().try_into_vec().expect("the model computes in f32")
 }

@@ -3,47 +3,74 @@
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind, unary};
+use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, Backend, TensorMetadata};
+use burn::tensor::IntDType;
 use burn::tensor::ops::ConvOptions;
 
-use super::{DetectionOps, NormOptions, Residual, RoiAlignOptions};
+use super::{DetectionOps, FeatureMaps, MapShapes, NormOptions, Residual, RoiAlignOptions};
 
 impl<B: DetectionOps, C: CheckpointStrategy> DetectionOps for Autodiff<B, C> {
     fn roi_align(
-        features: FloatTensor<Self>,
+        maps: FeatureMaps<Self>,
         rois: FloatTensor<Self>,
+        min_areas: [f32; 3],
         options: RoiAlignOptions,
     ) -> FloatTensor<Self> {
         #[derive(Debug)]
         struct RoiAlign;
 
-        impl<B: DetectionOps> Backward<B, 1> for RoiAlign {
-            type State = (FloatTensor<B>, [usize; 4], RoiAlignOptions);
+        /// The parents are the maps.
+        impl<B: DetectionOps, const N: usize> Backward<B, N> for RoiAlign {
+            type State = (FloatTensor<B>, [f32; 3], MapShapes, RoiAlignOptions);
 
-            fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-                let (rois, shape, options) = ops.state;
-                unary::<B, _>(ops.parents, ops.node, grads, |grad| {
-                    B::roi_align_backward(grad, rois, shape, options)
-                });
+            fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let (rois, min_areas, shapes, options) = ops.state;
+                let grad = grads.consume::<B>(&ops.node);
+                let maps = B::roi_align_backward(grad, rois, min_areas, shapes, options);
+                for (node, grad) in ops.parents.into_iter().zip(maps.into_vec()) {
+                    if let Some(node) = node {
+                        grads.register::<B>(node.id, grad);
+                    }
+                }
             }
         }
 
-        let shape = features.shape().dims();
-        let guard = features.node();
         let rois = rois.into_primitive();
-        let output = B::roi_align(features.into_primitive(), rois.clone(), options);
-        tracked::<C, _, _, _>(RoiAlign, [guard], (rois, shape, options), output)
+        match maps {
+            FeatureMaps::Single(map) => {
+                let (guard, shape) = (map.node(), map.shape().dims());
+                let map = FeatureMaps::Single(map.into_primitive());
+                let output = B::roi_align(map, rois.clone(), min_areas, options);
+                let state = (rois, min_areas, MapShapes::Single(shape), options);
+                tracked::<C, _, _, _>(RoiAlign, [guard], state, output)
+            }
+            FeatureMaps::Pyramid(first, second, third, fourth) => {
+                let maps = [first, second, third, fourth];
+                let guards = maps.each_ref().map(|map| map.node());
+                let shapes = maps.each_ref().map(|map| map.shape().dims());
+                let [first, second, third, fourth] = maps.map(|map| map.into_primitive());
+                let maps = FeatureMaps::Pyramid(first, second, third, fourth);
+                let output = B::roi_align(maps, rois.clone(), min_areas, options);
+                let state = (rois, min_areas, MapShapes::Pyramid(shapes), options);
+                tracked::<C, _, _, _>(RoiAlign, guards, state, output)
+            }
+        }
     }
 
     fn roi_align_backward(
         _grad: FloatTensor<Self>,
         _rois: FloatTensor<Self>,
-        _input_shape: [usize; 4],
+        _min_areas: [f32; 3],
+        _shapes: MapShapes,
         _options: RoiAlignOptions,
-    ) -> FloatTensor<Self> {
+    ) -> FeatureMaps<Self> {
         panic!("roi_align has no second derivative")
+    }
+
+    fn top_k(values: FloatTensor<Self>, k: usize, dtype: IntDType) -> IntTensor<Self> {
+        B::top_k(values.into_primitive(), k, dtype)
     }
 
     fn batched_nms(

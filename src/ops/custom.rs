@@ -2,16 +2,17 @@
 //! its name, its tensors and its options, flattened to scalars; and its execution there.
 
 use burn::backend::ir::{BackendIr, CustomOpIr, HandleContainer, ScalarIr, TensorId, TensorIr};
-use burn::tensor::Shape;
 use burn::tensor::ops::ConvOptions;
+use burn::tensor::{IntDType, Shape};
 
-use super::{DetectionOps, NormOptions, Residual, RoiAlignOptions};
+use super::{DetectionOps, FeatureMaps, MapShapes, NormOptions, Residual, RoiAlignOptions};
 
 /// The options of one call of an operation.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(super) enum Call {
-    RoiAlign(RoiAlignOptions),
-    RoiAlignBackward([usize; 4], RoiAlignOptions),
+    RoiAlign([f32; 3], RoiAlignOptions),
+    RoiAlignBackward(MapShapes, [f32; 3], RoiAlignOptions),
+    TopK(usize, IntDType),
     BatchedNms { iou_threshold: f32 },
     Convolution { relu: bool, options: ConvOptions<2> },
     ConvolutionInputBackward([usize; 4], ConvOptions<2>),
@@ -22,7 +23,7 @@ pub(super) enum Call {
 }
 
 /// Names of all operations, as they travel.
-pub(super) const NAMES: [&str; 9] = [
+pub(super) const NAMES: [&str; 10] = [
     "faster_rcnn::roi_align",
     "faster_rcnn::roi_align_backward",
     "faster_rcnn::batched_nms",
@@ -32,12 +33,13 @@ pub(super) const NAMES: [&str; 9] = [
     "faster_rcnn::convolution_bias_backward",
     "faster_rcnn::normalize",
     "faster_rcnn::normalize_backward",
+    "faster_rcnn::top_k",
 ];
 
 impl Call {
     fn name(&self) -> &'static str {
         NAMES[match self {
-            Self::RoiAlign(_) => 0,
+            Self::RoiAlign(..) => 0,
             Self::RoiAlignBackward(..) => 1,
             Self::BatchedNms { .. } => 2,
             Self::Convolution { .. } => 3,
@@ -46,10 +48,11 @@ impl Call {
             Self::ConvolutionBiasBackward => 6,
             Self::Normalize { .. } => 7,
             Self::NormalizeBackward(_) => 8,
+            Self::TopK(..) => 9,
         }]
     }
 
-    /// The call with `inputs`, in the order of the operation's arguments, a residual last.
+    /// The call with `inputs`, in the order of the operation's arguments, a residual last, each of several maps.
     pub fn describe(&self, inputs: &[TensorIr], mut new_id: impl FnMut() -> TensorId) -> CustomOpIr {
         let first = &inputs[0];
         let mut output = |shape: &[usize], like: &TensorIr| {
@@ -57,11 +60,18 @@ impl Call {
         };
         let dims = |tensor: &TensorIr| -> [usize; 4] { tensor.shape.dims() };
         let outputs = match self {
-            Self::RoiAlign(options) => {
+            Self::RoiAlign(_, options) => {
+                let rois = inputs.last().expect("maps and boxes");
                 let (height, width) = options.output_size;
-                vec![output(&[inputs[1].shape[0], first.shape[1], height, width], first)]
+                vec![output(&[rois.shape[0], first.shape[1], height, width], first)]
             }
-            Self::BatchedNms { .. } => vec![output(&[first.shape[0]], &inputs[2])],
+            Self::RoiAlignBackward(shapes, ..) => {
+                shapes.as_slice().iter().map(|shape| output(shape, first)).collect()
+            }
+            Self::TopK(k, dtype) => {
+                vec![TensorIr::uninit(new_id(), Shape::from(vec![first.shape[0], *k]), (*dtype).into())]
+            }
+            Self::BatchedNms { .. } => vec![output(&inputs[2].shape.to_vec(), &inputs[2])],
             Self::Convolution { options, .. } => {
                 let ([batch, _, height, width], [channels, _, kernel_height, kernel_width]) =
                     (dims(first), dims(&inputs[1]));
@@ -75,9 +85,9 @@ impl Call {
                 let shape = [batch, channels, size(0, height, kernel_height), size(1, width, kernel_width)];
                 vec![output(&shape, first)]
             }
-            Self::RoiAlignBackward(shape, _)
-            | Self::ConvolutionInputBackward(shape, _)
-            | Self::ConvolutionWeightBackward(shape, _) => vec![output(shape, first)],
+            Self::ConvolutionInputBackward(shape, _) | Self::ConvolutionWeightBackward(shape, _) => {
+                vec![output(shape, first)]
+            }
             Self::ConvolutionBiasBackward => vec![output(&[first.shape[1]], first)],
             Self::Normalize { options, .. } => {
                 let [batch, channels, ..] = dims(first);
@@ -95,11 +105,12 @@ impl Call {
     fn scalars(&self) -> Vec<ScalarIr> {
         let mut list = Scalars(Vec::new());
         match self {
-            Self::RoiAlign(options) => list.roi_align(options),
-            Self::RoiAlignBackward(shape, options) => {
-                list.sizes(shape);
-                list.roi_align(options);
+            Self::RoiAlign(min_areas, options) => list.roi_align(min_areas, options),
+            Self::RoiAlignBackward(shapes, min_areas, options) => {
+                list.roi_align(min_areas, options);
+                shapes.as_slice().iter().for_each(|shape| list.sizes(shape));
             }
+            Self::TopK(k, _) => list.sizes(&[*k]),
             Self::BatchedNms { iou_threshold } => list.0.push(ScalarIr::Float((*iou_threshold).into())),
             Self::Convolution { relu, options } => {
                 list.0.push(ScalarIr::Bool(*relu));
@@ -124,8 +135,18 @@ impl Call {
     fn parse(description: &CustomOpIr) -> Self {
         let mut list = Parsed(description.scalars.iter());
         match NAMES.iter().position(|name| *name == description.id) {
-            Some(0) => Self::RoiAlign(list.roi_align()),
-            Some(1) => Self::RoiAlignBackward(list.sizes(), list.roi_align()),
+            Some(0) => {
+                let (min_areas, options) = list.roi_align();
+                Self::RoiAlign(min_areas, options)
+            }
+            Some(1) => {
+                let (min_areas, options) = list.roi_align();
+                let shapes = match description.outputs.len() {
+                    1 => MapShapes::Single(list.sizes()),
+                    _ => MapShapes::Pyramid(std::array::from_fn(|_| list.sizes())),
+                };
+                Self::RoiAlignBackward(shapes, min_areas, options)
+            }
             Some(2) => Self::BatchedNms { iou_threshold: list.float() as f32 },
             Some(3) => Self::Convolution { relu: list.bool(), options: list.convolution() },
             Some(4) => Self::ConvolutionInputBackward(list.sizes(), list.convolution()),
@@ -133,6 +154,10 @@ impl Call {
             Some(6) => Self::ConvolutionBiasBackward,
             Some(7) => Self::Normalize { relu: list.bool(), options: list.norm() },
             Some(8) => Self::NormalizeBackward(list.norm()),
+            Some(9) => {
+                let [k] = list.sizes();
+                Self::TopK(k, description.outputs[0].dtype.into())
+            }
             _ => panic!("no operation is called {}", description.id),
         }
     }
@@ -146,9 +171,19 @@ pub(super) fn execute<B: BackendIr + DetectionOps>(
     let inputs = &description.inputs;
     let mut float = |place: usize| handles.get_float_tensor::<B>(&inputs[place]);
     let floats = match Call::parse(description) {
-        Call::RoiAlign(options) => vec![B::roi_align(float(0), float(1), options)],
-        Call::RoiAlignBackward(shape, options) => {
-            vec![B::roi_align_backward(float(0), float(1), shape, options)]
+        Call::RoiAlign(min_areas, options) => {
+            let maps = match inputs.len() {
+                2 => FeatureMaps::Single(float(0)),
+                _ => FeatureMaps::Pyramid(float(0), float(1), float(2), float(3)),
+            };
+            vec![B::roi_align(maps, float(inputs.len() - 1), min_areas, options)]
+        }
+        Call::RoiAlignBackward(shapes, min_areas, options) => {
+            B::roi_align_backward(float(0), float(1), min_areas, shapes, options).into_vec()
+        }
+        Call::TopK(k, dtype) => {
+            let columns = B::top_k(float(0), k, dtype);
+            return handles.register_int_tensor::<B>(&description.outputs[0].id, columns);
         }
         Call::BatchedNms { iou_threshold } => {
             let (boxes, scores) = (float(0), float(1));
@@ -193,7 +228,8 @@ impl Scalars {
         self.0.extend(sizes.iter().map(|size| ScalarIr::UInt(*size as u64)));
     }
 
-    fn roi_align(&mut self, options: &RoiAlignOptions) {
+    fn roi_align(&mut self, min_areas: &[f32; 3], options: &RoiAlignOptions) {
+        self.0.extend(min_areas.map(|area| ScalarIr::Float(area.into())));
         let RoiAlignOptions { output_size: (height, width), spatial_scale, sampling_ratio, aligned } =
             *options;
         self.sizes(&[height, width, sampling_ratio]);
@@ -235,10 +271,11 @@ impl Parsed<'_> {
         std::array::from_fn(|_| self.next().elem::<u64>() as usize)
     }
 
-    fn roi_align(&mut self) -> RoiAlignOptions {
+    fn roi_align(&mut self) -> ([f32; 3], RoiAlignOptions) {
+        let min_areas = std::array::from_fn(|_| self.float() as f32);
         let [height, width, sampling_ratio] = self.sizes();
         let (spatial_scale, aligned) = (self.float() as f32, self.bool());
-        RoiAlignOptions { output_size: (height, width), spatial_scale, sampling_ratio, aligned }
+        (min_areas, RoiAlignOptions { output_size: (height, width), spatial_scale, sampling_ratio, aligned })
     }
 
     fn convolution(&mut self) -> ConvOptions<2> {

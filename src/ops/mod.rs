@@ -1,32 +1,34 @@
 //! The backend seam, and the only place that names a backend: operations that burn does not have, or not
-//! fast enough, each
-//! with a reference, a kernel per backend and, where it is differentiable, a backward pass.
+//! fast enough, each with a reference, a kernel per backend and, where it is differentiable, a backward pass.
 //!
 //! `DetectionOps` is what a backend implements; the functions beside it are what the rest of the
-//! library calls, on plain [`Tensor`]s. Today's kernels are the CPU's (burn-flex).
+//! library calls, on plain [`Tensor`]s. There are kernels for the CPU (burn-flex) and, in CubeCL, for GPUs.
 
 mod autodiff;
 mod cpu;
+#[cfg(feature = "cube")]
+mod cube;
 #[cfg(feature = "workers")]
 mod custom;
-#[cfg(test)]
-mod reference;
+mod generic;
 #[cfg(feature = "workers")]
 pub(crate) mod remote;
+#[cfg(feature = "cube")]
+mod specs;
 #[cfg(test)]
 mod tests;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Backend, Dispatch, ExtensionType, backend_extension};
+use burn::backend::{Backend, Dispatch, DispatchDevice, ExtensionType, backend_extension};
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Device, Int, IntDType, Tensor};
 
 /// How RoIAlign samples a box; the meaning of each field is that of `torchvision.ops.roi_align`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RoiAlignOptions {
     /// Bins of the output, `(height, width)`.
     pub output_size: (usize, usize),
-    /// Pixels of the feature map per pixel of the image the boxes are given in.
+    /// Pixels of the (first) feature map per pixel of the image the boxes are given in.
     pub spatial_scale: f32,
     /// Samples per bin and axis; 0 takes as many as the bin has pixels.
     pub sampling_ratio: usize,
@@ -52,28 +54,93 @@ pub enum Residual<B: Backend> {
     Add(FloatTensor<B>),
 }
 
+/// What RoIAlign pools from, or the gradient of that, each map `[N, C, H, W]`.
+#[derive(Debug, Clone, ExtensionType)]
+#[extension_type(fusion: cfg(feature = "cube"))]
+pub enum FeatureMaps<B: Backend> {
+    /// One map.
+    Single(FloatTensor<B>),
+    /// Four maps, each half as fine as the one before.
+    Pyramid(FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>),
+}
+
+/// Shapes of [`FeatureMaps`].
+#[derive(Debug, Clone, Copy)]
+pub enum MapShapes {
+    /// Of one map.
+    Single([usize; 4]),
+    /// Of four.
+    Pyramid([[usize; 4]; 4]),
+}
+
+impl<B: Backend> FeatureMaps<B> {
+    /// The maps, finest first.
+    pub fn into_vec(self) -> Vec<FloatTensor<B>> {
+        match self {
+            Self::Single(map) => vec![map],
+            Self::Pyramid(first, second, third, fourth) => vec![first, second, third, fourth],
+        }
+    }
+}
+
+impl MapShapes {
+    /// The shapes, finest first.
+    pub fn as_slice(&self) -> &[[usize; 4]] {
+        match self {
+            Self::Single(shape) => std::slice::from_ref(shape),
+            Self::Pyramid(shapes) => shapes,
+        }
+    }
+
+    /// Makes a map of each shape.
+    pub fn maps<B: Backend>(&self, mut map: impl FnMut([usize; 4]) -> FloatTensor<B>) -> FeatureMaps<B> {
+        match *self {
+            Self::Single(shape) => FeatureMaps::Single(map(shape)),
+            Self::Pyramid([first, second, third, fourth]) => {
+                FeatureMaps::Pyramid(map(first), map(second), map(third), map(fourth))
+            }
+        }
+    }
+}
+
 /// The operations a backend supplies to this crate. RoIAlign must take zero boxes, so that its output
 /// stays differentiable, with a gradient of zero.
 ///
-/// `#[backend_extension]` routes a call to the backend that holds the tensors, at run time.
-#[backend_extension(Flex, Remote: cfg(feature = "workers"), Autodiff)]
+/// `#[backend_extension]` routes a call to the backend that holds the tensors, at run time. A fused backend
+/// runs later what is described now by the `fusion` attributes.
+#[backend_extension(
+    Flex,
+    Cube: cfg(feature = "cube"),
+    Fusion: cfg(feature = "cube"),
+    Remote: cfg(feature = "workers"),
+    Autodiff
+)]
 pub trait DetectionOps: Backend {
-    /// See [`roi_align`].
+    /// See [`roi_align`] and [`pyramid_roi_align`]; `min_areas` are those of the second to the fourth map.
+    #[fusion(meta = specs::roi_align)]
     fn roi_align(
-        features: FloatTensor<Self>,
+        #[extension_type] maps: FeatureMaps<Self>,
         rois: FloatTensor<Self>,
+        min_areas: [f32; 3],
         options: RoiAlignOptions,
     ) -> FloatTensor<Self>;
 
-    /// Gradient of [`roi_align`] with respect to the features, of shape `input_shape`.
+    /// Gradient of [`roi_align`](Self::roi_align) with respect to the maps.
+    #[fusion(meta = specs::roi_align_backward)]
     fn roi_align_backward(
         grad: FloatTensor<Self>,
         rois: FloatTensor<Self>,
-        input_shape: [usize; 4],
+        min_areas: [f32; 3],
+        shapes: MapShapes,
         options: RoiAlignOptions,
-    ) -> FloatTensor<Self>;
+    ) -> FeatureMaps<Self>;
+
+    /// See [`top_k`].
+    #[fusion(meta = specs::top_k)]
+    fn top_k(values: FloatTensor<Self>, k: usize, dtype: IntDType) -> IntTensor<Self>;
 
     /// See [`batched_nms`]: 1 for each box that stays, 0 for each that is suppressed.
+    #[fusion(dtype = groups, shape = groups)]
     fn batched_nms(
         boxes: FloatTensor<Self>,
         scores: FloatTensor<Self>,
@@ -82,6 +149,7 @@ pub trait DetectionOps: Backend {
     ) -> IntTensor<Self>;
 
     /// See [`conv2d`].
+    #[fusion(default)]
     fn convolution(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -89,28 +157,41 @@ pub trait DetectionOps: Backend {
         #[extension_type] residual: Residual<Self>,
         relu: bool,
         options: ConvOptions<2>,
-    ) -> FloatTensor<Self>;
+    ) -> FloatTensor<Self> {
+        let sums = Self::conv2d(x, weight, Some(bias), options);
+        generic::residual_and_relu(sums, residual, relu)
+    }
 
     /// Gradient of [`conv2d`] with respect to `x`, of that `shape`; `grad` is that of the convolution's sums.
+    #[fusion(default)]
     fn convolution_input_backward(
         weight: FloatTensor<Self>,
         grad: FloatTensor<Self>,
         shape: [usize; 4],
         options: ConvOptions<2>,
-    ) -> FloatTensor<Self>;
+    ) -> FloatTensor<Self> {
+        generic::convolution_input_backward::<Self>(weight, grad, shape, options)
+    }
 
     /// Gradient of [`conv2d`] with respect to the weight, of that `shape`; `grad` as above.
+    #[fusion(default)]
     fn convolution_weight_backward(
         x: FloatTensor<Self>,
         grad: FloatTensor<Self>,
         shape: [usize; 4],
         options: ConvOptions<2>,
-    ) -> FloatTensor<Self>;
+    ) -> FloatTensor<Self> {
+        generic::convolution_weight_backward::<Self>(x, grad, shape, options)
+    }
 
     /// Gradient of [`conv2d`] with respect to the bias; `grad` as above.
-    fn convolution_bias_backward(grad: FloatTensor<Self>) -> FloatTensor<Self>;
+    #[fusion(default)]
+    fn convolution_bias_backward(grad: FloatTensor<Self>) -> FloatTensor<Self> {
+        generic::channel_sums::<Self>(grad)
+    }
 
     /// See [`normalize`].
+    #[fusion(default)]
     fn normalize(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -118,10 +199,13 @@ pub trait DetectionOps: Backend {
         #[extension_type] residual: Residual<Self>,
         relu: bool,
         options: NormOptions,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        generic::normalize(x, gamma, beta, residual, relu, options)
+    }
 
     /// Gradients of [`normalize`] with respect to `x`, `gamma` and `beta`; `grad` is that of the sums
     /// before the residual.
+    #[fusion(default)]
     fn normalize_backward(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -129,7 +213,9 @@ pub trait DetectionOps: Backend {
         variance: FloatTensor<Self>,
         grad: FloatTensor<Self>,
         options: NormOptions,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        generic::normalize_backward::<Self>(x, gamma, mean, variance, grad, options)
+    }
 }
 
 /// Average of bilinear samples in each bin of each region of interest
@@ -143,40 +229,84 @@ pub trait DetectionOps: Backend {
 ///
 /// Differentiable in `features` only. A sample more than a pixel outside the map, or at a NaN, is 0.
 pub fn roi_align(features: Tensor<4>, rois: Tensor<2>, options: RoiAlignOptions) -> Tensor<4> {
+    pool(FeatureMaps::Single(features.into_dispatch()), rois, [f32::INFINITY; 3], options)
+}
+
+/// [`roi_align`] of each box from one of four maps, each half as fine as the one before: from the last whose
+/// `min_areas` (of the second to the fourth map, rising, in square image pixels) the box's area reaches.
+pub fn pyramid_roi_align(
+    pyramid: [Tensor<4>; 4],
+    rois: Tensor<2>,
+    min_areas: [f32; 3],
+    options: RoiAlignOptions,
+) -> Tensor<4> {
+    let [first, second, third, fourth] = pyramid.map(Tensor::into_dispatch);
+    pool(FeatureMaps::Pyramid(first, second, third, fourth), rois, min_areas, options)
+}
+
+fn pool(
+    maps: FeatureMaps<Dispatch>,
+    rois: Tensor<2>,
+    min_areas: [f32; 3],
+    options: RoiAlignOptions,
+) -> Tensor<4> {
     assert_eq!(rois.dims()[1], 5, "rois must have shape [K, 5], got {:?}", rois.dims());
     Tensor::from_dispatch(<Dispatch as DetectionOps>::roi_align(
-        features.into_dispatch(),
+        maps,
         rois.into_dispatch(),
+        min_areas,
         options,
     ))
 }
 
-/// Non-maximum suppression within groups (classes or pyramid levels): going by falling score, a box
-/// stays unless its IoU with a box of its group that stayed is above `iou_threshold`.
+/// Columns of the `k` highest values of each row, `[R, T]` to `[R, k]`: by falling value, of two equal ones
+/// the first, NaN counting as the lowest.
+///
+/// # Panics
+///
+/// If a row has less than `k` values.
+pub fn top_k(values: Tensor<2>, k: usize) -> Tensor<2, Int> {
+    let [rows, columns] = values.dims();
+    assert!(k <= columns, "no {k} values in a row of [{rows}, {columns}]");
+    let dtype = values.device().settings().int_dtype;
+    Tensor::from_dispatch(<Dispatch as DetectionOps>::top_k(values.into_dispatch(), k, dtype))
+}
+
+/// Whether a device's tensors lie in the host's memory, so that looking at one costs nothing.
+pub fn in_host_memory(device: &Device) -> bool {
+    matches!(device.clone().without_autodiff().as_dispatch(), DispatchDevice::Flex(_))
+}
+
+/// The group of a place that holds no box: [`batched_nms`] neither keeps it nor lets it suppress.
+pub const ABSENT: i32 = i32::MIN;
+
+/// Non-maximum suppression in each row and within it in groups (such as classes or pyramid levels): going by
+/// falling score, a box stays unless its IoU with a box of its row and group that stayed is above
+/// `iou_threshold`.
 ///
 /// # Shapes
 ///
-/// - `boxes`: `[K, 4]`, x1, y1, x2, y2
-/// - `scores`: `[K]`, of two equal ones the earlier goes first; NaN goes last
-/// - `groups`: `[K]`
-/// - output: `[K]`, 1 for a box that stays, else 0
+/// - `boxes`: `[R, M, 4]`, x1, y1, x2, y2
+/// - `scores`: `[R, M]`, of two equal ones the earlier goes first; NaN counts as the lowest
+/// - `groups`: `[R, M]`, [`ABSENT`] where there is no box
+/// - output: `[R, M]`, 1 for a box that stays, else 0
 ///
 /// A box of no area has no IoU with anything, so it stays, as in torchvision.
 pub fn batched_nms(
-    boxes: Tensor<2>,
-    scores: Tensor<1>,
-    groups: Tensor<1, Int>,
+    boxes: Tensor<3>,
+    scores: Tensor<2>,
+    groups: Tensor<2, Int>,
     iou_threshold: f64,
-) -> Tensor<1, Int> {
-    let [count, coordinates] = boxes.dims();
+) -> Tensor<2, Int> {
+    let [rows, count, coordinates] = boxes.dims();
     assert!(
-        coordinates == 4 && scores.dims() == [count] && groups.dims() == [count],
-        "batched_nms takes [K, 4], [K], [K], got {:?}, {:?}, {:?}",
+        coordinates == 4 && scores.dims() == [rows, count] && groups.dims() == [rows, count],
+        "batched_nms takes [R, M, 4], [R, M], [R, M], got {:?}, {:?}, {:?}",
         boxes.dims(),
         scores.dims(),
         groups.dims()
     );
-    if count == 0 {
+    if rows * count == 0 {
         return groups;
     }
     Tensor::from_dispatch(<Dispatch as DetectionOps>::batched_nms(

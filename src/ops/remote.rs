@@ -3,11 +3,12 @@
 
 use burn::backend::ir::{BackendIr, OperationIr, OperationOutput};
 use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::tensor::IntDType;
 use burn::tensor::ops::ConvOptions;
 use burn_router::{BackendRouter, CustomOpRegistry, RouterChannel, RouterClient, RouterTensor};
 
 use super::custom::{Call, NAMES, execute};
-use super::{DetectionOps, NormOptions, Residual, RoiAlignOptions};
+use super::{DetectionOps, FeatureMaps, MapShapes, NormOptions, Residual, RoiAlignOptions};
 
 /// The handlers of a worker, on backend `B`.
 pub(crate) fn registry<B: BackendIr + DetectionOps>() -> CustomOpRegistry<B> {
@@ -44,20 +45,28 @@ fn added<C: RouterChannel>(residual: Residual<BackendRouter<C>>) -> Option<Route
 
 impl<C: RouterChannel> DetectionOps for BackendRouter<C> {
     fn roi_align(
-        features: FloatTensor<Self>,
+        maps: FeatureMaps<Self>,
         rois: FloatTensor<Self>,
+        min_areas: [f32; 3],
         options: RoiAlignOptions,
     ) -> FloatTensor<Self> {
-        call(Call::RoiAlign(options), [features, rois]).output()
+        let inputs = maps.into_vec().into_iter().chain([rois]);
+        call(Call::RoiAlign(min_areas, options), inputs).output()
     }
 
     fn roi_align_backward(
         grad: FloatTensor<Self>,
         rois: FloatTensor<Self>,
-        input_shape: [usize; 4],
+        min_areas: [f32; 3],
+        shapes: MapShapes,
         options: RoiAlignOptions,
-    ) -> FloatTensor<Self> {
-        call(Call::RoiAlignBackward(input_shape, options), [grad, rois]).output()
+    ) -> FeatureMaps<Self> {
+        let mut maps = call(Call::RoiAlignBackward(shapes, min_areas, options), [grad, rois]).into_iter();
+        shapes.maps(|_| maps.next().expect("a gradient for each map"))
+    }
+
+    fn top_k(values: FloatTensor<Self>, k: usize, dtype: IntDType) -> IntTensor<Self> {
+        call(Call::TopK(k, dtype), [values]).output()
     }
 
     fn batched_nms(

@@ -28,11 +28,6 @@ pub fn clip([x1, y1, x2, y2]: &Xyxy, (height, width): (usize, usize)) -> Xyxy {
     [x1.clamp(0.0, width), y1.clamp(0.0, height), x2.clamp(0.0, width), y2.clamp(0.0, height)]
 }
 
-/// Whether neither side is shorter than `min_size` pixels.
-pub fn sides_reach([x1, y1, x2, y2]: &Xyxy, min_size: f32) -> bool {
-    x2 - x1 >= min_size && y2 - y1 >= min_size
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

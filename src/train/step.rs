@@ -81,8 +81,11 @@ impl TrainStep for Trainee {
         let transform = &self.detector.config().transform;
         let images = transform.batch(&batch.images, &self.detector.device());
         let losses = self.detector.losses(&images, &batch.annotations, &mut Draw::seeded(batch.seeds));
-        let read = losses.terms().map(|term| term.into_scalar::<f32>() * batch.share);
-        let step = Step { losses: read, names: batch.names };
+        // One read from the device for all four.
+        let values = Tensor::cat(losses.terms().to_vec(), 0).into_data();
+        let values: Vec<f32> = values.try_into_vec().expect("losses are f32");
+        let values = values.into_iter().map(|loss| loss * batch.share).collect::<Vec<_>>();
+        let step = Step { losses: values.try_into().expect("four losses"), names: batch.names };
         if step.losses.iter().any(|loss| !loss.is_finite()) {
             // `Step::sync` ends the run; until then the weights stay as they are.
             return TrainOutput { grads: GradientsParams::new(), item: step };
@@ -125,38 +128,43 @@ impl ItemLazy for Validated {
     }
 }
 
-/// Shortens the gradient of all parameters together to `longest`, as `torch.nn.utils.clip_grad_norm_`.
+/// Shortens the gradient of all parameters together to `longest`, as `torch.nn.utils.clip_grad_norm_`; all on
+/// the device.
 fn clip_norm(module: &impl Module, gradients: &mut GradientsParams, longest: f64) {
-    let mut squares = SquareSum { gradients, sum: 0.0 };
+    let mut squares = SquareSums { gradients, sums: Vec::new() };
     module.visit(&mut squares);
-    let factor = longest / (squares.sum.sqrt() + 1e-6);
-    if factor < 1.0 {
-        module.visit(&mut Scale { gradients, factor: factor as f32 });
+    if squares.sums.is_empty() {
+        return;
     }
+    let norm = Tensor::cat(squares.sums, 0).sum().sqrt();
+    let factor = ((norm + 1e-6).recip() * longest).clamp_max(1.0);
+    module.visit(&mut Scale { gradients, factor });
 }
 
-struct SquareSum<'a> {
+struct SquareSums<'a> {
     gradients: &'a GradientsParams,
-    sum: f64,
+    sums: Vec<Tensor<1>>,
 }
 
-impl ModuleVisitor for SquareSum<'_> {
+impl ModuleVisitor for SquareSums<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.get::<D>(param.id) {
-            self.sum += f64::from(gradient.powi_scalar(2).sum().into_scalar::<f32>());
+            self.sums.push(gradient.powi_scalar(2).sum());
         }
     }
 }
 
 struct Scale<'a> {
     gradients: &'a mut GradientsParams,
-    factor: f32,
+    /// `[1]`
+    factor: Tensor<1>,
 }
 
 impl ModuleVisitor for Scale<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.remove::<D>(param.id) {
-            self.gradients.register::<D>(param.id, gradient * self.factor);
+            let factor = self.factor.clone().reshape([1; D]);
+            self.gradients.register::<D>(param.id, gradient * factor);
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use burn::tensor::Device;
 use faster_rcnn::FasterRcnn;
 use faster_rcnn::structures::{Image, Xyxy};
 use faster_rcnn::weights::{self, NamedTensor};
@@ -136,4 +137,22 @@ pub fn image(name: &str, height: usize, width: usize) -> Image {
         }
     }
     Image::new(data, (height, width))
+}
+
+/// A GPU (a software one will do), in a build that has kernels for one.
+#[cfg(feature = "wgpu")]
+pub fn gpu() -> Option<Device> {
+    let found = !Device::enumerate(burn::tensor::DeviceType::Wgpu).is_empty();
+    if !found {
+        println!(
+            "skipped: no device for the feature `wgpu`; Debian's mesa-vulkan-drivers has a software one"
+        );
+    }
+    found.then(|| Device::wgpu(burn::tensor::DeviceKind::DefaultDevice))
+}
+
+#[cfg(not(feature = "wgpu"))]
+pub fn gpu() -> Option<Device> {
+    println!("skipped: on a GPU, in a build without the feature `wgpu`");
+    None
 }

@@ -62,12 +62,22 @@ enum Command {
 enum DeviceName {
     /// All cores of the processor.
     Cpu,
+    /// The first NVIDIA GPU.
+    #[cfg(feature = "cuda")]
+    Cuda,
+    /// Any other GPU: the fastest there is.
+    #[cfg(feature = "wgpu")]
+    Wgpu,
 }
 
 impl DeviceName {
     fn device(self) -> Device {
         match self {
             Self::Cpu => Device::flex(),
+            #[cfg(feature = "cuda")]
+            Self::Cuda => Device::cuda(0),
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
         }
     }
 }

@@ -3,44 +3,69 @@
 
 mod conv2d;
 mod gemm;
+mod levels;
 mod nms;
 mod norm;
 mod roi_align;
 mod simd;
+mod top_k;
 mod winograd;
 
 use burn::backend::Flex;
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::tensor::TensorData;
 use burn::tensor::ops::ConvOptions;
+use burn::tensor::{IntDType, TensorData};
 use burn_flex::FlexTensor;
 
-use super::{DetectionOps, NormOptions, Residual, RoiAlignOptions};
+use super::{ABSENT, DetectionOps, FeatureMaps, MapShapes, NormOptions, Residual, RoiAlignOptions};
 use conv2d::{Epilogue, Geometry};
+use levels::Levels;
 use norm::Sets;
 
 impl DetectionOps for Flex {
     fn roi_align(
-        features: FloatTensor<Self>,
+        maps: FeatureMaps<Self>,
         rois: FloatTensor<Self>,
+        min_areas: [f32; 3],
         options: RoiAlignOptions,
     ) -> FloatTensor<Self> {
-        let shape: [usize; 4] = dims(&features);
-        let [count, _] = dims(&rois);
-        let (features, rois) = (contiguous(features), contiguous(rois));
-        let output = roi_align::forward(floats(&features), shape, floats(&rois), options);
-        tensor(output, [count, shape[1], options.output_size.0, options.output_size.1])
+        let maps: Vec<FlexTensor> = maps.into_vec().into_iter().map(contiguous).collect();
+        let rois = contiguous(rois);
+        let (height, width) = options.output_size;
+        let shape = [dims::<2>(&rois)[0], dims::<4>(&maps[0])[1], height, width];
+        let levels = Levels::new(floats(&rois), &min_areas[..maps.len() - 1], options);
+        let pooled = levels.parts.iter().zip(&maps).map(|(part, map)| {
+            if part.boxes.is_empty() {
+                return Vec::new();
+            }
+            roi_align::forward(floats(map), dims(map), part.rois.as_flattened(), part.options)
+        });
+        tensor(levels.join(pooled.collect(), shape[1..].iter().product()), shape)
     }
 
     fn roi_align_backward(
         grad: FloatTensor<Self>,
         rois: FloatTensor<Self>,
-        input_shape: [usize; 4],
+        min_areas: [f32; 3],
+        shapes: MapShapes,
         options: RoiAlignOptions,
-    ) -> FloatTensor<Self> {
+    ) -> FeatureMaps<Self> {
         let (grad, rois) = (contiguous(grad), contiguous(rois));
-        let output = roi_align::backward(floats(&grad), input_shape, floats(&rois), options);
-        tensor(output, input_shape)
+        let count = shapes.as_slice().len();
+        let levels = Levels::new(floats(&rois), &min_areas[..count - 1], options);
+        let row = dims::<4>(&grad)[1..].iter().product();
+        let mut grads = levels.split(floats(&grad), row).into_iter().zip(&levels.parts);
+        shapes.maps(|shape| {
+            let (grad, part) = grads.next().expect("a part for each map");
+            tensor(roi_align::backward(&grad, shape, part.rois.as_flattened(), part.options), shape)
+        })
+    }
+
+    fn top_k(values: FloatTensor<Self>, k: usize, dtype: IntDType) -> IntTensor<Self> {
+        let [rows, columns] = dims(&values);
+        let values = contiguous(values);
+        let indices = top_k::top_k(floats(&values), columns, k);
+        FlexTensor::from_data(TensorData::new(indices, [rows, k]).convert_dtype(dtype.into()))
     }
 
     fn batched_nms(
@@ -50,11 +75,23 @@ impl DetectionOps for Flex {
         iou_threshold: f32,
     ) -> IntTensor<Self> {
         let (boxes, scores, dtype) = (contiguous(boxes), contiguous(scores), groups.dtype());
+        let [rows, columns] = dims(&groups);
         let groups: Vec<i64> = groups.into_data().iter::<i64>().collect();
-        let (boxes, _) = floats(&boxes).as_chunks::<4>();
-        let keep = nms::batched_nms(boxes, floats(&scores), &groups, iou_threshold);
-        let keep = keep.into_iter().map(i64::from).collect::<Vec<_>>();
-        FlexTensor::from_data(TensorData::new(keep, [groups.len()]).convert_dtype(dtype))
+        // The kernel takes the boxes that are there, their groups numbered through all rows.
+        let present: Vec<usize> = (0..groups.len()).filter(|&i| groups[i] != i64::from(ABSENT)).collect();
+        let (all_boxes, all_scores) = (floats(&boxes).as_chunks::<4>().0, floats(&scores));
+        let boxes: Vec<_> = present.iter().map(|&i| all_boxes[i]).collect();
+        let scores: Vec<_> = present.iter().map(|&i| all_scores[i]).collect();
+        let of_present = || present.iter().map(|&i| groups[i]);
+        let (lowest, highest) = (of_present().min().unwrap_or(0), of_present().max().unwrap_or(0));
+        let numbered: Vec<i64> = present
+            .iter()
+            .map(|&i| (i / columns) as i64 * (highest - lowest + 1) + groups[i] - lowest)
+            .collect();
+        let kept = nms::batched_nms(&boxes, &scores, &numbered, iou_threshold);
+        let mut keep = vec![0_i64; rows * columns];
+        present.into_iter().zip(kept).for_each(|(index, kept)| keep[index] = i64::from(kept));
+        FlexTensor::from_data(TensorData::new(keep, [rows, columns]).convert_dtype(dtype))
     }
 
     fn convolution(

@@ -7,7 +7,7 @@
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Int, Tensor};
 
-use super::{NormOptions, RoiAlignOptions};
+use crate::ops::{NormOptions, RoiAlignOptions};
 
 /// A tensor's elements on the host.
 #[derive(Clone)]

@@ -1,0 +1,125 @@
+//! Where RoIAlign samples, for both of its kernels; each step as in `torchvision.ops.roi_align`.
+
+use cubecl::prelude::*;
+
+/// What the compiler knows of a call: it makes a kernel of each set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Sampling {
+    pub bins_y: u32,
+    pub bins_x: u32,
+    /// 0 takes as many samples as a bin has pixels.
+    pub ratio: u32,
+    pub aligned: bool,
+}
+
+/// The samples of a box along one axis, in pixels of its map.
+#[derive(CubeType, Clone, Copy)]
+pub(super) struct Axis {
+    start: f32,
+    bin_size: f32,
+    /// Samples a bin.
+    pub samples: u32,
+}
+
+/// The two pixels around a sample, and its weight in each; both weights are 0 outside the map.
+#[derive(CubeType, Clone, Copy)]
+pub(super) struct Neighbours {
+    pub low: u32,
+    pub high: u32,
+    pub low_weight: f32,
+    pub high_weight: f32,
+}
+
+/// The map a box is pooled from: how many of the areas its own reaches.
+#[cube]
+pub(super) fn level_of(rois: &[f32], roi: usize, min_areas: &Sequence<f32>) -> u32 {
+    let area = (rois[roi * 5 + 3] - rois[roi * 5 + 1]) * (rois[roi * 5 + 4] - rois[roi * 5 + 2]);
+    let mut level = 0u32;
+    #[unroll]
+    for index in 0..min_areas.len() {
+        if area >= min_areas[index] {
+            level = comptime!(index as u32 + 1).runtime();
+        }
+    }
+    level
+}
+
+/// `spatial_scale` of the first map to that of another, which is exact.
+#[cube]
+pub(super) fn scale_of(spatial_scale: f32, level: u32) -> f32 {
+    spatial_scale / f32::cast_from(1u32 << level)
+}
+
+#[cube]
+impl Axis {
+    pub fn new(from: f32, to: f32, scale: f32, bins: u32, #[comptime] sampling: Sampling) -> Axis {
+        let shift = if comptime!(sampling.aligned) { 0.5f32 } else { 0.0f32 };
+        let start = from * scale - shift;
+        let mut extent = to * scale - shift - start;
+        if comptime!(!sampling.aligned) {
+            extent = max(extent, 1.0f32);
+        }
+        let bin_size = extent / f32::cast_from(bins);
+        let samples = if comptime!(sampling.ratio > 0) {
+            comptime!(sampling.ratio).runtime()
+        } else {
+            // A NaN or negative size takes no sample, so the bin is 0.
+            let samples = bin_size.ceil();
+            if samples > 0.0f32 { u32::cast_from(min(samples, MOST_SAMPLES)) } else { 0u32.runtime() }
+        };
+        Axis { start, bin_size, samples }
+    }
+
+    pub fn position(&self, bin: u32, sample: u32) -> f32 {
+        self.start
+            + f32::cast_from(bin) * self.bin_size
+            + (f32::cast_from(sample) + 0.5f32) * self.bin_size / f32::cast_from(self.samples)
+    }
+
+    pub fn neighbours(&self, bin: u32, sample: u32, size: u32) -> Neighbours {
+        let position = self.position(bin, sample);
+        let inside = position >= -1.0f32 && position <= f32::cast_from(size);
+        let position = if inside { max(position, 0.0f32) } else { 0.0f32.runtime() };
+        let weight = if inside { 1.0f32.runtime() } else { 0.0f32.runtime() };
+        let last = size - 1u32;
+        let low = min(u32::cast_from(position), last);
+        let part = if low < last { position - f32::cast_from(low) } else { 0.0f32.runtime() };
+        Neighbours {
+            low,
+            high: min(low + 1u32, last),
+            low_weight: weight * (1.0f32 - part),
+            high_weight: weight * part,
+        }
+    }
+
+    /// How much a bin takes of a pixel.
+    pub fn weight(&self, bin: u32, pixel: u32, size: u32) -> f32 {
+        let mut sum = 0.0f32;
+        for sample in 0..self.samples {
+            let at = self.neighbours(bin, sample, size);
+            if at.low == pixel {
+                sum += at.low_weight;
+            }
+            // At the last pixel, where both are the same, this weight is 0.
+            if at.high == pixel {
+                sum += at.high_weight;
+            }
+        }
+        // Without samples this is 0 over 1.
+        sum / f32::cast_from(max(self.samples, 1u32))
+    }
+
+    /// Whether a sample may touch a pixel of `first..=last`: true for all that do.
+    pub fn touches(&self, first: u32, last: u32, size: u32, bins: u32) -> bool {
+        // Of a negative extent the positions fall.
+        let from = self.position(0u32, 0u32);
+        let to = self.position(bins - 1u32, max(self.samples, 1u32) - 1u32);
+        let end = f32::cast_from(size - 1u32);
+        let low = clamp(min(from, to), 0.0f32, end);
+        let high = clamp(max(from, to), 0.0f32, end);
+        self.samples > 0u32 && low <= f32::cast_from(last) + 1.0f32 && high >= f32::cast_from(first) - 1.0f32
+    }
+}
+
+/// A box of infinite size has to come to an end.
+const MOST_SAMPLES: f32 = 65536.0;

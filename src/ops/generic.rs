@@ -1,0 +1,105 @@
+//! Convolution and norms from burn's own operations, for backends without kernels of ours for them.
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, TensorMetadata};
+use burn::tensor::ops::ConvOptions;
+
+use super::{NormOptions, Residual};
+
+pub(super) fn residual_and_relu<B: Backend>(
+    sums: FloatTensor<B>,
+    residual: Residual<B>,
+    relu: bool,
+) -> FloatTensor<B> {
+    let sums = match residual {
+        Residual::None => sums,
+        Residual::Add(residual) => B::float_add(sums, residual),
+    };
+    if relu { B::relu(sums) } else { sums }
+}
+
+pub(super) fn convolution_input_backward<B: Backend>(
+    weight: FloatTensor<B>,
+    grad: FloatTensor<B>,
+    shape: [usize; 4],
+    options: ConvOptions<2>,
+) -> FloatTensor<B> {
+    // Of x, burn reads the shape.
+    let x = B::float_empty(shape.into(), &grad.device(), grad.dtype().into());
+    B::conv2d_x_backward(x, weight, grad, options)
+}
+
+pub(super) fn convolution_weight_backward<B: Backend>(
+    x: FloatTensor<B>,
+    grad: FloatTensor<B>,
+    shape: [usize; 4],
+    options: ConvOptions<2>,
+) -> FloatTensor<B> {
+    let weight = B::float_empty(shape.into(), &grad.device(), grad.dtype().into());
+    B::conv2d_weight_backward(x, weight, grad, options)
+}
+
+pub(super) fn normalize<B: Backend>(
+    x: FloatTensor<B>,
+    gamma: FloatTensor<B>,
+    beta: FloatTensor<B>,
+    residual: Residual<B>,
+    relu: bool,
+    options: NormOptions,
+) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+    let shape = x.shape();
+    let (x, one, zero) = as_channels::<B>(x, options);
+    let normal = B::batch_norm_train(x, one, zero, options.epsilon);
+    let [gamma, beta] = [gamma, beta].map(|affine| per_channel::<B>(affine));
+    let output = B::float_mul(B::float_reshape(normal.output, shape), gamma);
+    let output = B::float_add(output, beta);
+    (residual_and_relu(output, residual, relu), normal.mean, normal.variance)
+}
+
+pub(super) fn normalize_backward<B: Backend>(
+    x: FloatTensor<B>,
+    gamma: FloatTensor<B>,
+    mean: FloatTensor<B>,
+    variance: FloatTensor<B>,
+    grad: FloatTensor<B>,
+    options: NormOptions,
+) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+    let shape = x.shape();
+    let (x, one, zero) = as_channels::<B>(x, options);
+    let epsilon = options.epsilon;
+    let normal = B::batch_norm(x.clone(), one.clone(), zero, mean.clone(), variance.clone(), epsilon);
+    let product = B::float_mul(B::float_reshape(normal, shape.clone()), grad.clone());
+    let scaled = B::float_mul(grad.clone(), per_channel::<B>(gamma));
+    let (scaled, ..) = as_channels::<B>(scaled, options);
+    let back = B::batch_norm_train_backward(x, one, mean, variance, epsilon, scaled);
+    let x_grad = B::float_reshape(back.x_grad, shape);
+    (x_grad, channel_sums::<B>(product), channel_sums::<B>(grad))
+}
+
+/// `[N, C, H, W]` to `[C]`.
+pub(super) fn channel_sums<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
+    let channels = x.shape()[1];
+    let sums = [0, 2, 3].into_iter().fold(x, B::float_sum_dim);
+    B::float_reshape(sums, [channels].into())
+}
+
+/// `[C]` to `[1, C, 1, 1]`.
+fn per_channel<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
+    let channels = x.shape()[0];
+    B::float_reshape(x, [1, channels, 1, 1].into())
+}
+
+/// A view in which each set that is normalised together is a channel, and the identity's scale and shift.
+fn as_channels<B: Backend>(
+    x: FloatTensor<B>,
+    options: NormOptions,
+) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+    let [batch, channels, height, width] = x.shape().dims();
+    let (device, dtype) = (x.device(), x.dtype().into());
+    let shape = match options.groups {
+        None => [batch, channels, height * width],
+        Some(groups) => [1, batch * groups, channels / groups * height * width],
+    };
+    let constant = |value: f32| B::float_full([shape[1]].into(), value.into(), &device, dtype);
+    (B::float_reshape(x, shape.into()), constant(1.0), constant(0.0))
+}

@@ -1,0 +1,198 @@
+//! Convolutions and norms.
+
+use burn::tensor::Tensor;
+use burn::tensor::ops::ConvOptions;
+
+use super::reference::{self, Array};
+use super::{
+    Source, assert_close, assert_gradient, assert_repeatable, devices, floats, gradient, non_contiguous,
+};
+use crate::ops::{NormOptions, conv2d, normalize};
+
+#[test]
+fn conv2d_and_its_gradients_equal_their_reference() {
+    // [N, C in, H, W], [C out, C in, kernel height, kernel width], options
+    let options = |stride, padding, dilation| ConvOptions::new(stride, padding, dilation, 1);
+    let cases = [
+        // One matrix product.
+        ([2, 3, 5, 7], [4, 3, 1, 1], options([1, 1], [0, 0], [1, 1])),
+        ([2, 70, 33, 35], [40, 70, 1, 1], options([1, 1], [0, 0], [1, 1])),
+        // Winograd, with whole and with cut tiles, one and several chunks of them, more channels than lanes.
+        ([2, 3, 24, 32], [5, 3, 3, 3], options([1, 1], [1, 1], [1, 1])),
+        ([3, 18, 17, 14], [33, 18, 3, 3], options([1, 1], [1, 1], [1, 1])),
+        ([70, 2, 3, 2], [3, 2, 3, 3], options([1, 1], [1, 1], [1, 1])),
+        ([1, 2, 301, 203], [1, 2, 3, 3], options([1, 1], [1, 1], [1, 1])),
+        ([1, 300, 30, 29], [260, 300, 3, 3], options([1, 1], [1, 1], [1, 1])),
+        // As wide as the model is, in lines of tiles that do not fill vectors, in several chunks.
+        ([2, 512, 58, 57], [5, 512, 3, 3], options([1, 1], [1, 1], [1, 1])),
+        ([2, 5, 58, 57], [512, 5, 3, 3], options([1, 1], [1, 1], [1, 1])),
+        // Unrolled columns.
+        ([2, 3, 5, 7], [4, 3, 1, 1], options([2, 3], [0, 0], [1, 1])),
+        ([1, 2, 5, 7], [3, 2, 1, 1], options([1, 1], [1, 2], [1, 1])),
+        ([2, 2, 6, 9], [3, 2, 3, 3], options([1, 1], [1, 1], [1, 1])),
+        ([2, 2, 6, 9], [3, 2, 3, 2], options([2, 1], [0, 1], [1, 2])),
+        ([1, 3, 13, 10], [2, 3, 7, 7], options([2, 2], [3, 3], [1, 1])),
+        ([1, 1, 3, 2], [2, 1, 3, 5], options([3, 1], [2, 4], [2, 1])),
+        // Nothing in, nothing out.
+        ([0, 3, 8, 8], [4, 3, 3, 3], options([1, 1], [1, 1], [1, 1])),
+        ([0, 3, 8, 8], [4, 3, 1, 1], options([1, 1], [0, 0], [1, 1])),
+        // More pixels than a tile of unrolled columns holds, forward and backward.
+        ([1, 64, 134, 133], [2, 64, 3, 3], options([2, 2], [1, 1], [1, 1])),
+    ];
+    for device in devices() {
+        let mut source = Source::new(&device);
+        for (x_shape, weight_shape, options) in &cases {
+            let what = format!("{x_shape:?} {weight_shape:?} {options:?}");
+            let (x, weight) = (source.random(*x_shape), source.random(*weight_shape));
+            let bias: Tensor<1> = source.random([weight_shape[0]]);
+            let convolve = |x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1>, residual, relu| {
+                conv2d(x.clone(), weight.clone(), bias.clone(), residual, relu, options.clone())
+            };
+            let plain =
+                |x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1>| convolve(x, weight, bias, None, false);
+
+            let output = plain(&x, &weight, &bias);
+            let slow = reference::Convolution {
+                x: *x_shape,
+                weight: *weight_shape,
+                output: output.dims(),
+                options: options.clone(),
+            };
+            let (x_array, weight_array) = (Array::from(&x), Array::from(&weight));
+            let expected = slow.output(&x_array, &weight_array, &Array::from(&bias));
+            assert_close(&floats(&output), &expected.values, &what);
+            let strided = plain(&non_contiguous(&x), &non_contiguous(&weight), &bias);
+            assert_close(&floats(&strided), &expected.values, &format!("{what}, not contiguous"));
+            assert_repeatable(|| plain(&x, &weight, &bias), &what);
+
+            let residual: Tensor<4> = source.random(output.dims());
+            let fused = convolve(&x, &weight, &bias, Some(non_contiguous(&residual)), true);
+            let sums = expected.values.iter().zip(floats(&residual)).map(|(sum, residual)| sum + residual);
+            let expected: Vec<f64> = sums.map(|sum| sum.max(0.0)).collect();
+            assert_close(&floats(&fused), &expected, &format!("{what}, residual and ReLU"));
+
+            let grad = source.random(output.dims());
+            let grad_array = Array::from(&grad);
+            let of_x = |x: Tensor<4>| plain(&x, &weight, &bias);
+            let of_weight = |weight: Tensor<4>| plain(&x, &weight, &bias);
+            let actual = gradient(of_x, &x, &grad);
+            let expected = slow.input_gradient(&weight_array, &grad_array);
+            assert_close(&floats(&actual), &expected.values, &format!("{what}, gradient of x"));
+            assert_repeatable(|| gradient(of_x, &x, &grad), &what);
+            let actual = gradient(of_weight, &weight, &grad);
+            let expected = slow.weight_gradient(&x_array, &grad_array);
+            assert_close(&floats(&actual), &expected.values, &format!("{what}, gradient of the weight"));
+            let strided = gradient(|weight| plain(&non_contiguous(&x), &weight, &bias), &weight, &grad);
+            assert_close(&floats(&strided), &expected.values, &format!("{what}, not contiguous"));
+            assert_repeatable(|| gradient(of_weight, &weight, &grad), &what);
+
+            // ReLU and the residual hand on the gradient where the output is not zero.
+            let of_residual = |residual: Tensor<4>| convolve(&x, &weight, &bias, Some(residual), true);
+            let actual = gradient(of_residual, &residual, &grad);
+            let passed = floats(&fused).into_iter().zip(&grad_array.values);
+            let expected: Vec<f64> = passed.map(|(y, grad)| if y > 0.0 { *grad } else { 0.0 }).collect();
+            assert_close(&floats(&actual), &expected, &format!("{what}, gradient of the residual"));
+
+            if x.shape().num_elements() < 1000 {
+                assert_gradient(of_weight, &weight, &grad, &format!("{what}, weight"));
+                assert_gradient(of_x, &x, &grad, &format!("{what}, x"));
+                assert_gradient(|bias| plain(&x, &weight, &bias), &bias, &grad, &format!("{what}, bias"));
+            }
+        }
+    }
+}
+
+#[test]
+fn normalize_and_its_gradients_equal_their_reference() {
+    // [N, C, H, W], groups
+    let cases = [
+        ([0, 4, 3, 3], None),
+        ([0, 4, 3, 3], Some(2)),
+        ([1, 2, 1, 3], None),
+        ([3, 5, 4, 7], None),
+        ([2, 3, 9, 17], None),
+        ([3, 6, 4, 7], Some(1)),
+        ([2, 6, 5, 3], Some(2)),
+        ([2, 4, 9, 17], Some(4)),
+    ];
+    for device in devices() {
+        let mut source = Source::new(&device);
+        for (shape, groups) in cases {
+            let options = NormOptions { groups, epsilon: 1e-3 };
+            let what = format!("{shape:?}, {options:?}");
+            let x = source.random(shape) * 3.0 + 2.0;
+            let (gamma, beta): (Tensor<1>, Tensor<1>) =
+                (source.random([shape[1]]), source.random([shape[1]]));
+            let plain = |x: &Tensor<4>, gamma: &Tensor<1>, beta: &Tensor<1>| {
+                normalize(x.clone(), gamma.clone(), beta.clone(), None, false, options)
+            };
+            let arrays = (Array::from(&x), Array::from(&gamma), Array::from(&beta));
+            let (expected, mean, variance) = reference::normalize(&arrays.0, &arrays.1, &arrays.2, options);
+            let (actual, actual_mean, actual_variance) = plain(&x, &gamma, &beta);
+            assert_close(&floats(&actual), &expected.values, &what);
+            if shape[0] > 0 {
+                assert_close(&floats(&actual_mean), &mean, &format!("{what}, mean"));
+                assert_close(&floats(&actual_variance), &variance, &format!("{what}, variance"));
+            }
+            let strided = plain(&non_contiguous(&x), &gamma, &beta).0;
+            assert_close(&floats(&strided), &expected.values, &format!("{what}, not contiguous"));
+            assert_repeatable(|| plain(&x, &gamma, &beta).0, &what);
+
+            let residual = source.random(shape);
+            let fused = |residual: Tensor<4>| {
+                normalize(x.clone(), gamma.clone(), beta.clone(), Some(residual), true, options).0
+            };
+            let sums = expected.values.iter().zip(floats(&residual)).map(|(sum, residual)| sum + residual);
+            let expected: Vec<f64> = sums.map(|sum| sum.max(0.0)).collect();
+            assert_close(&floats(&fused(non_contiguous(&residual))), &expected, &format!("{what}, ReLU"));
+            let grad = source.random(shape);
+            let passed = expected.iter().zip(floats(&grad));
+            let expected: Vec<f64> = passed.map(|(y, grad)| if *y > 0.0 { grad } else { 0.0 }).collect();
+            let actual = gradient(fused, &residual, &grad);
+            assert_close(&floats(&actual), &expected, &format!("{what}, gradient of the residual"));
+
+            // The gradients of the f64 reference, by central differences: exact to 1e-8.
+            let weighted = |x: &Array<4>, gamma: &Array<1>, beta: &Array<1>| -> f64 {
+                let (output, ..) = reference::normalize(x, gamma, beta, options);
+                output.values.iter().zip(floats(&grad)).map(|(output, grad)| output * grad).sum()
+            };
+            let of_x = |x: Tensor<4>| plain(&x, &gamma, &beta).0;
+            let differences = central_differences(&arrays.0, |x| weighted(x, &arrays.1, &arrays.2));
+            assert_close(
+                &floats(&gradient(of_x, &x, &grad)),
+                &differences,
+                &format!("{what}, gradient of x"),
+            );
+            assert_repeatable(|| gradient(of_x, &x, &grad), &what);
+            let of_gamma = |gamma: Tensor<1>| plain(&x, &gamma, &beta).0;
+            let differences = central_differences(&arrays.1, |gamma| weighted(&arrays.0, gamma, &arrays.2));
+            assert_close(
+                &floats(&gradient(of_gamma, &gamma, &grad)),
+                &differences,
+                &format!("{what}, of gamma"),
+            );
+            let of_beta = |beta: Tensor<1>| plain(&x, &gamma, &beta).0;
+            let differences = central_differences(&arrays.2, |beta| weighted(&arrays.0, &arrays.1, beta));
+            assert_close(
+                &floats(&gradient(of_beta, &beta, &grad)),
+                &differences,
+                &format!("{what}, of beta"),
+            );
+        }
+    }
+}
+
+fn central_differences<const D: usize>(at: &Array<D>, function: impl Fn(&Array<D>) -> f64) -> Vec<f64> {
+    const STEP: f64 = 1e-4;
+    let mut moved = at.clone();
+    (0..at.values.len())
+        .map(|index| {
+            moved.values[index] = at.values[index] + STEP;
+            let above = function(&moved);
+            moved.values[index] = at.values[index] - STEP;
+            let below = function(&moved);
+            moved.values[index] = at.values[index];
+            (above - below) / (2.0 * STEP)
+        })
+        .collect()
+}

@@ -1,0 +1,155 @@
+//! Every own operation against its reference on each device there is, its gradients against finite
+//! differences too.
+
+mod boxes;
+mod layers;
+mod reference;
+#[cfg(feature = "wgpu")]
+mod unfused;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::in_host_memory;
+use reference::Array;
+
+/// Largest difference allowed, over the largest element expected (at least 1). The sums here have
+/// at most some thousand f32 products, whose rounding errors of 6e-8 each mostly cancel.
+const TOLERANCE: f64 = 1e-5;
+
+/// Those that every operation is tested on: the CPU, and a GPU (a software one will do) with fused operations.
+fn devices() -> Vec<Device> {
+    [Some(Device::flex()), gpu()].into_iter().flatten().collect()
+}
+
+#[cfg(feature = "wgpu")]
+fn gpu() -> Option<Device> {
+    let found = !Device::enumerate(burn::tensor::DeviceType::Wgpu).is_empty();
+    if !found {
+        println!(
+            "skipped: no device for the feature `wgpu`; Debian's mesa-vulkan-drivers has a software one"
+        );
+    }
+    found.then(|| Device::wgpu(burn::tensor::DeviceKind::DefaultDevice))
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn gpu() -> Option<Device> {
+    println!("skipped: the GPU kernels, in a build without the feature `wgpu`");
+    None
+}
+
+#[cfg(feature = "wgpu")]
+fn is_gpu(device: &Device) -> bool {
+    !in_host_memory(device)
+}
+
+/// Deterministic test data on a device.
+struct Source {
+    rng: ChaCha8Rng,
+    device: Device,
+}
+
+impl Source {
+    fn new(device: &Device) -> Self {
+        Self { rng: ChaCha8Rng::seed_from_u64(7), device: device.clone() }
+    }
+
+    fn tensor<const D: usize>(&self, values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
+        Tensor::from_data(TensorData::new(values, shape), &self.device)
+    }
+
+    /// Uniform in -1..1.
+    fn random<const D: usize>(&mut self, shape: [usize; D]) -> Tensor<D> {
+        let values = (0..shape.iter().product()).map(|_| self.rng.random_range(-1.0..1.0)).collect();
+        self.tensor(values, shape)
+    }
+
+    /// Boxes of which some reach out of an image of `size` x `size`.
+    fn boxes(&mut self, count: usize, size: f32) -> Vec<[f32; 4]> {
+        let mut side = |range: std::ops::Range<f32>| size * self.rng.random_range(range);
+        (0..count)
+            .map(|_| {
+                let (x, y) = (side(-0.3..1.0), side(-0.3..1.0));
+                [x, y, x + side(0.01..0.6), y + side(0.01..0.6)]
+            })
+            .collect()
+    }
+}
+
+/// The same values, the last two axes exchanged in memory.
+fn non_contiguous<const D: usize>(tensor: &Tensor<D>) -> Tensor<D> {
+    let transposed = tensor.clone().swap_dims(D - 2, D - 1).into_data();
+    Tensor::<D>::from_data(transposed, &tensor.device()).swap_dims(D - 2, D - 1)
+}
+
+fn floats<const D: usize>(tensor: &Tensor<D>) -> Vec<f64> {
+    Array::from(tensor).values
+}
+
+fn integers<const D: usize>(tensor: &Tensor<D, Int>) -> Vec<i64> {
+    tensor.to_data().iter::<i64>().collect()
+}
+
+fn assert_close(actual: &[f64], expected: &[f64], what: &str) {
+    assert_eq!(actual.len(), expected.len(), "{what}");
+    let scale = expected.iter().fold(1.0_f64, |scale, value| scale.max(value.abs()));
+    for (index, (actual, expected)) in actual.iter().zip(expected).enumerate() {
+        // NaN is not below anything, so it fails.
+        let close = (actual - expected).abs() <= TOLERANCE * scale;
+        assert!(close, "{what}, element {index}: {actual}, expected {expected}");
+    }
+}
+
+/// Two runs, and one on a single thread, give the same bits.
+fn assert_repeatable<const D: usize>(function: impl Fn() -> Tensor<D> + Sync, what: &str) {
+    let bits = || -> Vec<u64> { floats(&function()).into_iter().map(f64::to_bits).collect() };
+    let first = bits();
+    assert_eq!(first, bits(), "{what}, second run");
+    let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    assert_eq!(first, one_thread.install(bits), "{what}, one thread");
+}
+
+/// The gradient of `sum(grad * function(at))`. It enters `function`'s backward pass transposed in
+/// memory, as gradients often do.
+fn gradient<const D: usize>(
+    function: impl Fn(Tensor<D>) -> Tensor<4>,
+    at: &Tensor<D>,
+    grad: &Tensor<4>,
+) -> Tensor<D> {
+    let device = at.device().autodiff();
+    let at = Tensor::<D>::from_data(at.to_data(), &device).require_grad();
+    let grad = Tensor::<4>::from_data(grad.clone().swap_dims(2, 3).to_data(), &device);
+    let gradients = (function(at.clone()).swap_dims(2, 3) * grad).sum().backward();
+    at.grad(&gradients).expect("the operation is differentiable here")
+}
+
+/// [`gradient`] is what central differences give.
+///
+/// `function` must be linear, as RoIAlign is in the features and a convolution in each argument: it
+/// has no kinks, and a step of 1 has no error but rounding.
+fn assert_gradient<const D: usize>(
+    function: impl Fn(Tensor<D>) -> Tensor<4>,
+    at: &Tensor<D>,
+    grad: &Tensor<4>,
+    what: &str,
+) {
+    let device = at.device().autodiff();
+    let grads = floats(grad);
+    let values: Vec<f32> = at.to_data().iter::<f32>().collect();
+    let evaluate = |index: usize, step: f32| -> f64 {
+        let mut values = values.clone();
+        values[index] += step;
+        let output = function(Tensor::from_data(TensorData::new(values, at.dims()), &device));
+        floats(&output).iter().zip(&grads).map(|(output, grad)| output * grad).sum()
+    };
+    // A GPU takes milliseconds for each of these small calls, so there some elements have to do.
+    let step = if in_host_memory(&at.device()) { 1 } else { 37 };
+    let elements = || (0..values.len()).step_by(step);
+    let differences: Vec<f64> =
+        elements().map(|index| (evaluate(index, 1.0) - evaluate(index, -1.0)) / 2.0).collect();
+    let gradient = floats(&gradient(&function, at, grad));
+    let gradient: Vec<f64> = elements().map(|index| gradient[index]).collect();
+    assert_close(&gradient, &differences, what);
+}
