@@ -14,7 +14,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::distributed::ReduceOperation;
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Device, Tensor, s};
 use clap::Parser;
 use faster_rcnn::FasterRcnnConfig;
 use faster_rcnn::train::all_reduce;
@@ -89,7 +89,7 @@ fn sum(way: &str, tensors: Vec<Tensor<1>>, sizes: &[usize]) -> Vec<Tensor<1>> {
             let mut sums = vec![Vec::new(); tensors.len()];
             for size in sizes {
                 let parts =
-                    tensors.iter().map(|tensor| tensor.clone().slice([start..start + size])).collect();
+                    tensors.iter().map(|tensor| tensor.clone().slice(s![start..start + size])).collect();
                 for (sums, sum) in sums.iter_mut().zip(Tensor::all_reduce(parts, ReduceOperation::Sum)) {
                     sums.push(sum);
                 }

@@ -2,7 +2,7 @@
 
 use burn::backend::DispatchDevice;
 use burn::tensor::distributed::ReduceOperation;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, s};
 
 /// Elements that travel at once.
 const PIECE: usize = 2 << 20;
@@ -46,7 +46,7 @@ fn in_pieces(tensors: &[Tensor<1>], devices: &[Device]) -> Vec<Tensor<1>> {
         for step in 0..members {
             for (owner, range) in pieces.iter().enumerate().filter(|(_, range)| !range.is_empty()) {
                 let from = (owner + step) % members;
-                let part = tensors[from].clone().slice([range.clone()]);
+                let part = tensors[from].clone().slice(s![range.clone()]);
                 parts[owner][from] = Some(if step == 0 { part } else { part.to_device(&devices[owner]) });
             }
         }

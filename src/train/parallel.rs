@@ -253,8 +253,14 @@ mod tests {
     #[test]
     fn a_member_whose_weights_are_others_is_named() {
         let team = Team::new([Device::flex(), Device::flex(), Device::flex()]);
-        team.work(|| Ok(check_equal(&[replica(1), replica(1), replica(1)]))).unwrap();
-        let error = team.work(|| Ok(check_equal(&[replica(1), replica(1), replica(2)]))).unwrap_err();
+        let check = |seeds: [u64; 3]| {
+            team.work(move || {
+                check_equal(&seeds.map(replica));
+                Ok(())
+            })
+        };
+        check([1, 1, 1]).unwrap();
+        let error = check([1, 1, 2]).unwrap_err();
         let expected = format!("worker {}: its weights", team.members()[2].name);
         assert!(error.to_string().starts_with(&expected), "{error}");
     }
