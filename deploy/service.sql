@@ -26,8 +26,9 @@ CREATE SERVICE IF NOT EXISTS faster_rcnn_workers
     IN COMPUTE POOL faster_rcnn_gpu
     FROM @training SPECIFICATION_FILE = 'workers.yaml'
     MIN_INSTANCES = 4 MAX_INSTANCES = 4;
--- All four READY before the trainer starts:
-SHOW SERVICE CONTAINERS IN SERVICE faster_rcnn_workers;
+-- The dns_name goes into trainer.yaml; all four are READY before the trainer starts:
+SHOW SERVICES LIKE 'faster_rcnn_workers';
+SHOW SERVICE INSTANCES IN SERVICE faster_rcnn_workers;
 
 EXECUTE JOB SERVICE
     IN COMPUTE POOL faster_rcnn_cpu

@@ -5,15 +5,16 @@
 //! cargo run --release --features workers --example all_reduce -- --program target/release/faster-rcnn
 //! ```
 //!
-//! Prints a JSON object a line: the way, and the seconds of each round.
+//! Prints a JSON object a line: the way, the seconds of each round, and the bytes that a worker sent in one, from the
+//! kernel's count for the loopback interface.
 
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::distributed::ReduceOperation;
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Device, Tensor, s};
 use clap::Parser;
 use faster_rcnn::FasterRcnnConfig;
 use faster_rcnn::train::all_reduce;
@@ -46,27 +47,30 @@ fn main() -> Result<()> {
     let elements = sizes.0.iter().sum::<usize>().next_multiple_of(workers);
     sizes.0.push(elements - sizes.0.iter().sum::<usize>());
     sizes.0.retain(|size| *size > 0);
-    let mut times = vec![Vec::new(); ways.len()];
+    let (mut times, mut bytes) = (vec![Vec::new(); ways.len()], vec![0; ways.len()]);
     for round in 0..=rounds {
-        for (way, times) in ways.iter().zip(&mut times) {
+        for ((way, times), sent) in ways.iter().zip(&mut times).zip(&mut bytes) {
             let tensors: Vec<Tensor<1>> =
                 devices.iter().map(|device| Tensor::ones([elements], device) * 0.5).collect();
             sync(&devices);
-            let start = Instant::now();
+            let (before, start) = (loopback_bytes()?, Instant::now());
             let sums = sum(way, tensors, &sizes.0);
             sync(&devices);
             // The first round opens connections.
             if round > 0 {
                 times.push(start.elapsed().as_secs_f64());
             }
+            *sent = (loopback_bytes()? - before) / workers as u64;
             for sum in sums {
                 let (least, most): (f32, f32) = (sum.clone().min().into_scalar(), sum.max().into_scalar());
                 ensure!(least == most && most == 0.5 * workers as f32, "{way}: {least} to {most}");
             }
         }
     }
-    for (way, times) in ways.iter().zip(times) {
-        println!("{{\"way\": \"{way}\", \"elements\": {elements}, \"seconds\": {times:?}}}");
+    for ((way, times), sent) in ways.iter().zip(times).zip(bytes) {
+        println!(
+            "{{\"way\": \"{way}\", \"elements\": {elements}, \"sent\": {sent}, \"seconds\": {times:?}}}"
+        );
     }
     Ok(())
 }
@@ -85,7 +89,7 @@ fn sum(way: &str, tensors: Vec<Tensor<1>>, sizes: &[usize]) -> Vec<Tensor<1>> {
             let mut sums = vec![Vec::new(); tensors.len()];
             for size in sizes {
                 let parts =
-                    tensors.iter().map(|tensor| tensor.clone().slice([start..start + size])).collect();
+                    tensors.iter().map(|tensor| tensor.clone().slice(s![start..start + size])).collect();
                 for (sums, sum) in sums.iter_mut().zip(Tensor::all_reduce(parts, ReduceOperation::Sum)) {
                     sums.push(sum);
                 }
@@ -111,4 +115,12 @@ impl ModuleVisitor for Sizes {
             self.0.push(param.lazy_shape().num_elements());
         }
     }
+}
+
+/// Bytes that went through the loopback interface.
+fn loopback_bytes() -> Result<u64> {
+    let text = std::fs::read_to_string("/proc/net/dev")?;
+    let line =
+        text.lines().find_map(|line| line.trim().strip_prefix("lo:")).context("no loopback interface")?;
+    Ok(line.split_whitespace().next().context("no count")?.parse()?)
 }

@@ -1,8 +1,7 @@
 //! The sum of a tensor over the members of a team.
 
-use burn::backend::DispatchDevice;
 use burn::tensor::distributed::ReduceOperation;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, s};
 
 /// Elements that travel at once.
 const PIECE: usize = 2 << 20;
@@ -17,11 +16,18 @@ pub fn all_reduce(tensors: Vec<Tensor<1>>) -> Vec<Tensor<1>> {
     let devices: Vec<Device> = tensors.iter().map(Tensor::device).collect();
     match devices.as_slice() {
         [_] => tensors,
-        #[cfg(feature = "workers")]
-        devices if devices.iter().all(|device| matches!(device.as_dispatch(), DispatchDevice::Remote(_))) => {
-            in_pieces(&tensors, devices)
-        }
+        devices if devices.iter().all(is_in_another_process) => in_pieces(&tensors, devices),
         _ => Tensor::all_reduce(tensors, ReduceOperation::Sum),
+    }
+}
+
+fn is_in_another_process(device: &Device) -> bool {
+    #[cfg(feature = "workers")]
+    return matches!(device.as_dispatch(), burn::backend::DispatchDevice::Remote(_));
+    #[cfg(not(feature = "workers"))]
+    {
+        let _ = device;
+        false
     }
 }
 
@@ -30,7 +36,6 @@ pub fn all_reduce(tensors: Vec<Tensor<1>>) -> Vec<Tensor<1>> {
 /// A worker does what it is told in order, and a transfer waits there for its other end. So transfers are ordered such
 /// that all workers can send and receive at once: first from each to the member before it, then to the one before
 /// that, and so on; and sums travel while the next round's pieces do.
-#[cfg(feature = "workers")]
 fn in_pieces(tensors: &[Tensor<1>], devices: &[Device]) -> Vec<Tensor<1>> {
     let (members, elements) = (devices.len(), tensors[0].dims()[0]);
     let mut results: Vec<Vec<Tensor<1>>> = vec![Vec::new(); members];
@@ -46,7 +51,7 @@ fn in_pieces(tensors: &[Tensor<1>], devices: &[Device]) -> Vec<Tensor<1>> {
         for step in 0..members {
             for (owner, range) in pieces.iter().enumerate().filter(|(_, range)| !range.is_empty()) {
                 let from = (owner + step) % members;
-                let part = tensors[from].clone().slice([range.clone()]);
+                let part = tensors[from].clone().slice(s![range.clone()]);
                 parts[owner][from] = Some(if step == 0 { part } else { part.to_device(&devices[owner]) });
             }
         }
@@ -60,7 +65,6 @@ fn in_pieces(tensors: &[Tensor<1>], devices: &[Device]) -> Vec<Tensor<1>> {
 }
 
 /// Sends each member's sum to all.
-#[cfg(feature = "workers")]
 fn gather(sums: Vec<Tensor<1>>, devices: &[Device], results: &mut [Vec<Tensor<1>>]) {
     let members = devices.len();
     let mut gathered: Vec<Vec<Option<Tensor<1>>>> = vec![vec![None; sums.len()]; members];

@@ -2,7 +2,7 @@
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, s};
 
 /// The gradients of the parameters that are trained, in the model's order, zeros where there is none: `[P]`.
 pub(super) fn flatten(module: &impl Module, gradients: GradientsParams, device: &Device) -> Tensor<1> {
@@ -47,7 +47,7 @@ impl ModuleVisitor for Unflatten {
         if param.is_require_grad() {
             let shape = param.lazy_shape();
             let end = self.start + shape.num_elements();
-            let gradient: Tensor<D> = self.flat.clone().slice([self.start..end]).reshape(shape);
+            let gradient: Tensor<D> = self.flat.clone().slice(s![self.start..end]).reshape(shape);
             self.gradients.register(param.id, gradient);
             self.start = end;
         }

@@ -223,3 +223,56 @@ fn validate(
     interrupter.fail_on_error(events.process_valid(end));
     interrupter.fail_on_error(events.flush());
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::super::team::Team;
+    use super::super::{LearningRates, RunConfig, optimizer};
+    use super::*;
+    use crate::FasterRcnnConfig;
+    use crate::model::layers::NormKind;
+    use crate::model::resnet::ResNetDepth;
+
+    fn replica(seed: u64) -> Replica {
+        let mut config = FasterRcnnConfig::new(ResNetDepth::ResNet18, 7)
+            .with_norm(NormKind::Group)
+            .with_trainable_layers(5)
+            .with_image_size(64, 64);
+        config.fpn_channels = 8;
+        config.roi_heads.representation_size = 8;
+        config.seed = seed;
+        let model = config.init(&Device::flex().autodiff());
+        let settings = RunConfig::new(config).train;
+        let rates = LearningRates::new(&settings, 2);
+        let learner = Learner::new(Trainee::new(model, &settings), optimizer::sgd(&settings), rates);
+        Replica { learner, gradients: None }
+    }
+
+    #[test]
+    fn a_member_whose_weights_are_others_is_named() {
+        let team = Team::new([Device::flex(), Device::flex(), Device::flex()]);
+        let check = |seeds: [u64; 3]| {
+            team.work(move || {
+                check_equal(&seeds.map(replica));
+                Ok(())
+            })
+        };
+        check([1, 1, 1]).unwrap();
+        let error = check([1, 1, 2]).unwrap_err();
+        let expected = format!("worker {}: its weights", team.members()[2].name);
+        assert!(error.to_string().starts_with(&expected), "{error}");
+    }
+
+    #[test]
+    fn gradients_come_back_as_they_were() {
+        let model = replica(1).learner.model();
+        let device = Device::flex();
+        let count = flatten(&model, Default::default(), &device).dims()[0];
+        let values = Tensor::<1, burn::tensor::Int>::arange(0..count as i64, &device).float();
+        let gradients = unflatten(&model, values.clone());
+        let back = flatten(&model, gradients, &device);
+        assert_eq!(back.into_data(), values.into_data());
+    }
+}

@@ -1,7 +1,7 @@
 //! Workers: processes on this machine or others, each of which serves one device to a trainer, with burn's
 //! remote devices and this crate's own operations.
 //!
-//! A worker runs [`serve`]; a trainer [`connect`]s to several and gives the [`Team`](crate::train::Team) to
+//! A worker runs [`serve`]; a trainer [`connect`]s to several and gives the [`Team`] to
 //! [`fit_team`](crate::train::fit_team). [`LocalWorkers`] are processes that a trainer starts and ends itself.
 //!
 //! Over `ws://` nothing is encrypted, and the token keeps strangers out, not eavesdroppers: it is for networks

@@ -19,7 +19,7 @@ pub enum Endpoint {
     /// Iroh on a UDP port of all interfaces, with the key that proves who the worker is.
     Iroh {
         /// The key.
-        identity: IrohIdentity,
+        identity: Box<IrohIdentity>,
         /// The port.
         port: u16,
     },
@@ -67,7 +67,7 @@ pub fn serve(endpoint: Endpoint, device: &Device, token: Option<&str>) -> Result
     let transport: Transport = match endpoint {
         Endpoint::WebSocket(listener) => WebSocketTransport::from_listener(listener).into(),
         Endpoint::Iroh { identity, port } => {
-            IrohTransport::new(identity).with_relays(IrohRelays::Disabled).with_port(port).into()
+            IrohTransport::new(*identity).with_relays(IrohRelays::Disabled).with_port(port).into()
         }
     };
     server.serve(transport).map_err(|error| Error::Config(error.to_string()))

@@ -57,7 +57,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         None => Endpoint::websocket(listen)?,
         Some(key) => {
             let identity = IrohIdentity::load_or_create(&key).with_context(|| key.display().to_string())?;
-            Endpoint::Iroh { identity, port: listen.port() }
+            Endpoint::Iroh { identity: Box::new(identity), port: listen.port() }
         }
     };
     output::print(format!("worker {}\n", endpoint.address()))?;
