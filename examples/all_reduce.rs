@@ -84,8 +84,7 @@ fn sum(way: &str, tensors: Vec<Tensor<1>>, sizes: &[usize]) -> Vec<Tensor<1>> {
             let mut start = 0;
             let mut sums = vec![Vec::new(); tensors.len()];
             for size in sizes {
-                let parts =
-                    tensors.iter().map(|tensor| tensor.clone().slice([start..start + size])).collect();
+                let parts = tensors.iter().map(|tensor| tensor.clone().narrow(0, start, size)).collect();
                 for (sums, sum) in sums.iter_mut().zip(Tensor::all_reduce(parts, ReduceOperation::Sum)) {
                     sums.push(sum);
                 }

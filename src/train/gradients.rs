@@ -47,7 +47,8 @@ impl ModuleVisitor for Unflatten {
         if param.is_require_grad() {
             let shape = param.lazy_shape();
             let end = self.start + shape.num_elements();
-            let gradient: Tensor<D> = self.flat.clone().slice([self.start..end]).reshape(shape);
+            let gradient: Tensor<D> =
+                self.flat.clone().narrow(0, self.start, end - self.start).reshape(shape);
             self.gradients.register(param.id, gradient);
             self.start = end;
         }
