@@ -48,6 +48,11 @@ pub(super) fn normalize<B: Backend>(
     options: NormOptions,
 ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
     let shape = x.shape();
+    if shape.num_elements() == 0 {
+        let sets = options.groups.map_or(shape[1], |groups| shape[0] * groups);
+        let nothing = B::float_zeros([sets].into(), &x.device(), x.dtype().into());
+        return (x, nothing.clone(), nothing);
+    }
     let (x, one, zero) = as_channels::<B>(x, options);
     let normal = B::batch_norm_train(x, one, zero, options.epsilon);
     let [gamma, beta] = [gamma, beta].map(|affine| per_channel::<B>(affine));
@@ -65,6 +70,10 @@ pub(super) fn normalize_backward<B: Backend>(
     options: NormOptions,
 ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
     let shape = x.shape();
+    if shape.num_elements() == 0 {
+        let nothing = B::float_zeros([shape[1]].into(), &x.device(), x.dtype().into());
+        return (x, nothing.clone(), nothing);
+    }
     let (x, one, zero) = as_channels::<B>(x, options);
     let epsilon = options.epsilon;
     let normal = B::batch_norm(x.clone(), one.clone(), zero, mean.clone(), variance.clone(), epsilon);
@@ -78,9 +87,9 @@ pub(super) fn normalize_backward<B: Backend>(
 
 /// `[N, C, H, W]` to `[C]`.
 pub(super) fn channel_sums<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
-    let channels = x.shape()[1];
-    let sums = [0, 2, 3].into_iter().fold(x, B::float_sum_dim);
-    B::float_reshape(sums, [channels].into())
+    let [batch, channels, height, width] = x.shape().dims();
+    let rows = B::float_reshape(B::float_swap_dims(x, 0, 1), [channels, batch * height * width].into());
+    B::float_reshape(B::float_sum_dim(rows, 1), [channels].into())
 }
 
 /// `[C]` to `[1, C, 1, 1]`.

@@ -4,6 +4,11 @@
 //! `DetectionOps` is what a backend implements; the functions beside it are what the rest of the
 //! library calls, on plain [`Tensor`]s. There are kernels for the CPU (burn-flex) and, in CubeCL, for GPUs.
 
+#![allow(
+    clippy::large_enum_variant,
+    reason = "tensor handles and what is generated from them, passed once a call"
+)]
+
 mod autodiff;
 mod cpu;
 #[cfg(feature = "cube")]

@@ -13,6 +13,7 @@ use crate::{Error, Result};
 
 /// Where a worker is to listen.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "made once a process")]
 pub enum Endpoint {
     /// WebSocket on a socket that is bound already.
     WebSocket(TcpListener),

@@ -62,9 +62,8 @@ fn properties() -> Arc<DeviceProperties> {
 /// Each kernel in each of the types it is used with, with a name for the report.
 fn kernels() -> Vec<(String, Box<dyn CubeKernel>)> {
     let properties = properties();
-    let of_units = |units: u32| {
-        KernelSettings::new((*CubeDim::new_1d(units)).into(), ExecutionMode::Checked, AddressType::U32)
-    };
+    let of_units =
+        |units: u32| KernelSettings::new(*CubeDim::new_1d(units), ExecutionMode::Checked, AddressType::U32);
     let settings = || of_units(256);
     let target = || Arc::new(TargetProperties::default());
     let buffer = || BufferCompilationArg { inplace: None };

@@ -136,9 +136,9 @@ pub(super) fn sweep_rows<I: Int>(
     let unit = UNIT_POS as usize;
     let count = count as usize;
     let words = count.div_ceil(32);
-    let row = CUBE_POS as usize * count;
+    let row = CUBE_POS * count;
     let row_masks = row * words;
-    let row_words = CUBE_POS as usize * words;
+    let row_words = CUBE_POS * words;
 
     let mut word = unit;
     while word < words {

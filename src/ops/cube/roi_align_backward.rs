@@ -201,7 +201,7 @@ pub(super) fn gather_tiles<F: Float>(
 ) {
     let (channels, words) = (channels as usize, words as usize);
     let blocks = channels.div_ceil(BLOCK);
-    let index = CUBE_POS as usize / blocks;
+    let index = CUBE_POS / blocks;
     if index >= tiles as usize {
         terminate!();
     }
@@ -219,7 +219,7 @@ pub(super) fn gather_tiles<F: Float>(
     let unit = UNIT_POS as usize;
     let (pixel, lane) = (unit % PIXELS, unit / PIXELS);
     let (row, column) = (pixel / TILE, pixel % TILE);
-    let first = CUBE_POS as usize % blocks * BLOCK + lane * CHANNELS;
+    let first = CUBE_POS % blocks * BLOCK + lane * CHANNELS;
 
     let bins_y = comptime!(sampling.bins_y as usize);
     let bins_x = comptime!(sampling.bins_x as usize);

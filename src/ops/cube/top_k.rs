@@ -48,6 +48,7 @@ pub(super) fn top_k(values: CubeTensor, k: usize, dtype: DType) -> CubeTensor {
     output
 }
 
+#[allow(clippy::manual_swap, reason = "CubeCL cannot swap")]
 #[cube(launch)]
 pub(super) fn sort_rows<I: Int>(
     values: &[f32],
@@ -58,7 +59,7 @@ pub(super) fn sort_rows<I: Int>(
     #[define(I)] _dtype: ElemType,
 ) {
     let unit = UNIT_POS as usize;
-    let row = CUBE_POS as usize;
+    let row = CUBE_POS;
     let columns = columns as usize;
     // The run of this unit.
     let length = columns.div_ceil(UNITS);
