@@ -57,7 +57,6 @@ impl Endpoint {
 ///
 /// [`Error::Config`] where the token is empty or the port cannot be had.
 pub fn serve(endpoint: Endpoint, device: &Device, token: Option<&str>) -> Result<()> {
-    keep_freed_memory();
     let mut registry: CustomOpRegistry<Flex> = remote::registry();
     identity::register(&mut registry);
     let mut server = RemoteServer::new([device.clone()]).with_custom_ops(registry);
@@ -74,14 +73,13 @@ pub fn serve(endpoint: Endpoint, device: &Device, token: Option<&str>) -> Result
     server.serve(transport).map_err(|error| Error::Config(error.to_string()))
 }
 
-/// Has the allocator reuse the memory of tensors that come and go with each step, megabytes each, instead of giving it
-/// back to the system and having it zeroed again page by page, which took more time than the network did.
-fn keep_freed_memory() {
+/// Has the allocator keep one heap for all threads, so that the memory of tensors that come and go with each step,
+/// megabytes each, is used again by whichever thread needs it, instead of being given back to the system and zeroed again
+/// page by page, which took more time than the network did. For the start of a worker: it works before the first thread.
+pub fn share_heap() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: mallopt only sets numbers of the allocator, under its lock; no memory is touched.
+    // SAFETY: mallopt only sets a number of the allocator, under its lock; no memory is touched.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 1);
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
     }
 }
