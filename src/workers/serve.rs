@@ -1,14 +1,17 @@
 use std::net::{SocketAddr, TcpListener};
 
-use burn::backend::Flex;
+use burn::backend::ir::BackendIr;
+use burn::backend::{DispatchDevice, Flex};
 use burn::server::{
     CustomOpRegistry, IrohIdentity, IrohRelays, IrohTransport, RemoteServer, TokenAuthorizer, Transport,
     WebSocketTransport,
 };
 use burn::tensor::Device;
+#[cfg(feature = "cube")]
+use burn_cubecl::CubeBackend;
 
 use super::{Address, identity};
-use crate::ops::remote;
+use crate::ops::{DetectionOps, remote};
 use crate::{Error, Result};
 
 /// Where a worker is to listen.
@@ -57,9 +60,14 @@ impl Endpoint {
 ///
 /// [`Error::Config`] where the token is empty or the port cannot be had.
 pub fn serve(endpoint: Endpoint, device: &Device, token: Option<&str>) -> Result<()> {
-    let mut registry: CustomOpRegistry<Flex> = remote::registry();
-    identity::register(&mut registry);
-    let mut server = RemoteServer::new([device.clone()]).with_custom_ops(registry);
+    let mut server = RemoteServer::new([device.clone()]);
+    // Operations for a backend that is not the device's are refused.
+    server = match device.as_dispatch() {
+        DispatchDevice::Flex(_) => server.with_custom_ops(operations::<Flex>()),
+        #[cfg(feature = "cube")]
+        DispatchDevice::Cube(_) => server.with_custom_ops(operations::<CubeBackend>()),
+        other => return Err(Error::Config(format!("a worker cannot serve {other:?}"))),
+    };
     if let Some(token) = token {
         let authorizer = TokenAuthorizer::new(token).map_err(|error| Error::Config(error.to_string()))?;
         server = server.with_authorizer(authorizer);
@@ -71,6 +79,13 @@ pub fn serve(endpoint: Endpoint, device: &Device, token: Option<&str>) -> Result
         }
     };
     server.serve(transport).map_err(|error| Error::Config(error.to_string()))
+}
+
+/// What a worker can do beside burn's own operations.
+fn operations<B: BackendIr + DetectionOps>() -> CustomOpRegistry<B> {
+    let mut registry = remote::registry();
+    identity::register(&mut registry);
+    registry
 }
 
 /// Has the allocator keep one heap for all threads, so that the memory of tensors that come and go with each step,
