@@ -261,8 +261,11 @@ mod tests {
         };
         check([1, 1, 1]).unwrap();
         let error = check([1, 1, 2]).unwrap_err();
-        let expected = format!("worker {}: its weights", team.members()[2].name);
-        assert!(error.to_string().starts_with(&expected), "{error}");
+        let expected = format!("worker {}: ", team.members()[2].name);
+        assert!(
+            error.to_string().contains("its weights are not") && error.to_string().starts_with(&expected),
+            "{error}"
+        );
     }
 
     #[test]
