@@ -177,7 +177,7 @@ fn check_equal(replicas: &[Replica]) {
         checksum.0.finalize()
     });
     each(&checksums, |_, checksum| {
-        assert_eq!(*checksum, checksums[0], "its weights are not those of the first member any more");
+        assert!(*checksum == checksums[0], "its weights are not those of the first member any more");
     });
 }
 
@@ -261,11 +261,8 @@ mod tests {
         };
         check([1, 1, 1]).unwrap();
         let error = check([1, 1, 2]).unwrap_err();
-        let expected = format!("worker {}: ", team.members()[2].name);
-        assert!(
-            error.to_string().contains("its weights are not") && error.to_string().starts_with(&expected),
-            "{error}"
-        );
+        let expected = format!("worker {}: its weights", team.members()[2].name);
+        assert!(error.to_string().starts_with(&expected), "{error}");
     }
 
     #[test]
