@@ -11,9 +11,9 @@ pub(super) fn residual_and_relu<B: Backend>(
     residual: Residual<B>,
     relu: bool,
 ) -> FloatTensor<B> {
-    let sums = match residual {
-        Residual::None => sums,
-        Residual::Add(residual) => B::float_add(sums, residual),
+    let sums = match residual.into_option() {
+        None => sums,
+        Some(residual) => B::float_add(sums, residual),
     };
     if relu { B::relu(sums) } else { sums }
 }

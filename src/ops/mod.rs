@@ -13,13 +13,15 @@ mod autodiff;
 mod cpu;
 #[cfg(feature = "cube")]
 mod cube;
-#[cfg(feature = "workers")]
+#[cfg(any(feature = "cube", feature = "workers"))]
 mod custom;
+#[cfg(any(feature = "cube", feature = "workers"))]
+mod described;
+#[cfg(feature = "cube")]
+mod fusion;
 mod generic;
 #[cfg(feature = "workers")]
 pub(crate) mod remote;
-#[cfg(feature = "cube")]
-mod specs;
 #[cfg(test)]
 mod tests;
 
@@ -59,9 +61,17 @@ pub enum Residual<B: Backend> {
     Add(FloatTensor<B>),
 }
 
+impl<B: Backend> Residual<B> {
+    fn into_option(self) -> Option<FloatTensor<B>> {
+        match self {
+            Self::None => None,
+            Self::Add(tensor) => Some(tensor),
+        }
+    }
+}
+
 /// What RoIAlign pools from, or the gradient of that, each map `[N, C, H, W]`.
 #[derive(Debug, Clone, ExtensionType)]
-#[extension_type(fusion: cfg(feature = "cube"))]
 pub enum FeatureMaps<B: Backend> {
     /// One map.
     Single(FloatTensor<B>),
@@ -111,18 +121,16 @@ impl MapShapes {
 /// The operations a backend supplies to this crate. RoIAlign must take zero boxes, so that its output
 /// stays differentiable, with a gradient of zero.
 ///
-/// `#[backend_extension]` routes a call to the backend that holds the tensors, at run time. A fused backend
-/// runs later what is described now by the `fusion` attributes.
+/// `#[backend_extension]` routes a call to the backend that holds the tensors, at run time. Those that run it later or
+/// elsewhere, fused and remote ones, are told of it (`described`).
 #[backend_extension(
     Flex,
     Cube: cfg(feature = "cube"),
-    Fusion: cfg(feature = "cube"),
     Remote: cfg(feature = "workers"),
     Autodiff
 )]
 pub trait DetectionOps: Backend {
     /// See [`roi_align`] and [`pyramid_roi_align`]; `min_areas` are those of the second to the fourth map.
-    #[fusion(meta = specs::roi_align)]
     fn roi_align(
         #[extension_type] maps: FeatureMaps<Self>,
         rois: FloatTensor<Self>,
@@ -131,7 +139,6 @@ pub trait DetectionOps: Backend {
     ) -> FloatTensor<Self>;
 
     /// Gradient of [`roi_align`](Self::roi_align) with respect to the maps.
-    #[fusion(meta = specs::roi_align_backward)]
     fn roi_align_backward(
         grad: FloatTensor<Self>,
         rois: FloatTensor<Self>,
@@ -141,11 +148,9 @@ pub trait DetectionOps: Backend {
     ) -> FeatureMaps<Self>;
 
     /// See [`top_k`].
-    #[fusion(meta = specs::top_k)]
     fn top_k(values: FloatTensor<Self>, k: usize, dtype: IntDType) -> IntTensor<Self>;
 
     /// See [`batched_nms`]: 1 for each box that stays, 0 for each that is suppressed.
-    #[fusion(dtype = groups, shape = groups)]
     fn batched_nms(
         boxes: FloatTensor<Self>,
         scores: FloatTensor<Self>,
@@ -154,7 +159,6 @@ pub trait DetectionOps: Backend {
     ) -> IntTensor<Self>;
 
     /// See [`conv2d`].
-    #[fusion(default)]
     fn convolution(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -168,7 +172,6 @@ pub trait DetectionOps: Backend {
     }
 
     /// Gradient of [`conv2d`] with respect to `x`, of that `shape`; `grad` is that of the convolution's sums.
-    #[fusion(default)]
     fn convolution_input_backward(
         weight: FloatTensor<Self>,
         grad: FloatTensor<Self>,
@@ -179,7 +182,6 @@ pub trait DetectionOps: Backend {
     }
 
     /// Gradient of [`conv2d`] with respect to the weight, of that `shape`; `grad` as above.
-    #[fusion(default)]
     fn convolution_weight_backward(
         x: FloatTensor<Self>,
         grad: FloatTensor<Self>,
@@ -190,13 +192,11 @@ pub trait DetectionOps: Backend {
     }
 
     /// Gradient of [`conv2d`] with respect to the bias; `grad` as above.
-    #[fusion(default)]
     fn convolution_bias_backward(grad: FloatTensor<Self>) -> FloatTensor<Self> {
         generic::channel_sums::<Self>(grad)
     }
 
     /// See [`normalize`].
-    #[fusion(default)]
     fn normalize(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -210,7 +210,6 @@ pub trait DetectionOps: Backend {
 
     /// Gradients of [`normalize`] with respect to `x`, `gamma` and `beta`; `grad` is that of the sums
     /// before the residual.
-    #[fusion(default)]
     fn normalize_backward(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,

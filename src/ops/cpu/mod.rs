@@ -104,7 +104,7 @@ impl DetectionOps for Flex {
     ) -> FloatTensor<Self> {
         let geometry = geometry(dims(&x), dims(&weight), &options);
         let (x, weight, bias) = (contiguous(x), contiguous(weight), contiguous(bias));
-        let residual = some_contiguous(residual);
+        let residual = residual.into_option().map(contiguous);
         if let Some(residual) = &residual {
             let shape = dims::<4>(residual);
             assert_eq!(shape, geometry.output, "the residual of a convolution has the shape of its output");
@@ -152,7 +152,7 @@ impl DetectionOps for Flex {
         options: NormOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let (x, gamma, beta) = (contiguous(x), contiguous(gamma), contiguous(beta));
-        let residual = some_contiguous(residual);
+        let residual = residual.into_option().map(contiguous);
         let epilogue = epilogue(&beta, &residual, relu);
         let (sets, epsilon) = (sets(dims(&x), options), options.epsilon as f32);
         let (output, mean, variance) = norm::forward(floats(&x), floats(&gamma), epilogue, epsilon, sets);
@@ -180,13 +180,6 @@ impl DetectionOps for Flex {
 
 fn sets([batch, channels, height, width]: [usize; 4], options: NormOptions) -> Sets {
     Sets { batch, channels, pixels: height * width, groups: options.groups }
-}
-
-fn some_contiguous(residual: Residual<Flex>) -> Option<FlexTensor> {
-    match residual {
-        Residual::None => None,
-        Residual::Add(residual) => Some(contiguous(residual)),
-    }
 }
 
 fn epilogue<'a>(bias: &'a FlexTensor, residual: &'a Option<FlexTensor>, relu: bool) -> Epilogue<'a> {
