@@ -141,8 +141,8 @@ impl Rpn {
                 let deltas = self.bbox_pred.forward(hidden); // [N, A*4, H, W]
                 let anchors = logits.dims()[1] * height * width;
                 (
-                    logits.permute([0, 2, 3, 1]).reshape([batch, anchors]), // [N, H*W*A]
-                    deltas.permute([0, 2, 3, 1]).reshape([batch, anchors, 4]), // [N, H*W*A, 4]
+                    channels_last(logits).reshape([batch, anchors]), // [N, H*W*A]
+                    channels_last(deltas).reshape([batch, anchors, 4]), // [N, H*W*A, 4]
                 )
             })
             .unzip();
@@ -256,4 +256,10 @@ impl RpnTargets {
         }
         selected
     }
+}
+
+/// `[N, C, H, W]` to `[N, H, W, C]`. Not by `permute`: burn-fusion 0.23.0-pre.1 tells a remote device that what it
+/// permutes were integers, and the worker ends the session.
+fn channels_last(map: Tensor<4>) -> Tensor<4> {
+    map.swap_dims(1, 2).swap_dims(2, 3)
 }
