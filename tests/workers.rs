@@ -508,8 +508,10 @@ impl Namespaces {
     }
 
     fn remove(&self) {
-        for name in &self.names {
+        for (index, name) in self.names.iter().enumerate() {
             ip(&format!("netns del {name}"));
+            // A namespace outlives its name as long as a process is in it.
+            ip(&format!("link del frcnn-v{index}"));
         }
         ip(&format!("link del {BRIDGE}"));
     }

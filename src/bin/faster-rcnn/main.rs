@@ -13,6 +13,7 @@ mod weights;
 #[cfg(feature = "workers")]
 mod worker;
 
+use std::env;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
@@ -83,6 +84,11 @@ impl DeviceName {
 }
 
 fn main() -> ExitCode {
+    // burn puts a resumed optimizer's state on its default device before that of the model, and would start a GPU for it.
+    if env::var_os("BURN_DEVICE").is_none() {
+        // SAFETY: no other thread runs yet.
+        unsafe { env::set_var("BURN_DEVICE", "flex") };
+    }
     let Arguments { command, verbose } = Arguments::parse();
     if verbose {
         let log = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO);
