@@ -157,6 +157,11 @@ fn backward(replicas: &mut [Replica], batches: Vec<Batch>) -> Step {
 fn optimize(replicas: &mut [Replica]) {
     let gradients = replicas.iter_mut().map(|replica| replica.gradients.take().expect("a batch came before"));
     let sums = all_reduce(gradients.collect());
+    // All of the exchange is told to the workers, and done, before anything else is sent: a worker that waits for
+    // another's part takes no more than its queue holds, and the thread that cannot send it more may be the one that
+    // the other's part has to wait for.
+    each(&sums, |_, sum| sum.device().flush().unwrap_or_else(|error| panic!("{error}")));
+    each(&sums, |_, sum| sum.device().sync().unwrap_or_else(|error| panic!("{error}")));
     each(replicas.iter_mut().zip(sums), |_, (Replica { learner, .. }, sum)| {
         let gradients = unflatten(&learner.model(), sum);
         learner.lr_step();
