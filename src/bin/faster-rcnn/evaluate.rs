@@ -58,7 +58,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR")]
     plots: Option<PathBuf>,
     /// Where to compute.
-    #[arg(long, value_enum, default_value = "cpu")]
+    #[arg(long, default_value = "cpu")]
     device: DeviceName,
 }
 

@@ -16,9 +16,10 @@ mod worker;
 use std::env;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use burn::tensor::Device;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
 const EXAMPLES: &str = "\
 From nothing to detections:
@@ -58,14 +59,14 @@ enum Command {
     Completions(completions::Arguments),
 }
 
-/// Where to compute.
-#[derive(Clone, Copy, ValueEnum)]
+/// Where to compute: `cpu` and, as built, `cuda:N` (`cuda` is the first) and `wgpu`.
+#[derive(Clone, Copy)]
 enum DeviceName {
     /// All cores of the processor.
     Cpu,
-    /// The first NVIDIA GPU.
+    /// An NVIDIA GPU.
     #[cfg(feature = "cuda")]
-    Cuda,
+    Cuda(usize),
     /// Any other GPU: the fastest there is.
     #[cfg(feature = "wgpu")]
     Wgpu,
@@ -76,9 +77,34 @@ impl DeviceName {
         match self {
             Self::Cpu => Device::flex(),
             #[cfg(feature = "cuda")]
-            Self::Cuda => Device::cuda(0),
+            Self::Cuda(index) => Device::cuda(index),
             #[cfg(feature = "wgpu")]
             Self::Wgpu => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
+        }
+    }
+}
+
+impl FromStr for DeviceName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "cpu" => Ok(Self::Cpu),
+            #[cfg(feature = "wgpu")]
+            "wgpu" => Ok(Self::Wgpu),
+            #[cfg(feature = "cuda")]
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => {
+                #[cfg(feature = "cuda")]
+                if let Some(index) = name.strip_prefix("cuda:").and_then(|index| index.parse().ok()) {
+                    return Ok(Self::Cuda(index));
+                }
+                let known =
+                    [("cpu", true), ("cuda:N", cfg!(feature = "cuda")), ("wgpu", cfg!(feature = "wgpu"))];
+                let names: Vec<_> =
+                    known.into_iter().filter(|(_, here)| *here).map(|(name, _)| name).collect();
+                Err(format!("built for {}", names.join(", ")))
+            }
         }
     }
 }

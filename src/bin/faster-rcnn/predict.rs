@@ -57,7 +57,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR")]
     draw: Option<PathBuf>,
     /// Where to compute.
-    #[arg(long, value_enum, default_value = "cpu")]
+    #[arg(long, default_value = "cpu")]
     device: DeviceName,
     /// The images.
     #[arg(value_name = "IMAGE", required = true)]

@@ -59,7 +59,7 @@ pub struct Arguments {
     #[arg(long)]
     resume: bool,
     /// Where to compute; several devices, such as cuda:0,cuda:1, train together.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "cpu")]
+    #[arg(long, value_delimiter = ',', default_value = "cpu")]
     device: Vec<DeviceName>,
     /// Workers to train on together: ws://HOST:PORT or iroh://ID@ADDRESS:PORT of each, or local:N for N processes
     /// on this machine, which are started and ended.
