@@ -5,7 +5,7 @@ use burn::backend::ir::{BackendIr, CustomOpIr, HandleContainer, ScalarIr, Tensor
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{IntDType, Shape};
 
-use super::{DetectionOps, FeatureMaps, MapShapes, NormOptions, Residual, RoiAlignOptions};
+use super::{DetectionOps, FeatureMaps, MapShapes, NormOptions, Residual, RoiAlignOptions, conv2d_shape};
 
 /// The options of one call of an operation.
 #[derive(Debug, Clone)]
@@ -73,17 +73,7 @@ impl Call {
             }
             Self::BatchedNms { .. } => vec![output(&inputs[2].shape.to_vec(), &inputs[2])],
             Self::Convolution { options, .. } => {
-                let ([batch, _, height, width], [channels, _, kernel_height, kernel_width]) =
-                    (dims(first), dims(&inputs[1]));
-                let size = |axis: usize, size: usize, kernel: usize| {
-                    let reach = options.dilation[axis] * (kernel - 1) + 1;
-                    let (before, after) = options.padding[axis];
-                    (size + before + after)
-                        .checked_sub(reach)
-                        .map_or(0, |room| room / options.stride[axis] + 1)
-                };
-                let shape = [batch, channels, size(0, height, kernel_height), size(1, width, kernel_width)];
-                vec![output(&shape, first)]
+                vec![output(&conv2d_shape(dims(first), dims(&inputs[1]), options), first)]
             }
             Self::ConvolutionInputBackward(shape, _) | Self::ConvolutionWeightBackward(shape, _) => {
                 vec![output(shape, first)]

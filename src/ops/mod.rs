@@ -362,6 +362,17 @@ pub fn conv2d(
     ))
 }
 
+/// The shape of [`conv2d`]'s output.
+fn conv2d_shape(x: [usize; 4], weight: [usize; 4], options: &ConvOptions<2>) -> [usize; 4] {
+    let side = |axis: usize| {
+        let reach = options.dilation[axis] * (weight[2 + axis] - 1) + 1;
+        let (before, after) = options.padding[axis];
+        let room = (x[2 + axis] + before + after).checked_sub(reach);
+        room.map_or(0, |room| room / options.stride[axis] + 1)
+    };
+    [x[0], weight[0], side(0), side(1)]
+}
+
 /// Batch norm with the statistics of the batch, or group norm
 /// ([Ioffe and Szegedy 2015](https://arxiv.org/abs/1502.03167),
 /// [Wu and He 2018](https://arxiv.org/abs/1803.08494)):

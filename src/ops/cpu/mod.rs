@@ -17,7 +17,9 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{IntDType, TensorData};
 use burn_flex::FlexTensor;
 
-use super::{ABSENT, DetectionOps, FeatureMaps, MapShapes, NormOptions, Residual, RoiAlignOptions};
+use super::{
+    ABSENT, DetectionOps, FeatureMaps, MapShapes, NormOptions, Residual, RoiAlignOptions, conv2d_shape,
+};
 use conv2d::{Epilogue, Geometry};
 use levels::Levels;
 use norm::Sets;
@@ -186,21 +188,14 @@ fn epilogue<'a>(bias: &'a FlexTensor, residual: &'a Option<FlexTensor>, relu: bo
     Epilogue { bias: Some(floats(bias)), residual: residual.as_ref().map(floats), relu }
 }
 
-/// The shape of the output follows from that of the input.
 fn geometry(x: [usize; 4], weight: [usize; 4], options: &ConvOptions<2>) -> Geometry {
     assert!(!options.is_asymmetric(), "convolutions are padded alike on both sides, got {options:?}");
-    let padding = options.padding_begin();
-    let side = |axis: usize| {
-        let reach = options.dilation[axis] * (weight[2 + axis] - 1) + 1;
-        let room = (x[2 + axis] + 2 * padding[axis]).checked_sub(reach);
-        room.map_or(0, |room| room / options.stride[axis] + 1)
-    };
     Geometry {
         x,
         weight,
-        output: [x[0], weight[0], side(0), side(1)],
+        output: conv2d_shape(x, weight, options),
         stride: options.stride,
-        padding,
+        padding: options.padding_begin(),
         dilation: options.dilation,
     }
 }

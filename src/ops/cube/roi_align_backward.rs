@@ -108,6 +108,9 @@ pub(super) fn backward(
 struct Tile {
     level: u32,
     image: u32,
+    /// Of its map.
+    height: u32,
+    width: u32,
     /// Its first row and column.
     y: u32,
     x: u32,
@@ -117,8 +120,14 @@ struct Tile {
 #[cube]
 fn tile_at(index: u32, batch: u32, heights: &Sequence<u32>, widths: &Sequence<u32>) -> Tile {
     let side = comptime!(TILE as u32);
-    let mut tile =
-        Tile { level: 0u32.runtime(), image: 0u32.runtime(), y: 0u32.runtime(), x: 0u32.runtime() };
+    let mut tile = Tile {
+        level: 0u32.runtime(),
+        image: 0u32.runtime(),
+        height: 0u32.runtime(),
+        width: 0u32.runtime(),
+        y: 0u32.runtime(),
+        x: 0u32.runtime(),
+    };
     let mut before = 0u32;
     #[unroll]
     for level in 0..heights.len() {
@@ -128,6 +137,8 @@ fn tile_at(index: u32, batch: u32, heights: &Sequence<u32>, widths: &Sequence<u3
             let rest = index - before;
             tile.level = comptime!(level as u32).runtime();
             tile.image = rest / per_image;
+            tile.height = heights[level];
+            tile.width = widths[level];
             tile.y = rest % per_image / across * side;
             tile.x = rest % across * side;
         }
@@ -154,15 +165,7 @@ pub(super) fn boxes_of_tiles(
     }
     let words = count.div_ceil(32u32) as usize;
     let tile = tile_at((ABSOLUTE_POS / words) as u32, batch, &heights, &widths);
-    let mut height = 0u32;
-    let mut width = 0u32;
-    #[unroll]
-    for level in 0..heights.len() {
-        if tile.level == comptime!(level as u32) {
-            height = heights[level];
-            width = widths[level];
-        }
-    }
+    let (height, width) = (tile.height, tile.width);
     let scale = scale_of(spatial_scale, tile.level);
     let first = ABSOLUTE_POS % words * 32;
     let last = min(first + 32, count as usize);
@@ -206,15 +209,7 @@ pub(super) fn gather_tiles<F: Float>(
         terminate!();
     }
     let tile = tile_at(index as u32, batch, &heights, &widths);
-    let mut height = 0u32;
-    let mut width = 0u32;
-    #[unroll]
-    for level in 0..heights.len() {
-        if tile.level == comptime!(level as u32) {
-            height = heights[level];
-            width = widths[level];
-        }
-    }
+    let (height, width) = (tile.height, tile.width);
     let scale = scale_of(spatial_scale, tile.level);
     let unit = UNIT_POS as usize;
     let (pixel, lane) = (unit % PIXELS, unit / PIXELS);
