@@ -6,13 +6,13 @@
 
 use rayon::prelude::*;
 
+use super::top_k::falling;
 use crate::structures::Xyxy;
 
 pub(super) fn batched_nms(boxes: &[Xyxy], scores: &[f32], groups: &[i64], iou_threshold: f32) -> Vec<bool> {
     let mut order: Vec<usize> = (0..boxes.len()).collect();
-    // A stable sort: of equal scores the earlier box goes first. NaN counts as the lowest score.
-    let key = |i: usize| if scores[i].is_nan() { f32::NEG_INFINITY } else { scores[i] };
-    order.sort_by(|&a, &b| groups[a].cmp(&groups[b]).then(key(b).total_cmp(&key(a))));
+    // A stable sort: of equal scores the earlier box goes first.
+    order.sort_by_key(|&i| (groups[i], falling(scores[i])));
 
     let kept: Vec<Vec<usize>> = order
         .par_chunk_by(|&a, &b| groups[a] == groups[b])

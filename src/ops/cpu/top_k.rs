@@ -22,7 +22,7 @@ fn of_row(values: &[f32], k: usize) -> impl Iterator<Item = i64> + use<> {
 }
 
 /// A number that is lower the higher the value is; NaN counts as the lowest value, both zeros alike.
-fn falling(value: f32) -> u32 {
+pub(super) fn falling(value: f32) -> u32 {
     let value = if value.is_nan() { f32::NEG_INFINITY } else { value + 0.0 };
     let bits = value.to_bits();
     if bits >> 31 == 0 { !bits & 0x7fff_ffff } else { bits }
