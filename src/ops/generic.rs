@@ -2,9 +2,10 @@
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata};
+use burn::tensor::IntDType;
 use burn::tensor::ops::ConvOptions;
 
-use super::{NormOptions, Residual};
+use super::{NormOptions, PoolOptions, Residual};
 
 pub(super) fn residual_and_relu<B: Backend>(
     sums: FloatTensor<B>,
@@ -37,6 +38,17 @@ pub(super) fn convolution_weight_backward<B: Backend>(
 ) -> FloatTensor<B> {
     let weight = B::float_empty(shape.into(), &grad.device(), grad.dtype().into());
     B::conv2d_weight_backward(x, weight, grad, options)
+}
+
+pub(super) fn max_pool_backward<B: Backend>(
+    x: FloatTensor<B>,
+    grad: FloatTensor<B>,
+    PoolOptions { kernel, stride, padding }: PoolOptions,
+) -> FloatTensor<B> {
+    // That the indices are found again costs less than to keep them.
+    let dtype = IntDType::I32;
+    let places = B::max_pool2d_with_indices(x.clone(), kernel, stride, padding, [1, 1], false, dtype).indices;
+    B::max_pool2d_with_indices_backward(x, kernel, stride, padding, [1, 1], false, grad, places).x_grad
 }
 
 pub(super) fn normalize<B: Backend>(
