@@ -2,47 +2,58 @@
 //! differences too.
 
 mod boxes;
+#[path = "../../../tests/common/gpu.rs"]
+mod gpu;
 mod layers;
 mod reference;
-#[cfg(feature = "wgpu")]
-mod unfused;
+
+#[cfg(feature = "workers")]
+use std::{net::TcpListener, thread};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+#[cfg(feature = "workers")]
+use burn::{backend::Flex, backend::ir::BackendIr, remote::RemoteHost};
+#[cfg(all(feature = "workers", feature = "wgpu"))]
+use burn_cubecl::{CubeBackend, CubeDevice};
+#[cfg(feature = "workers")]
+use burn_remote::server::{BackendServer, WebSocketTransport};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::in_host_memory;
+#[cfg(feature = "workers")]
+use super::{DetectionOps, remote::registry};
+use gpu::gpu;
 use reference::Array;
 
 /// Largest difference allowed, over the largest element expected (at least 1). The sums here have
 /// at most some thousand f32 products, whose rounding errors of 6e-8 each mostly cancel.
 const TOLERANCE: f64 = 1e-5;
 
-/// Those that every operation is tested on: the CPU, and a GPU (a software one will do) with fused operations.
+/// Those that every operation is tested on: the CPU, a GPU (a software one will do) where burn fuses operations, and both
+/// again as devices of a server, the GPU without fusion.
 fn devices() -> Vec<Device> {
-    [Some(Device::flex()), gpu()].into_iter().flatten().collect()
-}
-
-#[cfg(feature = "wgpu")]
-fn gpu() -> Option<Device> {
-    let found = !Device::enumerate(burn::tensor::DeviceType::Wgpu).is_empty();
-    if !found {
-        println!(
-            "skipped: no device for the feature `wgpu`; Debian's mesa-vulkan-drivers has a software one"
-        );
+    let mut devices = vec![Device::flex()];
+    #[cfg(feature = "workers")]
+    devices.push(remote::<Flex>(Default::default()));
+    #[cfg(not(feature = "workers"))]
+    println!("skipped: remote devices, in a build without the feature `workers`");
+    if let Some(gpu) = gpu() {
+        devices.push(gpu);
+        #[cfg(all(feature = "workers", feature = "wgpu"))]
+        devices.push(remote::<CubeBackend>(CubeDevice::Wgpu(Default::default())));
     }
-    found.then(|| Device::wgpu(burn::tensor::DeviceKind::DefaultDevice))
+    devices
 }
 
-#[cfg(not(feature = "wgpu"))]
-fn gpu() -> Option<Device> {
-    println!("skipped: the GPU kernels, in a build without the feature `wgpu`");
-    None
-}
-
-#[cfg(feature = "wgpu")]
-fn is_gpu(device: &Device) -> bool {
-    !in_host_memory(device)
+/// A device of a backend, served by this process as a worker serves its own.
+#[cfg(feature = "workers")]
+fn remote<B: BackendIr + DetectionOps>(device: B::Device) -> Device {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = RemoteHost::websocket(&format!("ws://{}", listener.local_addr().unwrap()));
+    let server = BackendServer::<B>::new([device]).with_custom_ops(registry());
+    thread::spawn(move || server.serve(WebSocketTransport::from_listener(listener)).unwrap());
+    Device::remote_options(&host).init().unwrap()
 }
 
 /// Deterministic test data on a device.
@@ -53,6 +64,7 @@ struct Source {
 
 impl Source {
     fn new(device: &Device) -> Self {
+        println!("on {device:?}");
         Self { rng: ChaCha8Rng::seed_from_u64(7), device: device.clone() }
     }
 
@@ -144,7 +156,7 @@ fn assert_gradient<const D: usize>(
         let output = function(Tensor::from_data(TensorData::new(values, at.dims()), &device));
         floats(&output).iter().zip(&grads).map(|(output, grad)| output * grad).sum()
     };
-    // A GPU takes milliseconds for each of these small calls, so there some elements have to do.
+    // Other devices take milliseconds for each of these small calls, so there some elements have to do.
     let step = if in_host_memory(&at.device()) { 1 } else { 37 };
     let elements = || (0..values.len()).step_by(step);
     let differences: Vec<f64> =

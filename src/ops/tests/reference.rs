@@ -236,6 +236,15 @@ impl Convolution {
         self.products(|x_at, at, grad_at| output.add(at, x.at(x_at) * grad.at(grad_at)));
         output
     }
+
+    pub fn bias_gradient(&self, grad: &Array<4>) -> Array<1> {
+        let mut output = Array::zeros([self.output[1]]);
+        let pixels = self.output[2] * self.output[3];
+        for (plane, values) in grad.values.chunks(pixels.max(1)).enumerate() {
+            output.add([plane % self.output[1]], values.iter().sum());
+        }
+        output
+    }
 }
 
 fn pairs(rows: usize, columns: usize) -> impl Iterator<Item = (usize, usize)> {
