@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
 """Time and peak memory of this crate against torchvision: both sides alternately, in one go, on the same work.
 
-    compare_torchvision.py [--cases NAME...] [--rounds 3] [--threads 2] [--rust FOLDER]
-    compare_torchvision.py --torch inference|train|onnxruntime|openvino|start [--batch N] [--size 640] ...
+    compare_torchvision.py [CASE...] [--rounds 3] [--threads 2] [--rust FOLDER]
+    compare_torchvision.py --torch inference|train|onnxruntime|openvino|start|roi-align|nms [--batch N] [--size 640] ...
 
-The second form is one measurement of the other side; the first starts it, and its Rust counterpart, as subprocesses in
-turn:
+Without cases it runs them all; `ops` is all of single operations. The second form is one measurement of the other side;
+the first starts it, and its Rust counterpart, as subprocesses in turn:
 
-    cargo run --release --example measure -- inference|train --batch N --size S --iterations K ...
+    cargo run --release --example measure -- inference|train|roi-align|nms --batch N --iterations K ...
 
 Either prints, as the last line of its standard output, `{"seconds": [one per iteration], "cpu_seconds": [the same,
 summed over all threads], "peak_rss_bytes": N, "outcome": [...]}`. One iteration more than K is run; the first is a
 warm-up and not in the lists. The outcome is that of the first iteration: the number of detections and the sum of their
-scores, or the four losses. Both sides' have to agree to 1e-3, else one of them does other work than the other, and no
+scores, the four losses, mean squares, or the number of boxes that stay and the sum of their indices. Both sides' have to agree to 1e-3, else one of them does other work than the other, and no
 time means anything.
 
 The work, on both sides: Faster R-CNN ResNet-50-FPN, 7 classes, weights of the generator with seed 10
@@ -24,7 +24,10 @@ The work, on both sides: Faster R-CNN ResNet-50-FPN, 7 classes, weights of the g
   every iteration does the same work. Of the candidates that may be drawn for a loss, the first ones are, not random
   ones. Frozen or batch norm, five or three stages trainable;
 * start: a process that reads a detector of 91 classes from a .pth and a 640x640 image from a .png, and prints what it
-  finds: the program's `predict`, and a script of a few lines. The time is that of the whole process.
+  finds: the program's `predict`, and a script of a few lines. The time is that of the whole process;
+* roi_align_forward, roi_align_backward: MultiScaleRoIAlign of 512 boxes on P2..P5 of a 640x640 image, 256 channels, and
+  from the gradient of its output to those of the maps. nms_1000, nms_4000, nms_12000: NMS of so many boxes, IoU 0.7.
+  The boxes, inside the image and with sides of 8 to 600 pixels, are the same on both sides (benches/work/boxes.rs).
 
 On a machine that others use too, wall time says little: a thread that waits in a barrier for one that was descheduled
 loses both their time, and OpenMP spins while it waits. The ratio of CPU time is printed for that case; with
@@ -63,7 +66,13 @@ CASES = {
     "train_fine_tuned": ("torch", "train", {"batch": 2, "iterations": 3, "norm": "frozen_batch", "stages": 3}, 0.6, 0.8),
     "train_320": ("torch", "train", {"batch": 2, "iterations": 5, "norm": "batch", "size": 320}, 0.6, 0.8),
     "start": ("torch", "start", {"iterations": 1}, 0.3, None),
+    "roi_align_forward": ("torch", "roi-align", {"iterations": 30}, 0.5, None),
+    "roi_align_backward": ("torch", "roi-align", {"iterations": 30, "backward": True}, 0.5, None),
+    "nms_1000": ("torch", "nms", {"boxes": 1000, "iterations": 30}, 0.5, None),
+    "nms_4000": ("torch", "nms", {"boxes": 4000, "iterations": 30}, 0.5, None),
+    "nms_12000": ("torch", "nms", {"boxes": 12000, "iterations": 30}, 0.5, None),
 }
+GROUPS = {"ops": [case for case, (_, mode, *_) in CASES.items() if mode in ("roi-align", "nms")]}
 
 
 def detector(size: int, norm: str, stages: int):
@@ -137,6 +146,8 @@ def measure(arguments) -> dict:
             with torch.no_grad():
                 scores = model([decode_image(arguments.image, ImageReadMode.RGB) / 255])[0]["scores"]
             return {"outcome": [len(scores), scores.sum().item()]}
+        if mode in ("roi-align", "nms"):
+            return time_rounds(*operation(mode, arguments.boxes, arguments.backward), iterations)
         model = detector(size, arguments.norm, arguments.stages)
         images = [image(f"bench{i}", size, size) for i in range(batch)]
     if mode == "inference":
@@ -172,7 +183,38 @@ def measure(arguments) -> dict:
                 sys.exit("the loss is not finite")
             return [losses[name].item() for name in LOSSES]
 
-    outcome = iteration()
+    return time_rounds(iteration, lambda outcome: outcome, iterations)
+
+
+def operation(mode: str, count: int, backward: bool):
+    """What runs one of torchvision's operations, and what turns its result into the outcome."""
+    import torch
+    from collections import OrderedDict
+    from torchvision.ops import MultiScaleRoIAlign, nms
+    from weights import uniform, unit
+
+    x, y, width, height = torch.from_numpy(unit("boxes", 4 * count).reshape(count, 4)).unbind(1)
+    width, height = 8 * 75**width, 8 * 75**height
+    x, y = x * (640 - width), y * (640 - height)
+    boxes = torch.stack([x, y, x + width, y + height], 1).float()
+    if mode == "nms":
+        scores = torch.from_numpy(unit("scores", count)).float()
+        return lambda: nms(boxes, scores, 0.7), lambda kept: [len(kept), kept.sum().item()]
+    pool = MultiScaleRoIAlign(["0", "1", "2", "3"], output_size=7, sampling_ratio=2)
+    maps = [uniform(f"p{side}", (1, 256, side, side)).requires_grad_(backward) for side in (160, 80, 40, 20)]
+    forward = lambda: pool(OrderedDict((str(level), map_) for level, map_ in enumerate(maps)), [boxes], [(640, 640)])
+    if not backward:
+        return forward, lambda pooled: [pooled.double().square().mean().item()]
+    pooled, grad = forward(), uniform("grad", (count, 256, 7, 7))
+    return (
+        lambda: torch.autograd.grad(pooled, maps, grad, retain_graph=True),
+        lambda grads: [grad.double().square().mean().item() for grad in grads],
+    )
+
+
+def time_rounds(iteration, outcome, iterations: int) -> dict:
+    """Times the rounds after the first, whose outcome is what the other side has to agree with."""
+    outcome = outcome(iteration())
     seconds, cpu_seconds = [], []
     for _ in range(iterations):
         start, cpu_start = time.perf_counter(), time.process_time()
@@ -243,7 +285,7 @@ def compare(arguments) -> int:
             if mode == "start":
                 commands = start_commands(pathlib.Path(folder), rust / "faster-rcnn", arguments.threads)
             else:
-                work = [str(word) for name, value in settings.items() for word in (f"--{name}", value)]
+                work = [word for name, value in settings.items() for word in ([f"--{name}"] if value is True else [f"--{name}", str(value)])]
                 torch_mode = mode if other == "torch" else other
                 commands = {
                     other: [sys.executable, __file__, "--threads", threads, "--torch", torch_mode, *work],
@@ -264,8 +306,8 @@ def compare_case(case: str, commands: dict, rounds: int, environment: dict, time
         for side in order:
             result = run(side, commands[side], environment)
             results[side].append(result)
-            print(f"{case} round {round_ + 1} {side}: median {statistics.median(result['seconds']):.3f} s of "
-                  f"{['%.3f' % s for s in result['seconds']]}, peak {result['peak_rss_bytes'] / 2**20:.0f} MiB", flush=True)
+            print(f"{case} round {round_ + 1} {side}: median {statistics.median(result['seconds']):.4g} s of "
+                  f"{['%.4g' % s for s in result['seconds']]}, peak {result['peak_rss_bytes'] / 2**20:.0f} MiB", flush=True)
     outcomes = {side: rounds[0]["outcome"] for side, rounds in results.items()}
     print(f"{case} outcome: {outcomes}", flush=True)
     if not all(math.isclose(a, b, rel_tol=AGREEMENT) for a, b in zip(*outcomes.values(), strict=True)):
@@ -284,7 +326,7 @@ def compare_case(case: str, commands: dict, rounds: int, environment: dict, time
     for what, values, unit_, scale, bar in rows:
         ratio = values["rust"] / values[other]
         verdict = "" if bar is None else f" (bar {bar:g}) {'ok' if ratio <= bar else 'OVER THE BAR'}"
-        print(f"{case}, {what}: rust {values['rust'] / scale:.3f} {unit_}, {other} {values[other] / scale:.3f} {unit_}, "
+        print(f"{case}, {what}: rust {values['rust'] / scale:.4g} {unit_}, {other} {values[other] / scale:.4g} {unit_}, "
               f"ratio {ratio:.2f}{verdict}", flush=True)
         if bar is not None and ratio > bar:
             over.append(f"{case} {what}")
@@ -293,23 +335,28 @@ def compare_case(case: str, commands: dict, rounds: int, environment: dict, time
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join([*CASES, *GROUPS]))
     parser.add_argument("--rust", type=pathlib.Path, help="the target's `release` folder; default: built first")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     other = parser.add_argument_group("one measurement of the other side")
-    other.add_argument("--torch", choices=("inference", "train", "onnxruntime", "openvino", "start"), metavar="MODE")
+    other.add_argument("--torch", choices=("inference", "train", "onnxruntime", "openvino", "start", "roi-align", "nms"), metavar="MODE")
     other.add_argument("--batch", type=int, default=1)
     other.add_argument("--size", type=int, default=640)
     other.add_argument("--iterations", type=int, default=3)
     other.add_argument("--norm", choices=("frozen_batch", "batch"), default="frozen_batch")
     other.add_argument("--stages", type=int, default=5)
+    other.add_argument("--boxes", type=int, default=512)
+    other.add_argument("--backward", action="store_true")
     other.add_argument("--weights")
     other.add_argument("--image")
     arguments = parser.parse_args()
     if arguments.torch:
         print(json.dumps(measure(arguments)))
         return 0
+    if unknown := set(arguments.cases) - CASES.keys() - GROUPS.keys():
+        parser.error(f"no case {', '.join(sorted(unknown))}")
+    arguments.cases = [case for name in arguments.cases or CASES for case in GROUPS.get(name, [name])]
     if arguments.rust is not None:
         arguments.rust = arguments.rust.resolve()
     return compare(arguments)

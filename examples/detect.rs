@@ -20,6 +20,7 @@ struct Arguments {
 }
 
 fn main() -> anyhow::Result<()> {
+    faster_rcnn::keep_heap();
     let Arguments { weights, image } = Arguments::parse();
     let predictor = Predictor::load(weights, &Device::flex())?;
     for found in predictor.detect(&load_image(&image)?)? {

@@ -3,6 +3,8 @@
 //! ```text
 //! measure inference --batch N [--size S] --iterations K
 //! measure train --batch N [--size S] --iterations K [--norm frozen_batch|batch] [--stages 1..5]
+//! measure roi-align --iterations K [--backward]
+//! measure nms --boxes N --iterations K
 //! ```
 //!
 //! and, for `benches/compare_convolutions.py`,
@@ -11,13 +13,15 @@
 //! measure convolutions --shapes FILE --iterations K
 //! ```
 //!
-//! The last line of standard output of the first two is `{"seconds": [one an iteration], "cpu_seconds": [the same, of all
-//! threads], "peak_rss_bytes": N, "outcome": [...]}`, where the outcome is, for the other side to agree
-//! with, the four losses of the first iteration, or the number of detections and the sum of their scores.
+//! The last line of standard output of all but the last is `{"seconds": [one an iteration], "cpu_seconds": [the same, of
+//! all threads], "peak_rss_bytes": N, "outcome": [...]}`, where the outcome is, for the other side to agree with, the
+//! number of detections and the sum of their scores, the four losses of the first iteration, the mean squares of the output
+//! or of each gradient, or the number of boxes that stay and the sum of their indices.
 
 #[path = "../benches/work/mod.rs"]
 mod work;
 
+use std::convert::identity;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -25,18 +29,32 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use burn::backend::Dispatch;
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use clap::{Parser, ValueEnum};
 use faster_rcnn::model::layers::NormKind;
 use faster_rcnn::ops::{DetectionOps, conv2d};
 use serde::Deserialize;
 use serde_json::{Map, json};
+use work::boxes::{Nms, RoiAlign};
 use work::{Inference, Training};
 
 #[derive(Parser)]
 enum Arguments {
     Inference(Work),
     Train(Work),
+    RoiAlign {
+        #[arg(long)]
+        iterations: usize,
+        /// The gradients instead.
+        #[arg(long)]
+        backward: bool,
+    },
+    Nms {
+        #[arg(long)]
+        boxes: usize,
+        #[arg(long)]
+        iterations: usize,
+    },
     Convolutions {
         /// JSON list of `{"x": [N, C in, H, W], "weight": [C out, C in, K, K], "stride", "padding"}`.
         #[arg(long)]
@@ -68,10 +86,11 @@ enum Norm {
 }
 
 fn main() -> Result<()> {
+    faster_rcnn::keep_heap();
     match Arguments::parse() {
         Arguments::Inference(Work { batch, size, iterations, .. }) => {
             let work = Inference::new(batch, size);
-            measure(|| work.round(), iterations)
+            measure(|| work.round(), identity, iterations)
         }
         Arguments::Train(Work { batch, size, iterations, norm, stages }) => {
             let norm = match norm {
@@ -79,14 +98,37 @@ fn main() -> Result<()> {
                 Norm::Batch => NormKind::Batch,
             };
             let mut work = Training::new(batch, size, norm, stages);
-            measure(|| work.round(), iterations)
+            measure(|| work.round(), identity, iterations)
+        }
+        Arguments::RoiAlign { iterations, backward } => {
+            let work = RoiAlign::new();
+            let mean_square = |map: Tensor<4>| map.square().mean().into_scalar::<f64>();
+            if backward {
+                measure(|| work.backward(), |grads| grads.into_iter().map(mean_square).collect(), iterations)
+            } else {
+                measure(|| work.forward(), |pooled| vec![mean_square(pooled)], iterations)
+            }
+        }
+        Arguments::Nms { boxes, iterations } => {
+            let work = Nms::new(boxes);
+            let outcome = |keep: Tensor<2, Int>| {
+                let keep: Vec<i64> = keep.into_data().iter::<i64>().collect();
+                let stay = (0..boxes).filter(|&index| keep[index] == 1);
+                vec![stay.clone().count() as f64, stay.sum::<usize>() as f64]
+            };
+            measure(|| work.round(), outcome, iterations)
         }
         Arguments::Convolutions { shapes, iterations } => convolutions(&shapes, iterations),
     }
 }
 
-fn measure(mut round: impl FnMut() -> Vec<f64>, iterations: usize) -> Result<()> {
-    let outcome = round(); // and the warm-up
+/// Times the rounds after the first, whose outcome is what the other side has to agree with.
+fn measure<R>(
+    mut round: impl FnMut() -> R,
+    outcome: impl FnOnce(R) -> Vec<f64>,
+    iterations: usize,
+) -> Result<()> {
+    let outcome = outcome(round());
     let (mut seconds, mut cpu_seconds) = (Vec::new(), Vec::new());
     for _ in 0..iterations {
         let (start, cpu_start) = (Instant::now(), cpu_time()?);

@@ -75,6 +75,7 @@ fn window(record: &Record, size: usize, folder: &Path) -> anyhow::Result<Record>
 }
 
 fn main() -> anyhow::Result<()> {
+    faster_rcnn::keep_heap();
     let arguments = Arguments::parse();
     let (all, _) = DeepPcb::open(&arguments.data, 0)?;
     let folder = arguments.output.join("windows");

@@ -65,6 +65,7 @@ fn quickstart() -> RunConfig {
 }
 
 fn main() -> anyhow::Result<()> {
+    faster_rcnn::keep_heap();
     let arguments = Arguments::parse();
     let mut config = match (&arguments.config, &arguments.data) {
         (Some(path), _) => RunConfig::load(path, &arguments.set)?,

@@ -57,6 +57,7 @@ pub mod data;
 pub mod draw;
 mod error;
 pub mod eval;
+mod heap;
 pub mod model;
 pub mod ops;
 mod predict;
@@ -67,5 +68,6 @@ pub mod weights;
 pub mod workers;
 
 pub use error::{Error, Result};
+pub use heap::keep_heap;
 pub use model::{FasterRcnn, FasterRcnnConfig, Losses};
 pub use predict::Predictor;

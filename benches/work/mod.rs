@@ -1,8 +1,11 @@
 //! The work that is timed, the same as `benches/compare_torchvision.py` gives torchvision: it says what
-//! it is. Each round returns what both sides have to agree on.
+//! it is. Each round of the detector returns what both sides have to agree on.
+#![allow(dead_code, reason = "each bench uses a part of this")]
 
 #[path = "../../tests/common/mod.rs"]
 pub mod common;
+
+pub mod boxes;
 
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};

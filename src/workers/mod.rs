@@ -19,7 +19,7 @@ use burn::tensor::Device;
 
 pub use address::Address;
 pub use local::LocalWorkers;
-pub use serve::{Endpoint, serve, share_heap};
+pub use serve::{Endpoint, serve};
 
 use crate::train::{Member, Team};
 use crate::{Error, Result};

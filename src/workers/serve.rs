@@ -87,14 +87,3 @@ fn operations<B: BackendIr + DetectionOps>() -> CustomOpRegistry<B> {
     identity::register(&mut registry);
     registry
 }
-
-/// Has the allocator keep one heap for all threads, so that the memory of tensors that come and go with each step,
-/// megabytes each, is used again by whichever thread needs it, instead of being given back to the system and zeroed again
-/// page by page, which took more time than the network did. For the start of a worker: it works before the first thread.
-pub fn share_heap() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: mallopt only sets a number of the allocator, under its lock; no memory is touched.
-    unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 1);
-    }
-}

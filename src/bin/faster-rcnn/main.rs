@@ -110,6 +110,7 @@ impl FromStr for DeviceName {
 }
 
 fn main() -> ExitCode {
+    faster_rcnn::keep_heap();
     // burn puts a resumed optimizer's state on its default device before that of the model, and would start a GPU for it.
     if env::var_os("BURN_DEVICE").is_none() {
         // SAFETY: no other thread runs yet.

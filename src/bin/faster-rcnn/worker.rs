@@ -7,7 +7,7 @@ use std::{panic, process, thread};
 
 use anyhow::{Context, Result, bail, ensure};
 use burn::server::IrohIdentity;
-use faster_rcnn::workers::{Endpoint, serve, share_heap};
+use faster_rcnn::workers::{Endpoint, serve};
 use tracing::level_filters::LevelFilter;
 
 use crate::{DeviceName, output};
@@ -48,7 +48,6 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: Arguments) -> Result<()> {
-    share_heap();
     let Arguments { listen, device, token_file, iroh, child } = arguments;
     let token =
         if child { Some(token_of_parent()?) } else { token_file.as_deref().map(token).transpose()? };

@@ -1,18 +1,30 @@
 //! Greedy non-maximum suppression.
 //!
-//! Each group is sorted by falling score and swept once: a kept box suppresses the later boxes it
-//! overlaps. Quadratic in the boxes that stay of a group, which the detector's limits keep near a
-//! thousand; groups are independent and run in parallel.
+//! Boxes are sorted by group and falling score, and each group is swept: a box that stays suppresses the later ones it
+//! overlaps. Groups run in parallel. Within one, some boxes at a time are compared with all that stay so far, in
+//! parallel and sixteen at once, then with each other in turn. Quadratic in the boxes that stay of a group, which the
+//! detector's limits keep near a thousand.
+
+use std::array;
 
 use rayon::prelude::*;
 
+use super::simd::vectorized;
 use super::top_k::falling;
 use crate::structures::Xyxy;
+
+/// Boxes that are compared at a time with those that stay, and of these by one thread.
+const BATCH: usize = 256;
+const PART: usize = 32;
+const LANES: usize = 16;
+
+/// Sixteen boxes that stay: x1, y1, x2, y2 and area of each. Where there are less, the first is repeated.
+type Block = [[f32; LANES]; 5];
 
 pub(super) fn batched_nms(boxes: &[Xyxy], scores: &[f32], groups: &[i64], iou_threshold: f32) -> Vec<bool> {
     let mut order: Vec<usize> = (0..boxes.len()).collect();
     // A stable sort: of equal scores the earlier box goes first.
-    order.sort_by_key(|&i| (groups[i], falling(scores[i])));
+    order.par_sort_by_key(|&i| (groups[i], falling(scores[i])));
 
     let kept: Vec<Vec<usize>> = order
         .par_chunk_by(|&a, &b| groups[a] == groups[b])
@@ -29,22 +41,58 @@ pub(super) fn batched_nms(boxes: &[Xyxy], scores: &[f32], groups: &[i64], iou_th
 /// The indices that stay, of those in `order` (falling score).
 fn sweep(order: &[usize], boxes: &[Xyxy], iou_threshold: f32) -> Vec<usize> {
     let mut kept: Vec<usize> = Vec::new();
-    // Side by side in memory, so that the inner loop vectorises.
-    let mut kept_boxes: Vec<(Xyxy, f32)> = Vec::new();
-    for &index in order {
-        let [x1, y1, x2, y2] = boxes[index];
-        let area = (x2 - x1) * (y2 - y1);
-        let overlaps = |(other, other_area): &(Xyxy, f32)| {
-            let width = (x2.min(other[2]) - x1.max(other[0])).max(0.0);
-            let height = (y2.min(other[3]) - y1.max(other[1])).max(0.0);
-            let intersection = width * height;
-            // Not above the threshold when the union is empty (0 / 0) or a corner is NaN.
-            intersection / (other_area + area - intersection) > iou_threshold
-        };
-        if !kept_boxes.iter().any(overlaps) {
-            kept.push(index);
-            kept_boxes.push((boxes[index], area));
-        }
+    let mut blocks: Vec<Block> = Vec::new();
+    for batch in order.chunks(BATCH) {
+        let left = batch.par_chunks(PART).flat_map_iter(|part| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    let stays = |&&index: &&usize| !overlaps(&boxes[index], &blocks, iou_threshold);
+                    part.iter().filter(stays).copied().collect::<Vec<_>>()
+                },
+            )
+        });
+        let left: Vec<usize> = left.collect();
+        let first = blocks.len();
+        vectorized(
+            #[inline(always)]
+            || {
+                let mut count = 0;
+                for &index in &left {
+                    if overlaps(&boxes[index], &blocks[first..], iou_threshold) {
+                        continue;
+                    }
+                    let [x1, y1, x2, y2] = boxes[index];
+                    let values = [x1, y1, x2, y2, (x2 - x1) * (y2 - y1)];
+                    match count % LANES {
+                        0 => blocks.push(values.map(|value| [value; LANES])),
+                        lane => {
+                            let block = blocks.last_mut().expect("a block was begun");
+                            block.iter_mut().zip(values).for_each(|(lanes, value)| lanes[lane] = value);
+                        }
+                    }
+                    count += 1;
+                    kept.push(index);
+                }
+            },
+        );
     }
     kept
+}
+
+/// Whether the IoU with any box of the blocks is above the threshold.
+#[inline(always)]
+fn overlaps(&[x1, y1, x2, y2]: &Xyxy, blocks: &[Block], iou_threshold: f32) -> bool {
+    let area = (x2 - x1) * (y2 - y1);
+    let (min, max) = (|a: f32, b: f32| if a < b { a } else { b }, |a: f32, b: f32| if a > b { a } else { b });
+    blocks.iter().any(|[left, top, right, bottom, areas]| {
+        let above: [bool; LANES] = array::from_fn(|lane| {
+            let width = max(min(x2, right[lane]) - max(x1, left[lane]), 0.0);
+            let height = max(min(y2, bottom[lane]) - max(y1, top[lane]), 0.0);
+            let intersection = width * height;
+            // Not above the threshold when the union is empty (0 / 0) or a corner is NaN.
+            intersection / (areas[lane] + area - intersection) > iou_threshold
+        });
+        above.into_iter().fold(false, |any, above| any | above)
+    })
 }
