@@ -12,7 +12,8 @@ fn roi_align(criterion: &mut Criterion) {
     let work = RoiAlign::new();
     // The operation is linear in the pyramid, so both of these are the gradient's product with its outcome.
     let forward = (work.forward() * work.grad.clone()).sum().into_scalar::<f64>();
-    let products = work.backward().into_iter().zip(&work.pyramid).map(|(grad, map)| (grad * map.clone()).sum());
+    let products =
+        work.backward().into_iter().zip(&work.pyramid).map(|(grad, map)| (grad * map.clone()).sum());
     let backward = products.map(|product| product.into_scalar::<f64>()).sum::<f64>();
     // Against the size of the sum's terms, of either sign.
     let scale = (work.grad.shape().num_elements() as f64).sqrt();

@@ -184,26 +184,24 @@ fn four_workers_train_as_one_process_does_also_where_images_remain() {
     assert_eq!(checkpoints.len(), 3, "{checkpoints:?}");
 }
 
-/// The gradient that a worker's GPU gives is that of the CPU, to the tolerance of the parity tests.
+/// What a worker's GPU computes is what the same GPU computes here: the same kernels, so that only their order may differ.
 #[test]
 fn a_worker_serves_a_gpu() {
-    let Some(_) = gpu() else { return };
+    let Some(gpu) = gpu() else { return };
     let folder = tempfile::tempdir().unwrap();
     let [train, _] = boards(&folder.path().join("boards"), 2);
     let loader = Loader::in_order(&train.records, 1, 1);
     let batch = burn::data::dataloader::DataLoader::iter(&loader).next().unwrap().unwrap();
     let origin = model().init(&Device::flex().autodiff());
-    let expected = values(gradient(&origin, &batch));
+    let expected = values(gradient(&origin.clone().fork(&gpu.autodiff()), &batch));
 
     let token = folder.path().join("token");
     fs::write(&token, "secret\n").unwrap();
     let worker = Worker::start(None, "127.0.0.1:0", "wgpu", &token);
     let team = connect(&[worker.address.parse().unwrap()], Some("secret")).unwrap();
     let replica = origin.fork(&team.members()[0].device.clone().autodiff());
-    let actual = values(gradient(&replica, &batch));
-    let error = relative_error(&actual, &expected);
-    println!("{} values differ by {error:.1e}", actual.len());
-    assert!(error <= 1e-3, "{error:.1e}");
+    let error = relative_error(&values(gradient(&replica, &batch)), &expected);
+    assert!(error <= 1e-5, "{error:.1e}");
 }
 
 /// A worker of its own, which listens on a port or in a namespace.

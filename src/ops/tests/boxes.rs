@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use super::reference::{self, Array};
 use super::{
     Source, assert_close, assert_gradient, assert_repeatable, devices, floats, gpu, gradient, integers,
-    non_contiguous,
+    non_contiguous, on,
 };
 use crate::ops::{ABSENT, RoiAlignOptions, batched_nms, pyramid_roi_align, roi_align, round_down, top_k};
 
@@ -63,7 +63,7 @@ fn roi_align_equals_its_reference() {
                 let grad = source.random(actual.dims());
                 let expected = reference::roi_align_backward(&Array::from(&grad), &rois, shape, options);
                 let pool = |features: Tensor<4>| {
-                    let rois = Tensor::from_data(rois.to_data(), &features.device());
+                    let rois = on(&features.device(), &rois);
                     roi_align(features, rois, options)
                 };
                 let actual = gradient(pool, &features, &grad);
@@ -120,7 +120,7 @@ fn pyramid_roi_align_pools_each_box_from_its_map() {
 
             let rois = source.tensor(rois, [count, 5]);
             let pool = |maps: [Tensor<4>; 4]| {
-                let rois = Tensor::from_data(rois.to_data(), &maps[0].device());
+                let rois = on(&maps[0].device(), &rois);
                 pyramid_roi_align(maps, rois, min_areas, options)
             };
             let what = format!("{count} boxes");
@@ -129,7 +129,7 @@ fn pyramid_roi_align_pools_each_box_from_its_map() {
             for (index, map) in maps.iter().enumerate() {
                 let of_map = |map: Tensor<4>| {
                     let device = map.device();
-                    let mut all = maps.each_ref().map(|map| Tensor::from_data(map.to_data(), &device));
+                    let mut all = maps.each_ref().map(|map| on(&device, map));
                     all[index] = map;
                     pool(all)
                 };
@@ -173,8 +173,8 @@ fn maps_of_half_precision_are_summed_in_single_precision() {
         let expected = reference::roi_align_backward(&Array::from(&grad), &rois, [1, 3, 40, 40], options);
         let at = Tensor::<4>::zeros([1, 3, 40, 40], (&device.clone().autodiff(), DType::from(dtype)))
             .require_grad();
-        let rois = Tensor::from_data(rois.to_data(), &at.device());
-        let grad = Tensor::<4>::from_data(grad.to_data(), &at.device()).cast(dtype);
+        let rois = on(&at.device(), &rois);
+        let grad = on(&at.device(), &grad).cast(dtype);
         let gradients = (roi_align(at.clone(), rois, options) * grad).sum().backward();
         let actual = at.grad(&gradients).expect("the operation is differentiable here");
         for (actual, expected) in floats(&actual).iter().zip(expected.values) {

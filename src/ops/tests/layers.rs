@@ -1,13 +1,13 @@
 //! Convolutions and norms.
 
-use burn::tensor::Tensor;
 use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Device, Tensor};
 
 use super::reference::{self, Array};
 use super::{
-    Source, assert_close, assert_gradient, assert_repeatable, devices, floats, gradient, non_contiguous,
+    Source, assert_close, assert_gradient, assert_repeatable, devices, floats, gradient, non_contiguous, on,
 };
-use crate::ops::{NormOptions, conv2d, normalize};
+use crate::ops::{NormOptions, conv2d, conv2d_shape, normalize};
 
 #[test]
 fn conv2d_and_its_gradients_equal_their_reference() {
@@ -39,68 +39,72 @@ fn conv2d_and_its_gradients_equal_their_reference() {
         // More pixels than a tile of unrolled columns holds, forward and backward.
         ([1, 64, 134, 133], [2, 64, 3, 3], options([2, 2], [1, 1], [1, 1])),
     ];
-    for device in devices() {
-        let mut source = Source::new(&device);
-        for (x_shape, weight_shape, options) in &cases {
-            let what = format!("{x_shape:?} {weight_shape:?} {options:?}");
-            let (x, weight) = (source.random(*x_shape), source.random(*weight_shape));
-            let bias: Tensor<1> = source.random([weight_shape[0]]);
+    let (devices, mut source) = (devices(), Source::new(&Device::flex()));
+    for (x_shape, weight_shape, options) in cases {
+        let (x, weight) = (source.random(x_shape), source.random(weight_shape));
+        let bias: Tensor<1> = source.random([weight_shape[0]]);
+        let shape = conv2d_shape(x_shape, weight_shape, &options);
+        let (residual, grad) = (source.random(shape), source.random(shape));
+        let slow = reference::Convolution {
+            x: x_shape,
+            weight: weight_shape,
+            output: shape,
+            options: options.clone(),
+        };
+        let (x_array, weight_array) = (Array::from(&x), Array::from(&weight));
+        let output = slow.output(&x_array, &weight_array, &Array::from(&bias)).values;
+        let sums = output.iter().zip(floats(&residual)).map(|(sum, residual)| sum + residual);
+        let residual_and_relu: Vec<f64> = sums.map(|sum| sum.max(0.0)).collect();
+        let grad_array = Array::from(&grad);
+        let input_gradient = slow.input_gradient(&weight_array, &grad_array).values;
+        let weight_gradient = slow.weight_gradient(&x_array, &grad_array).values;
+        let bias_gradient = slow.bias_gradient(&grad_array).values;
+
+        for device in &devices {
+            let what =
+                |which: &str| format!("{x_shape:?} {weight_shape:?} {options:?} on {device:?}, {which}");
+            let (x, weight, bias) = (on(device, &x), on(device, &weight), on(device, &bias));
+            let (residual, grad) = (on(device, &residual), on(device, &grad));
             let convolve = |x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1>, residual, relu| {
                 conv2d(x.clone(), weight.clone(), bias.clone(), residual, relu, options.clone())
             };
             let plain =
                 |x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1>| convolve(x, weight, bias, None, false);
-
-            let output = plain(&x, &weight, &bias);
-            let slow = reference::Convolution {
-                x: *x_shape,
-                weight: *weight_shape,
-                output: output.dims(),
-                options: options.clone(),
-            };
-            let (x_array, weight_array) = (Array::from(&x), Array::from(&weight));
-            let expected = slow.output(&x_array, &weight_array, &Array::from(&bias));
-            assert_close(&floats(&output), &expected.values, &what);
+            assert_close(&floats(&plain(&x, &weight, &bias)), &output, &what("forward"));
             let strided = plain(&non_contiguous(&x), &non_contiguous(&weight), &bias);
-            assert_close(&floats(&strided), &expected.values, &format!("{what}, not contiguous"));
-            assert_repeatable(|| plain(&x, &weight, &bias), &what);
-
-            let residual: Tensor<4> = source.random(output.dims());
+            assert_close(&floats(&strided), &output, &what("not contiguous"));
+            assert_repeatable(|| plain(&x, &weight, &bias), &what("forward"));
             let fused = convolve(&x, &weight, &bias, Some(non_contiguous(&residual)), true);
-            let sums = expected.values.iter().zip(floats(&residual)).map(|(sum, residual)| sum + residual);
-            let expected: Vec<f64> = sums.map(|sum| sum.max(0.0)).collect();
-            assert_close(&floats(&fused), &expected, &format!("{what}, residual and ReLU"));
+            assert_close(&floats(&fused), &residual_and_relu, &what("residual and ReLU"));
 
-            let grad = source.random(output.dims());
-            let grad_array = Array::from(&grad);
             let of_x = |x: Tensor<4>| plain(&x, &weight, &bias);
+            assert_close(&floats(&gradient(of_x, &x, &grad)), &input_gradient, &what("gradient of x"));
+            assert_repeatable(|| gradient(of_x, &x, &grad), &what("gradient of x"));
             let of_weight = |weight: Tensor<4>| plain(&x, &weight, &bias);
-            let actual = gradient(of_x, &x, &grad);
-            let expected = slow.input_gradient(&weight_array, &grad_array);
-            assert_close(&floats(&actual), &expected.values, &format!("{what}, gradient of x"));
-            assert_repeatable(|| gradient(of_x, &x, &grad), &what);
-            let actual = gradient(of_weight, &weight, &grad);
-            let expected = slow.weight_gradient(&x_array, &grad_array);
-            assert_close(&floats(&actual), &expected.values, &format!("{what}, gradient of the weight"));
+            let actual = floats(&gradient(of_weight, &weight, &grad));
+            assert_close(&actual, &weight_gradient, &what("gradient of the weight"));
             let strided = gradient(|weight| plain(&non_contiguous(&x), &weight, &bias), &weight, &grad);
-            assert_close(&floats(&strided), &expected.values, &format!("{what}, not contiguous"));
-            assert_repeatable(|| gradient(of_weight, &weight, &grad), &what);
+            assert_close(
+                &floats(&strided),
+                &weight_gradient,
+                &what("gradient of the weight, not contiguous"),
+            );
+            assert_repeatable(|| gradient(of_weight, &weight, &grad), &what("gradient of the weight"));
             let of_bias = |bias: Tensor<1>| plain(&x, &weight, &bias);
-            let expected = slow.bias_gradient(&grad_array);
-            let actual = gradient(of_bias, &bias, &grad);
-            assert_close(&floats(&actual), &expected.values, &format!("{what}, gradient of the bias"));
+            let actual = floats(&gradient(of_bias, &bias, &grad));
+            assert_close(&actual, &bias_gradient, &what("gradient of the bias"));
 
             // ReLU and the residual hand on the gradient where the output is not zero.
             let of_residual = |residual: Tensor<4>| convolve(&x, &weight, &bias, Some(residual), true);
-            let actual = gradient(of_residual, &residual, &grad);
             let passed = floats(&fused).into_iter().zip(&grad_array.values);
             let expected: Vec<f64> = passed.map(|(y, grad)| if y > 0.0 { *grad } else { 0.0 }).collect();
-            assert_close(&floats(&actual), &expected, &format!("{what}, gradient of the residual"));
+            let actual = floats(&gradient(of_residual, &residual, &grad));
+            assert_close(&actual, &expected, &what("gradient of the residual"));
 
             if x.shape().num_elements() < 1000 {
-                assert_gradient(of_weight, &weight, &grad, &format!("{what}, weight"));
-                assert_gradient(of_x, &x, &grad, &format!("{what}, x"));
-                assert_gradient(of_bias, &bias, &grad, &format!("{what}, bias"));
+                assert_gradient(of_weight, &weight, &grad, &what("weight"));
+                assert_gradient(of_x, &x, &grad, &what("x"));
+                assert_gradient(of_bias, &bias, &grad, &what("bias"));
             }
         }
     }
@@ -126,7 +130,8 @@ fn normalize_and_its_gradients_equal_their_reference() {
         for (shape, groups) in cases {
             let options = NormOptions { groups, epsilon: 1e-3 };
             let what = format!("{shape:?}, {options:?}");
-            let x = source.random(shape) * 3.0 + 2.0;
+            let spread = source.random(shape);
+            let x = spread.clone() * 3.0 + 2.0;
             let (gamma, beta): (Tensor<1>, Tensor<1>) =
                 (source.random([shape[1]]), source.random([shape[1]]));
             let plain = |x: &Tensor<4>, gamma: &Tensor<1>, beta: &Tensor<1>| {
@@ -151,8 +156,8 @@ fn normalize_and_its_gradients_equal_their_reference() {
             let sums = expected.values.iter().zip(floats(&residual)).map(|(sum, residual)| sum + residual);
             let expected: Vec<f64> = sums.map(|sum| sum.max(0.0)).collect();
             assert_close(&floats(&fused(non_contiguous(&residual))), &expected, &format!("{what}, ReLU"));
-            // Of one sign, so that the sums over a large map do not cancel.
-            let grad = source.random(shape) + 1.0;
+            // Of one sign and in step with x, so that no sum over a large map cancels.
+            let grad = source.random(shape) + spread + 1.0;
             let passed = expected.iter().zip(floats(&grad));
             let expected: Vec<f64> = passed.map(|(y, grad)| if *y > 0.0 { grad } else { 0.0 }).collect();
             let actual = gradient(fused, &residual, &grad);

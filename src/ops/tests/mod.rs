@@ -90,6 +90,11 @@ impl Source {
     }
 }
 
+/// A copy on a device.
+fn on<const D: usize>(device: &Device, tensor: &Tensor<D>) -> Tensor<D> {
+    Tensor::from_data(tensor.to_data(), device)
+}
+
 /// The same values, the last two axes exchanged in memory.
 fn non_contiguous<const D: usize>(tensor: &Tensor<D>) -> Tensor<D> {
     let transposed = tensor.clone().swap_dims(D - 2, D - 1).into_data();
@@ -131,7 +136,7 @@ fn gradient<const D: usize>(
     grad: &Tensor<4>,
 ) -> Tensor<D> {
     let device = at.device().autodiff();
-    let at = Tensor::<D>::from_data(at.to_data(), &device).require_grad();
+    let at = on(&device, at).require_grad();
     let grad = Tensor::<4>::from_data(grad.clone().swap_dims(2, 3).to_data(), &device);
     let gradients = (function(at.clone()).swap_dims(2, 3) * grad).sum().backward();
     at.grad(&gradients).expect("the operation is differentiable here")
