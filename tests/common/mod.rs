@@ -1,5 +1,5 @@
 //! Fixtures that `tests/reference/generate.py` wrote, and the weights that both sides compute.
-#![allow(dead_code, reason = "each test binary uses a part of this")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part of this")]
 
 mod gpu;
 
