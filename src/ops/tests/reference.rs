@@ -30,6 +30,11 @@ impl<const D: usize> Array<D> {
         self.values[self.position(index)]
     }
 
+    /// The sum of its elements' products with others.
+    pub fn dot(&self, others: &[f64]) -> f64 {
+        self.values.iter().zip(others).map(|(element, other)| element * other).sum()
+    }
+
     fn add(&mut self, index: [usize; D], value: f64) {
         let position = self.position(index);
         self.values[position] += value;
