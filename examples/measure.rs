@@ -13,7 +13,13 @@
 //! measure convolutions --shapes FILE --iterations K
 //! ```
 //!
-//! The last line of standard output of all but the last is `{"seconds": [one an iteration], "cpu_seconds": [the same, of
+//! and what of that the machine can do at most (`docs/cpu.md`):
+//!
+//! ```text
+//! measure machine
+//! ```
+//!
+//! The last line of standard output of the first four is `{"seconds": [one an iteration], "cpu_seconds": [the same, of
 //! all threads], "peak_rss_bytes": N, "outcome": [...]}`, where the outcome is, for the other side to agree with, the
 //! number of detections and the sum of their scores, the four losses of the first iteration, the mean squares of the output
 //! or of each gradient, or the number of boxes that stay and the sum of their indices.
@@ -23,6 +29,7 @@ mod work;
 
 use std::convert::identity;
 use std::fs;
+use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -33,6 +40,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use clap::{Parser, ValueEnum};
 use faster_rcnn::model::layers::NormKind;
 use faster_rcnn::ops::{DetectionOps, conv2d};
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::{Map, json};
 use work::boxes::{Nms, RoiAlign};
@@ -55,6 +64,8 @@ enum Arguments {
         #[arg(long)]
         iterations: usize,
     },
+    /// Multiplications and additions a second, and bytes read and copied a second, of all threads.
+    Machine,
     Convolutions {
         /// JSON list of `{"x": [N, C in, H, W], "weight": [C out, C in, K, K], "stride", "padding"}`.
         #[arg(long)]
@@ -117,6 +128,10 @@ fn main() -> Result<()> {
                 vec![stay.clone().count() as f64, stay.sum::<usize>() as f64]
             };
             measure(|| work.round(), outcome, iterations)
+        }
+        Arguments::Machine => {
+            machine();
+            Ok(())
         }
         Arguments::Convolutions { shapes, iterations } => convolutions(&shapes, iterations),
     }
@@ -206,6 +221,62 @@ fn convolutions(shapes: &Path, iterations: usize) -> Result<()> {
     }
     println!("{}", json!(rows));
     Ok(())
+}
+
+/// Prints the machine's limits: the best of several tries each.
+fn machine() {
+    /// So many sums at a time hide the latency of each operation.
+    const SUMS: usize = 12;
+    const STEPS: usize = 50_000_000;
+    const ELEMENTS: usize = 64 << 20;
+
+    struct MultiplyAdd;
+    impl WithSimd for MultiplyAdd {
+        type Output = usize;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> usize {
+            let factor = simd.splat_f32s(black_box(0.5));
+            let mut sums = [factor; SUMS];
+            for _ in 0..STEPS {
+                for sum in &mut sums {
+                    *sum = simd.mul_add_e_f32s(*sum, factor, factor);
+                }
+            }
+            black_box(sums);
+            2 * SUMS * STEPS * S::F32_LANES
+        }
+    }
+
+    fn best<R>(mut run: impl FnMut() -> R) -> (f64, R) {
+        let tries = (0..5).map(|_| {
+            let start = Instant::now();
+            let result = run();
+            (start.elapsed().as_secs_f64(), result)
+        });
+        tries.min_by(|a, b| a.0.total_cmp(&b.0)).expect("five tries")
+    }
+
+    let (seconds, operations) =
+        best(|| rayon::broadcast(|_| Arch::new().dispatch(MultiplyAdd)).iter().sum::<usize>());
+    println!("{:.0} GFLOP/s of f32", operations as f64 / seconds / 1e9);
+    let (values, mut copy) = (vec![1.0_f32; ELEMENTS], vec![0.0_f32; ELEMENTS]);
+    let part = |values: &[f32]| -> u64 {
+        let (eights, _) = values.as_chunks::<8>();
+        eights
+            .iter()
+            .fold([0; 8], |sums, eight| std::array::from_fn(|i| sums[i] ^ u64::from(eight[i].to_bits())))
+            .iter()
+            .sum()
+    };
+    let (seconds, _) = best(|| black_box(values.par_chunks(1 << 16).map(part).sum::<u64>()));
+    println!("{:.1} GB/s read", 4e-9 * ELEMENTS as f64 / seconds);
+    let (seconds, ()) = best(|| {
+        let parts = copy.par_chunks_mut(1 << 16).zip(values.par_chunks(1 << 16));
+        parts.for_each(|(to, from)| to.copy_from_slice(from));
+        black_box(&mut copy);
+    });
+    println!("{:.1} GB/s copied (read and written)", 8e-9 * ELEMENTS as f64 / seconds);
 }
 
 /// What the threads of this process have computed so far, as Linux counts it.

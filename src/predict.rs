@@ -26,7 +26,7 @@ pub struct Predictor {
 impl Predictor {
     /// Predicts with the image size and the score threshold of the model's own settings.
     pub fn new(model: FasterRcnn) -> Self {
-        Self { model }
+        Self { model: model.prepare() }
     }
 
     /// Reads a weight file: one of this crate's, or one of torchvision's detectors.

@@ -27,7 +27,7 @@ pub struct Inference {
 impl Inference {
     pub fn new(batch: usize, size: usize) -> Self {
         let config = FasterRcnnConfig::resnet50_fpn(7);
-        Self { model: detector(config, size, &Device::flex()), images: images(batch, size) }
+        Self { model: detector(config, size, &Device::flex()).prepare(), images: images(batch, size) }
     }
 
     /// The number of detections and the sum of their scores.

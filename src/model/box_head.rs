@@ -72,6 +72,13 @@ impl BoxHead {
         }
     }
 
+    /// For inference: see [`Norm::prepare`](super::layers::Norm::prepare).
+    pub fn prepare(&mut self) {
+        if let Self::FourConv(head) = self {
+            head.convs.iter_mut().for_each(ConvNorm::prepare);
+        }
+    }
+
     /// `[K, channels, size, size]` to `[K, R]`.
     pub fn forward(&self, pooled: Tensor<4>) -> Tensor<2> {
         match self {

@@ -7,11 +7,12 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn::tensor::module::{interpolate, max_pool2d};
-use burn::tensor::ops::{InterpolateMode, InterpolateOptions, MaxPoolOptions};
+use burn::tensor::module::interpolate;
+use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 
 use super::init::WeightInit;
 use super::layers::{ConvNorm, Norm, NormKind};
+use crate::ops::{PoolOptions, max_pool2d};
 
 /// The pyramid's convolutions; one of each a level, from C2 to C5.
 #[derive(Module, Debug)]
@@ -42,6 +43,11 @@ impl Fpn {
         self.inner_blocks.iter_mut().chain(&mut self.layer_blocks).filter_map(ConvNorm::norm_mut)
     }
 
+    /// For inference: see [`Norm::prepare`].
+    pub fn prepare(&mut self) {
+        self.layer_blocks.iter_mut().for_each(ConvNorm::prepare);
+    }
+
     /// C2..C5 to P2..P6, `[N, channels, H, W]` each.
     pub fn forward(&self, maps: Vec<Tensor<4>>) -> Vec<Tensor<4>> {
         let mut pyramid = Vec::with_capacity(maps.len() + 1);
@@ -56,7 +62,10 @@ impl Fpn {
             let merged = inner.forward(map, above_upsampled, false);
             if pyramid.is_empty() {
                 let p5 = layer.forward(merged.clone(), None, false);
-                pyramid.push(max_pool2d(p5.clone(), MaxPoolOptions::new([1, 1]).with_stride([2, 2])));
+                pyramid.push(max_pool2d(
+                    p5.clone(),
+                    PoolOptions { kernel: [1, 1], stride: [2, 2], padding: [0, 0] },
+                ));
                 pyramid.push(p5);
             } else {
                 pyramid.push(layer.forward(merged.clone(), None, false));

@@ -7,7 +7,7 @@ use burn::tensor::ops::ConvOptions;
 use serde::{Deserialize, Serialize};
 
 use super::init::WeightInit;
-use crate::ops::{self, NormOptions};
+use crate::ops::{self, NormOptions, TransformedWeight};
 
 /// A square convolution with the same stride and padding on both axes.
 #[derive(Module, Debug)]
@@ -18,13 +18,23 @@ pub struct Conv2d {
     pub bias: Option<Param<Tensor<1>>>,
     stride: usize,
     padding: usize,
+    /// For inference: what the weight and the norm after it come to.
+    prepared: Option<Prepared>,
+}
+
+/// A convolution's weight and bias with the norm after it, as the device multiplies with it.
+#[derive(Module, Debug)]
+struct Prepared {
+    weight: TransformedWeight,
+    /// `[C out]`
+    bias: Tensor<1>,
 }
 
 impl Conv2d {
     /// Wraps a weight and a bias; the padding keeps the size of the map at stride 1.
     pub fn new(weight: Param<Tensor<4>>, bias: Option<Param<Tensor<1>>>, stride: usize) -> Self {
         let padding = weight.lazy_shape()[3] / 2;
-        Self { weight, bias, stride, padding }
+        Self { weight, bias, stride, padding, prepared: None }
     }
 
     /// `[N, C in, H, W]` to `[N, C out, H / stride, W / stride]`, sides rounded up.
@@ -34,24 +44,35 @@ impl Conv2d {
 
     /// [`forward`](Self::forward), then the sum with a residual of the output's shape, then ReLU, where asked for.
     pub fn forward_with(&self, x: Tensor<4>, residual: Option<Tensor<4>>, relu: bool) -> Tensor<4> {
-        let weight = self.weight.val();
-        let bias = match &self.bias {
-            Some(bias) => bias.val(),
-            None => Tensor::zeros([weight.dims()[0]], &x.device()),
-        };
-        ops::conv2d(x, weight, bias, residual, relu, self.options())
+        match &self.prepared {
+            Some(prepared) => prepared.weight.conv2d(x, prepared.bias.clone(), residual, relu),
+            None => ops::conv2d(x, self.weight.val(), self.bias_or_zeros(), residual, relu, self.options()),
+        }
     }
 
-    /// The same with a factor and a summand per output channel, `[C out]` each, in place of the bias.
-    fn forward_scaled(
-        &self,
-        x: Tensor<4>,
-        (scale, shift): (Tensor<1>, Tensor<1>),
-        residual: Option<Tensor<4>>,
-        relu: bool,
-    ) -> Tensor<4> {
-        let weight = self.weight.val() * scale.reshape([-1, 1, 1, 1]);
-        ops::conv2d(x, weight, shift, residual, relu, self.options())
+    /// Keeps the weight as the device multiplies with it, where that is another form.
+    pub fn prepare(&mut self) {
+        self.keep(|conv| (conv.weight.val(), conv.bias_or_zeros()));
+    }
+
+    fn keep(&mut self, weight_and_bias: impl FnOnce(&Self) -> (Tensor<4>, Tensor<1>)) {
+        if self.prepared.is_none() {
+            let (weight, bias) = weight_and_bias(self);
+            let weight = TransformedWeight::new(&weight, &self.options());
+            self.prepared = weight.map(|weight| Prepared { weight, bias });
+        }
+    }
+
+    fn bias_or_zeros(&self) -> Tensor<1> {
+        match &self.bias {
+            Some(bias) => bias.val(),
+            None => Tensor::zeros([self.weight.lazy_shape()[0]], &self.weight.lazy_device()),
+        }
+    }
+
+    /// The weight with a factor per output channel, `[C out]`.
+    fn scaled(&self, scale: Tensor<1>) -> Tensor<4> {
+        self.weight.val() * scale.reshape([-1, 1, 1, 1])
     }
 
     fn options(&self) -> ConvOptions<2> {
@@ -138,11 +159,24 @@ impl Norm {
         }
     }
 
+    /// For inference: has the convolution keep what it and this norm after it come to.
+    pub fn prepare(&self, conv: &mut Conv2d) {
+        let affine = match self {
+            Self::FrozenBatch(norm) => norm.affine(),
+            Self::Batch(norm) => running_affine(norm),
+            Self::Group(_) => return conv.prepare(),
+        };
+        conv.keep(|conv| (conv.scaled(affine.0), affine.1));
+    }
+
     /// `relu(norm(conv(x)) + residual)`, the last two steps where asked for. A batch norm of constant
     /// statistics is folded into the weight and the bias, which saves passes over the map.
     pub fn after(&self, conv: &Conv2d, x: Tensor<4>, residual: Option<Tensor<4>>, relu: bool) -> Tensor<4> {
         match self {
-            Self::FrozenBatch(norm) => conv.forward_scaled(x, norm.affine(), residual, relu),
+            Self::FrozenBatch(_) | Self::Batch(_) if conv.prepared.is_some() => {
+                conv.forward_with(x, residual, relu)
+            }
+            Self::FrozenBatch(norm) => folded(conv, norm.affine(), x, residual, relu),
             Self::Batch(norm) if x.device().is_autodiff() && norm.training.is_enabled() => {
                 let options = NormOptions { groups: None, epsilon: norm.epsilon };
                 let x = conv.forward(x);
@@ -160,11 +194,7 @@ impl Norm {
                 }
                 output
             }
-            Self::Batch(norm) => {
-                let [mean, variance] = [&norm.running_mean, &norm.running_var].map(|value| value.value());
-                let affine = affine(norm.gamma.val(), norm.beta.val(), mean, variance, norm.epsilon);
-                conv.forward_scaled(x, affine, residual, relu)
-            }
+            Self::Batch(norm) => folded(conv, running_affine(norm), x, residual, relu),
             Self::Group(norm) => {
                 let options = NormOptions { groups: Some(norm.num_groups), epsilon: norm.epsilon };
                 let (gamma, beta) =
@@ -174,6 +204,23 @@ impl Norm {
             }
         }
     }
+}
+
+/// `relu(conv(x) * scale + shift + residual)`, `[C out]` each of the factor and the summand.
+fn folded(
+    conv: &Conv2d,
+    (scale, shift): (Tensor<1>, Tensor<1>),
+    x: Tensor<4>,
+    residual: Option<Tensor<4>>,
+    relu: bool,
+) -> Tensor<4> {
+    ops::conv2d(x, conv.scaled(scale), shift, residual, relu, conv.options())
+}
+
+/// What a batch norm with the statistics of training is at inference.
+fn running_affine(norm: &BatchNorm) -> (Tensor<1>, Tensor<1>) {
+    let [mean, variance] = [&norm.running_mean, &norm.running_var].map(|value| value.value());
+    affine(norm.gamma.val(), norm.beta.val(), mean, variance, norm.epsilon)
 }
 
 /// The factor and the summand per channel that a batch norm of these statistics is.
@@ -213,6 +260,14 @@ impl ConvNorm {
         match &self.norm {
             Some(norm) => norm.after(&self.conv, x, residual, relu),
             None => self.conv.forward_with(x, residual, relu),
+        }
+    }
+
+    /// For inference: see [`Norm::prepare`].
+    pub fn prepare(&mut self) {
+        match &self.norm {
+            Some(norm) => norm.prepare(&mut self.conv),
+            None => self.conv.prepare(),
         }
     }
 

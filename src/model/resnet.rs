@@ -9,12 +9,11 @@ use std::iter;
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
-use burn::tensor::module::max_pool2d;
-use burn::tensor::ops::MaxPoolOptions;
 use serde::{Deserialize, Serialize};
 
 use super::init::WeightInit;
 use super::layers::{Conv2d, ConvNorm, Norm, NormKind};
+use crate::ops::{PoolOptions, max_pool2d};
 
 /// Number of layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,10 +121,19 @@ impl ResNet {
         }))
     }
 
+    /// For inference: see [`Norm::prepare`].
+    pub fn prepare(&mut self) {
+        let layers = [&mut self.layer1, &mut self.layer2, &mut self.layer3, &mut self.layer4];
+        for block in layers.into_iter().flatten() {
+            block.bn1.prepare(&mut block.conv1);
+            block.bn2.prepare(&mut block.conv2);
+        }
+    }
+
     /// `[N, 3, H, W]` to C2..C5.
     pub fn forward(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
         let x = self.bn1.after(&self.conv1, images, None, true);
-        let mut x = max_pool2d(x, MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]));
+        let mut x = max_pool2d(x, PoolOptions { kernel: [3, 3], stride: [2, 2], padding: [1, 1] });
         let mut maps = Vec::with_capacity(4);
         for layer in [&self.layer1, &self.layer2, &self.layer3, &self.layer4] {
             for block in layer {

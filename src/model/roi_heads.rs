@@ -119,6 +119,11 @@ impl RoiHeads {
         }
     }
 
+    /// For inference: see [`Norm::prepare`](super::layers::Norm::prepare).
+    pub fn prepare(&mut self) {
+        self.box_head.prepare();
+    }
+
     /// Pools the boxes of each image from P2..P5 and classifies and refines them.
     ///
     /// `rois` are `[K, 5]`, image index and box.

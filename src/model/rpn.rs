@@ -130,6 +130,11 @@ impl Rpn {
         }
     }
 
+    /// For inference: see [`Norm::prepare`](super::layers::Norm::prepare).
+    pub fn prepare(&mut self) {
+        self.conv.iter_mut().for_each(Conv2d::prepare);
+    }
+
     /// P2..P6, `[N, C, H, W]` each, to logits and deltas.
     pub fn forward(&self, pyramid: &[Tensor<4>]) -> RpnOutput {
         let (objectness, deltas) = pyramid

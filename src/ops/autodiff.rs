@@ -9,7 +9,7 @@ use burn::backend::{Autodiff, Backend, TensorMetadata};
 use burn::tensor::IntDType;
 use burn::tensor::ops::ConvOptions;
 
-use super::{DetectionOps, FeatureMaps, MapShapes, NormOptions, Residual, RoiAlignOptions};
+use super::{DetectionOps, FeatureMaps, MapShapes, NormOptions, PoolOptions, Residual, RoiAlignOptions};
 
 impl<B: DetectionOps, C: CheckpointStrategy> DetectionOps for Autodiff<B, C> {
     fn roi_align(
@@ -186,6 +186,37 @@ impl<B: DetectionOps, C: CheckpointStrategy> DetectionOps for Autodiff<B, C> {
 
     fn convolution_bias_backward(_grad: FloatTensor<Self>) -> FloatTensor<Self> {
         panic!("the gradient of a convolution's bias has no derivative")
+    }
+
+    fn max_pool(x: FloatTensor<Self>, options: PoolOptions) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct MaxPool;
+
+        impl<B: DetectionOps> Backward<B, 1> for MaxPool {
+            type State = (FloatTensor<B>, FloatTensor<B>, PoolOptions);
+
+            fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let (x, output, options) = ops.state;
+                let grad = grads.consume::<B>(&ops.node);
+                if let [Some(node)] = ops.parents {
+                    grads.register::<B>(node.id, B::max_pool_backward(x, output, grad, options));
+                }
+            }
+        }
+
+        let guard = x.node();
+        let x = x.into_primitive();
+        let output = B::max_pool(x.clone(), options);
+        tracked::<C, _, _, _>(MaxPool, [guard], (x, output.clone(), options), output)
+    }
+
+    fn max_pool_backward(
+        _x: FloatTensor<Self>,
+        _output: FloatTensor<Self>,
+        _grad: FloatTensor<Self>,
+        _options: PoolOptions,
+    ) -> FloatTensor<Self> {
+        panic!("max_pool has no second derivative")
     }
 
     fn normalize(

@@ -5,7 +5,10 @@ use burn::backend::ir::{BackendIr, CustomOpIr, HandleContainer, ScalarIr, Tensor
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{IntDType, Shape};
 
-use super::{DetectionOps, FeatureMaps, MapShapes, NormOptions, Residual, RoiAlignOptions, conv2d_shape};
+use super::{
+    DetectionOps, FeatureMaps, MapShapes, NormOptions, PoolOptions, Residual, RoiAlignOptions, conv2d_shape,
+    pool_shape,
+};
 
 /// The options of one call of an operation.
 #[derive(Debug, Clone)]
@@ -18,12 +21,14 @@ pub(super) enum Call {
     ConvolutionInputBackward([usize; 4], ConvOptions<2>),
     ConvolutionWeightBackward([usize; 4], ConvOptions<2>),
     ConvolutionBiasBackward,
+    MaxPool(PoolOptions),
+    MaxPoolBackward(PoolOptions),
     Normalize { relu: bool, options: NormOptions },
     NormalizeBackward(NormOptions),
 }
 
 /// Names of all operations, as they travel.
-pub(super) const NAMES: [&str; 10] = [
+pub(super) const NAMES: [&str; 12] = [
     "faster_rcnn::roi_align",
     "faster_rcnn::roi_align_backward",
     "faster_rcnn::batched_nms",
@@ -34,6 +39,8 @@ pub(super) const NAMES: [&str; 10] = [
     "faster_rcnn::normalize",
     "faster_rcnn::normalize_backward",
     "faster_rcnn::top_k",
+    "faster_rcnn::max_pool",
+    "faster_rcnn::max_pool_backward",
 ];
 
 impl Call {
@@ -49,6 +56,8 @@ impl Call {
             Self::Normalize { .. } => 7,
             Self::NormalizeBackward(_) => 8,
             Self::TopK(..) => 9,
+            Self::MaxPool(_) => 10,
+            Self::MaxPoolBackward(_) => 11,
         }]
     }
 
@@ -79,6 +88,8 @@ impl Call {
                 vec![output(shape, first)]
             }
             Self::ConvolutionBiasBackward => vec![output(&[first.shape[1]], first)],
+            Self::MaxPool(options) => vec![output(&pool_shape(dims(first), *options), first)],
+            Self::MaxPoolBackward(_) => vec![output(&dims(first), first)],
             Self::Normalize { options, .. } => {
                 let [batch, channels, ..] = dims(first);
                 let sets = options.groups.map_or(channels, |groups| batch * groups);
@@ -112,6 +123,10 @@ impl Call {
                 list.convolution(options);
             }
             Self::ConvolutionBiasBackward => {}
+            Self::MaxPool(PoolOptions { kernel, stride, padding })
+            | Self::MaxPoolBackward(PoolOptions { kernel, stride, padding }) => {
+                [kernel, stride, padding].into_iter().for_each(|sizes| list.sizes(sizes));
+            }
             Self::Normalize { relu, options } => {
                 list.0.push(ScalarIr::Bool(*relu));
                 list.norm(options);
@@ -148,6 +163,8 @@ impl Call {
                 let [k] = list.sizes();
                 Self::TopK(k, description.outputs[0].dtype.into())
             }
+            Some(10) => Self::MaxPool(list.pool()),
+            Some(11) => Self::MaxPoolBackward(list.pool()),
             _ => panic!("no operation is called {}", description.id),
         }
     }
@@ -193,6 +210,10 @@ pub(super) fn execute<B: BackendIr + DetectionOps>(
             vec![B::convolution_weight_backward(float(0), float(1), shape, options)]
         }
         Call::ConvolutionBiasBackward => vec![B::convolution_bias_backward(float(0))],
+        Call::MaxPool(options) => vec![B::max_pool(float(0), options)],
+        Call::MaxPoolBackward(options) => {
+            vec![B::max_pool_backward(float(0), float(1), float(2), options)]
+        }
         Call::Normalize { relu, options } => {
             let (x, gamma, beta) = (float(0), float(1), float(2));
             let residual = if inputs.len() > 3 { Residual::Add(float(3)) } else { Residual::None };
@@ -272,6 +293,10 @@ impl Parsed<'_> {
         let (stride, [top, bottom, left, right]) = (self.sizes(), self.sizes());
         let (dilation, [groups]) = (self.sizes(), self.sizes());
         ConvOptions::new_with_padding(stride, [(top, bottom), (left, right)], dilation, groups)
+    }
+
+    fn pool(&mut self) -> PoolOptions {
+        PoolOptions { kernel: self.sizes(), stride: self.sizes(), padding: self.sizes() }
     }
 
     fn norm(&mut self) -> NormOptions {

@@ -10,7 +10,7 @@ use burn::tensor::IntDType;
 use burn::tensor::ops::ConvOptions;
 
 use super::custom::Call;
-use super::{DetectionOps, FeatureMaps, MapShapes, NormOptions, Residual, RoiAlignOptions};
+use super::{DetectionOps, FeatureMaps, MapShapes, NormOptions, PoolOptions, Residual, RoiAlignOptions};
 
 /// A backend that is told what to do and does it later or elsewhere.
 pub(super) trait Described {
@@ -92,6 +92,19 @@ where
 
     fn convolution_bias_backward(grad: FloatTensor<Self>) -> FloatTensor<Self> {
         B::call(Call::ConvolutionBiasBackward, vec![grad]).output()
+    }
+
+    fn max_pool(x: FloatTensor<Self>, options: PoolOptions) -> FloatTensor<Self> {
+        B::call(Call::MaxPool(options), vec![x]).output()
+    }
+
+    fn max_pool_backward(
+        x: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        options: PoolOptions,
+    ) -> FloatTensor<Self> {
+        B::call(Call::MaxPoolBackward(options), vec![x, output, grad]).output()
     }
 
     fn normalize(

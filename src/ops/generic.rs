@@ -2,10 +2,10 @@
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata};
-use burn::tensor::Slice;
 use burn::tensor::ops::ConvOptions;
+use burn::tensor::{IntDType, Slice};
 
-use super::{NormOptions, Residual};
+use super::{NormOptions, PoolOptions, Residual};
 
 pub(super) fn residual_and_relu<B: Backend>(
     sums: FloatTensor<B>,
@@ -69,6 +69,17 @@ pub(super) fn convolution_weight_backward<B: Backend>(
         B::conv2d_weight_backward(x, weight(), grad, options)
     });
     bands.reduce(B::float_add).expect("at least two bands")
+}
+
+pub(super) fn max_pool_backward<B: Backend>(
+    x: FloatTensor<B>,
+    grad: FloatTensor<B>,
+    PoolOptions { kernel, stride, padding }: PoolOptions,
+) -> FloatTensor<B> {
+    // That the indices are found again costs less than to keep them.
+    let dtype = IntDType::I32;
+    let places = B::max_pool2d_with_indices(x.clone(), kernel, stride, padding, [1, 1], false, dtype).indices;
+    B::max_pool2d_with_indices_backward(x, kernel, stride, padding, [1, 1], false, grad, places).x_grad
 }
 
 pub(super) fn normalize<B: Backend>(

@@ -24,11 +24,14 @@ mod generic;
 pub(crate) mod remote;
 #[cfg(test)]
 mod tests;
+mod transformed;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, DispatchDevice, ExtensionType, backend_extension};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Int, IntDType, Tensor};
+
+pub use transformed::TransformedWeight;
 
 /// How RoIAlign samples a box; the meaning of each field is that of `torchvision.ops.roi_align`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -50,6 +53,17 @@ pub struct NormOptions {
     pub groups: Option<usize>,
     /// Added to the variance.
     pub epsilon: f64,
+}
+
+/// Which pixels are pooled together; vertical, then horizontal.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PoolOptions {
+    /// Pixels of a window.
+    pub kernel: [usize; 2],
+    /// Pixels from one window to the next.
+    pub stride: [usize; 2],
+    /// Pixels by which the first and the last window may reach out of the map, at most half of a window.
+    pub padding: [usize; 2],
 }
 
 /// What is added to the output of a convolution or a norm.
@@ -158,7 +172,7 @@ pub trait DetectionOps: Backend {
         iou_threshold: f32,
     ) -> IntTensor<Self>;
 
-    /// See [`conv2d`].
+    /// See [`conv2d`]. On the CPU the weight may be that of a [`TransformedWeight`].
     fn convolution(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -194,6 +208,22 @@ pub trait DetectionOps: Backend {
     /// Gradient of [`conv2d`] with respect to the bias; `grad` as above.
     fn convolution_bias_backward(grad: FloatTensor<Self>) -> FloatTensor<Self> {
         generic::channel_sums::<Self>(grad)
+    }
+
+    /// See [`max_pool2d`].
+    fn max_pool(x: FloatTensor<Self>, options: PoolOptions) -> FloatTensor<Self> {
+        let PoolOptions { kernel, stride, padding } = options;
+        Self::max_pool2d(x, kernel, stride, padding, [1, 1], false)
+    }
+
+    /// Gradient of [`max_pool2d`] with respect to `x`; `output` is what it gave.
+    fn max_pool_backward(
+        x: FloatTensor<Self>,
+        _output: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        options: PoolOptions,
+    ) -> FloatTensor<Self> {
+        generic::max_pool_backward::<Self>(x, grad, options)
     }
 
     /// See [`normalize`].
@@ -371,6 +401,32 @@ fn conv2d_shape(x: [usize; 4], weight: [usize; 4], options: &ConvOptions<2>) -> 
         room.map_or(0, |room| room / options.stride[axis] + 1)
     };
     [x[0], weight[0], side(0), side(1)]
+}
+
+/// The highest value of each window of a map; NaN is higher than anything.
+///
+/// # Shapes
+///
+/// - `x`: `[N, C, H, W]`, at least as high and wide, padded, as a window
+/// - output: `[N, C, (H + 2 * padding - kernel) / stride + 1, ...]`
+///
+/// The gradient goes to one of the highest values of a window; on a CPU to the first.
+pub fn max_pool2d(x: Tensor<4>, options: PoolOptions) -> Tensor<4> {
+    let [_, _, height, width] = x.dims();
+    let fits = |axis: usize, side: usize| {
+        let (kernel, padding) = (options.kernel[axis], options.padding[axis]);
+        options.stride[axis] > 0 && 2 * padding <= kernel && kernel <= side + 2 * padding
+    };
+    assert!(fits(0, height) && fits(1, width), "{options:?} on a map of {:?}", x.dims());
+    Tensor::from_dispatch(<Dispatch as DetectionOps>::max_pool(x.into_dispatch(), options))
+}
+
+/// The shape of [`max_pool2d`]'s output.
+fn pool_shape([batch, channels, height, width]: [usize; 4], options: PoolOptions) -> [usize; 4] {
+    let side = |axis: usize, side: usize| {
+        (side + 2 * options.padding[axis] - options.kernel[axis]) / options.stride[axis] + 1
+    };
+    [batch, channels, side(0, height), side(1, width)]
 }
 
 /// Batch norm with the statistics of the batch, or group norm

@@ -14,7 +14,7 @@ use std::cell::RefCell;
 
 use rayon::prelude::*;
 
-use super::gemm::{Matrix, Shared, add_product};
+use super::gemm::{Matrix, Shared, add_row_products};
 use super::simd::vectorized;
 use super::winograd;
 
@@ -98,14 +98,14 @@ impl Epilogue<'_> {
 
 /// Scratch memory of the calling thread, kept between calls; its content is arbitrary.
 pub(super) fn with_scratch<R>(length: usize, use_it: impl FnOnce(&mut [f32]) -> R) -> R {
-    thread_local!(static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) });
-    // Taken out meanwhile: a thread that waits inside may be given other work that needs some, too.
-    let mut scratch = SCRATCH.take();
+    thread_local!(static SCRATCH: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) });
+    // Taken out meanwhile: inside, some more may be needed, also by other work that a thread that waits is given.
+    let mut scratch = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
     if scratch.len() < length {
         scratch = vec![0.0; length];
     }
     let result = use_it(&mut scratch[..length]);
-    SCRATCH.set(scratch);
+    SCRATCH.with_borrow_mut(|all| all.push(scratch));
     result
 }
 
@@ -118,9 +118,7 @@ fn tiling(pixels: usize) -> (usize, usize) {
 /// `[N, C out, H out, W out]`
 pub(super) fn forward(x: &[f32], weight: &[f32], epilogue: Epilogue, geometry: &Geometry) -> Vec<f32> {
     if geometry.winograd() {
-        let [_, _, height, width] = geometry.x;
-        let weight = winograd::Weight::new(weight, geometry);
-        return winograd::forward(x, &weight, epilogue, [geometry.x[0], height, width]);
+        return winograd::forward(x, winograd::Weight::Plain(weight), epilogue, geometry);
     }
     let [batch, channels_out, ..] = geometry.output;
     let (pixels, rows) = (geometry.output_pixels(), geometry.rows());
@@ -168,12 +166,11 @@ pub(super) fn forward(x: &[f32], weight: &[f32], epilogue: Epilogue, geometry: &
 
 /// Gradient of the input, `[N, C in, H, W]`.
 pub(super) fn input_backward(weight: &[f32], grad: &[f32], geometry: &Geometry) -> Vec<f32> {
-    let [batch, channels_in, height, width] = geometry.x;
+    let [batch, channels_in, ..] = geometry.x;
     let channels_out = geometry.output[1];
     let (pixels, input_pixels, rows) = (geometry.output_pixels(), geometry.input_pixels(), geometry.rows());
     if geometry.winograd() {
-        let weight = winograd::Weight::transposed(weight, geometry);
-        return winograd::forward(grad, &weight, Epilogue::default(), [batch, height, width]);
+        return winograd::input_backward(weight, grad, geometry);
     }
     let mut output = vec![0.0; batch * channels_in * input_pixels];
     if output.is_empty() || grad.is_empty() {
@@ -239,13 +236,13 @@ pub(super) fn weight_backward(x: &[f32], grad: &[f32], geometry: &Geometry) -> V
             let length = tile.min(pixels - start);
             let grad = Matrix::new(&grad[start..], [channels_out, length], pixels);
             if geometry.pointwise() {
-                add_product(&mut output, grad, Matrix::new(x, [rows, pixels], pixels).transposed());
+                add_row_products(&mut output, grad, Matrix::new(x, [rows, pixels], pixels));
             } else {
                 with_scratch(rows * length, |columns| {
                     columns.par_chunks_mut(length).enumerate().for_each(|(row, column)| {
                         unroll(column, x, start, row, geometry);
                     });
-                    add_product(&mut output, grad, Matrix::new(columns, [rows, length], length).transposed());
+                    add_row_products(&mut output, grad, Matrix::new(columns, [rows, length], length));
                 });
             }
         }

@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::dots::{Rows, add_dots};
+
 /// A matrix inside a slice: element (row, column) is at `row * strides[0] + column * strides[1]`.
 #[derive(Clone, Copy)]
 pub(super) struct Matrix<'a> {
@@ -32,6 +34,10 @@ impl<'a> Matrix<'a> {
 
     pub fn columns(self, start: usize, count: usize) -> Self {
         self.transposed().rows(start, count).transposed()
+    }
+
+    fn as_rows(self) -> Rows<'a> {
+        Rows { data: self.data, count: self.shape[0], stride: self.strides[0] }
     }
 
     pub fn transposed(self) -> Self {
@@ -110,27 +116,40 @@ impl<'a> Shared<'a> {
     }
 }
 
-/// Longest sum of [`add_product`] that one thread makes where the output is small.
+/// Longest sum of [`add_row_products`] that one thread makes where the output is small, and into how many equal parts, or
+/// a multiple of it, longer ones are cut.
 const LONG_SUM: usize = 2048;
+const PARTS: usize = 4;
+/// Shorter sums are made as any matrix product.
+const SHORT_SUM: usize = 1024;
 /// The largest output that counts as small: several copies of it stay in the cache.
 const SMALL_OUTPUT: usize = 1 << 17;
 
-/// `a x b`, added to the row-major `output`; on all threads.
-pub(super) fn add_product(output: &mut [f32], a: Matrix, b: Matrix) {
-    let ([rows, terms], [_, columns]) = (a.shape, b.shape);
-    assert_eq!(output.len(), rows * columns);
-    if output.len() <= SMALL_OUTPUT && terms > LONG_SUM {
+/// `a x b^T`, added to the row-major `output`; on all threads.
+///
+/// # Panics
+///
+/// If the terms of the sums are not side by side in both.
+pub(super) fn add_row_products(output: &mut [f32], a: Matrix, b: Matrix) {
+    let ([rows, terms], [columns, b_terms]) = (a.shape, b.shape);
+    assert!(output.len() == rows * columns && terms == b_terms && (a.strides[1], b.strides[1]) == (1, 1));
+    if output.len() <= SMALL_OUTPUT && terms > SHORT_SUM {
         // Blocks of a small output would each read all of both matrices: cut the sums instead, and add up
         // their parts in order.
-        let parts: Vec<Vec<f32>> = (0..terms.div_ceil(LONG_SUM))
+        let count = terms.div_ceil(LONG_SUM).next_multiple_of(PARTS);
+        let length = terms.div_ceil(count).next_multiple_of(16);
+        let parts: Vec<Vec<f32>> = (0..terms.div_ceil(length))
             .into_par_iter()
             .map(|part| {
-                let start = part * LONG_SUM;
-                let count = LONG_SUM.min(terms - start);
+                let start = part * length;
+                let count = length.min(terms - start);
                 let mut sums = vec![0.0; rows * columns];
-                let (a, b) = (a.columns(start, count), b.rows(start, count));
-                // SAFETY: the sums are this part's.
-                unsafe { Shared::new(&mut sums).product(0, columns, a, b, false) };
+                add_dots(
+                    &mut sums,
+                    a.columns(start, count).as_rows(),
+                    b.columns(start, count).as_rows(),
+                    count,
+                );
                 sums
             })
             .collect();
@@ -147,7 +166,7 @@ pub(super) fn add_product(output: &mut [f32], a: Matrix, b: Matrix) {
     (0..rows.div_ceil(height) * across).into_par_iter().for_each(|index| {
         let (top, left) = (index / across * height, index % across * width);
         let (height, width) = (height.min(rows - top), width.min(columns - left));
-        let (a, b) = (a.rows(top, height), b.columns(left, width));
+        let (a, b) = (a.rows(top, height), b.rows(left, width).transposed());
         // SAFETY: the blocks do not overlap.
         unsafe { output.product(top * columns + left, columns, a, b, true) };
     });

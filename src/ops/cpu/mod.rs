@@ -2,8 +2,10 @@
 //! result does not depend on the order in which threads run.
 
 mod conv2d;
+mod dots;
 mod gemm;
 mod levels;
+mod max_pool;
 mod nms;
 mod norm;
 mod roi_align;
@@ -18,10 +20,12 @@ use burn::tensor::{IntDType, TensorData};
 use burn_flex::FlexTensor;
 
 use super::{
-    ABSENT, DetectionOps, FeatureMaps, MapShapes, NormOptions, Residual, RoiAlignOptions, conv2d_shape,
+    ABSENT, DetectionOps, FeatureMaps, MapShapes, NormOptions, PoolOptions, Residual, RoiAlignOptions,
+    conv2d_shape, pool_shape,
 };
 use conv2d::{Epilogue, Geometry};
 use levels::Levels;
+use max_pool::Sides;
 use norm::Sets;
 
 impl DetectionOps for Flex {
@@ -104,7 +108,14 @@ impl DetectionOps for Flex {
         relu: bool,
         options: ConvOptions<2>,
     ) -> FloatTensor<Self> {
-        let geometry = geometry(dims(&x), dims(&weight), &options);
+        let transformed = weight.layout().num_dims() == 3;
+        let kernel = if transformed {
+            let [_, outputs, inputs] = dims(&weight);
+            [outputs, inputs, 3, 3]
+        } else {
+            dims(&weight)
+        };
+        let geometry = geometry(dims(&x), kernel, &options);
         let (x, weight, bias) = (contiguous(x), contiguous(weight), contiguous(bias));
         let residual = residual.into_option().map(contiguous);
         if let Some(residual) = &residual {
@@ -112,7 +123,12 @@ impl DetectionOps for Flex {
             assert_eq!(shape, geometry.output, "the residual of a convolution has the shape of its output");
         }
         let epilogue = epilogue(&bias, &residual, relu);
-        let output = conv2d::forward(floats(&x), floats(&weight), epilogue, &geometry);
+        let output = if transformed {
+            let weight = winograd::Weight::Transformed(floats(&weight));
+            winograd::forward(floats(&x), weight, epilogue, &geometry)
+        } else {
+            conv2d::forward(floats(&x), floats(&weight), epilogue, &geometry)
+        };
         tensor(output, geometry.output)
     }
 
@@ -143,6 +159,25 @@ impl DetectionOps for Flex {
         let grad = contiguous(grad);
         let sums = conv2d::bias_backward(floats(&grad), [batch, channels, height * width]);
         tensor(sums, [channels])
+    }
+
+    fn max_pool(x: FloatTensor<Self>, options: PoolOptions) -> FloatTensor<Self> {
+        let x = contiguous(x);
+        let shape = dims(&x);
+        let output = pool_shape(shape, options);
+        tensor(max_pool::forward(floats(&x), sides(shape, output), options), output)
+    }
+
+    fn max_pool_backward(
+        x: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        options: PoolOptions,
+    ) -> FloatTensor<Self> {
+        let (x, output, grad) = (contiguous(x), contiguous(output), contiguous(grad));
+        let sides = sides(dims(&x), dims(&output));
+        let x_grad = max_pool::backward(floats(&x), floats(&output), floats(&grad), sides, options);
+        tensor::<4>(x_grad, dims(&x))
     }
 
     fn normalize(
@@ -178,6 +213,17 @@ impl DetectionOps for Flex {
         let channels = [sets.channels];
         (tensor::<4>(x_grad, dims(&x)), tensor(gamma_grad, channels), tensor(beta_grad, channels))
     }
+}
+
+/// The weight `[C out, C in, 3, 3]` of a convolution as `[36, C out, C in]`, which `convolution` takes as well.
+pub(super) fn transformed(weight: &[f32], [outputs, inputs]: [usize; 2]) -> Vec<f32> {
+    let mut values = vec![0.0; 36 * outputs * inputs];
+    winograd::transform_weight(weight, [outputs, inputs], &mut values);
+    values
+}
+
+fn sides([_, _, height, width]: [usize; 4], [_, _, height_out, width_out]: [usize; 4]) -> Sides {
+    Sides { input: [height, width], output: [height_out, width_out] }
 }
 
 fn sets([batch, channels, height, width]: [usize; 4], options: NormOptions) -> Sets {

@@ -37,7 +37,7 @@ use super::gemm::{Matrix, Shared};
 use super::simd::vectorized;
 
 /// With fewer tiles, transforming the weight costs more than the products that are saved.
-pub(super) const FEWEST_TILES: usize = 64;
+pub(super) const FEWEST_TILES: usize = 32;
 /// Side of a tile of the output, and of what it sees of the input.
 const TILE: usize = 4;
 const PATCH: usize = 6;
@@ -155,44 +155,30 @@ fn both_axes<const I: usize, const O: usize>(
     }
 }
 
-/// A transformed weight.
-pub(super) struct Weight {
-    /// `[36, C out, C in]`
-    values: Vec<f32>,
-    outputs: usize,
-    inputs: usize,
+/// The weight of a convolution, `[C out, C in, 3, 3]`, as `[36, C out, C in]`.
+pub(super) fn transform_weight(weight: &[f32], [outputs, inputs]: [usize; 2], values: &mut [f32]) {
+    transform_kernels(weight, [outputs, inputs], values, |output, input| (output * inputs + input, false));
 }
 
-impl Weight {
-    /// Of a convolution from its input to its output.
-    pub fn new(weight: &[f32], geometry: &Geometry) -> Self {
-        let [outputs, inputs, ..] = geometry.weight;
-        Self::transform(weight, [outputs, inputs], |output, input| (output * inputs + input, false))
-    }
-
-    /// Of the convolution that takes the gradient of its output to that of its input.
-    pub fn transposed(weight: &[f32], geometry: &Geometry) -> Self {
-        let [outputs, inputs, ..] = geometry.weight;
-        Self::transform(weight, [inputs, outputs], |input, output| (output * inputs + input, true))
-    }
-
-    /// `place` says which kernel of `weight` connects an output and an input, and whether it is turned.
-    fn transform(
-        weight: &[f32],
-        [outputs, inputs]: [usize; 2],
-        place: impl Fn(usize, usize) -> (usize, bool) + Sync,
-    ) -> Self {
-        let (kernels, _) = weight.as_chunks::<9>();
-        let mut values = vec![0.0; POINTS * outputs * inputs];
-        let shared = Shared::new(&mut values);
-        (0..outputs).into_par_iter().for_each(|output| {
+/// `place` says which kernel of `weight` connects an output and an input, and whether it is turned.
+fn transform_kernels(
+    weight: &[f32],
+    [outputs, inputs]: [usize; 2],
+    values: &mut [f32],
+    place: impl Fn(usize, usize) -> (usize, bool) + Sync,
+) {
+    let (kernels, _) = weight.as_chunks::<9>();
+    let shared = Shared::new(values);
+    let pitch = pitch(inputs);
+    (0..outputs).into_par_iter().for_each_init(
+        || vec![0.0; POINTS * pitch],
+        |rows, output| {
             vectorized(
                 #[inline(always)]
                 || {
                     for start in (0..inputs).step_by(LANES) {
-                        let count = LANES.min(inputs - start);
                         let (mut kernel, mut transformed) = ([[ZERO; 3]; 3], [[ZERO; PATCH]; PATCH]);
-                        for lane in 0..count {
+                        for lane in 0..LANES.min(inputs - start) {
                             let (index, turned) = place(output, start + lane);
                             for point in 0..9 {
                                 let from = if turned { 8 - point } else { point };
@@ -205,22 +191,28 @@ impl Weight {
                             |g| weight_transform(g),
                             &mut transformed,
                         );
-                        for point in 0..POINTS {
-                            let offset = (point * outputs + output) * inputs + start;
-                            // SAFETY: each output channel has its own elements.
-                            let to = unsafe { shared.slice(offset..offset + count) };
-                            let values = &transformed[point / PATCH][point % PATCH].0;
-                            match to.as_mut_array::<LANES>() {
-                                Some(to) => *to = *values,
-                                None => to.copy_from_slice(&values[..count]),
-                            }
+                        for (row, lanes) in rows.chunks_exact_mut(pitch).zip(transformed.as_flattened()) {
+                            row[start..start + LANES].copy_from_slice(&lanes.0);
                         }
                     }
                 },
             );
-        });
-        Self { values, outputs, inputs }
-    }
+            for (point, row) in rows.chunks_exact(pitch).enumerate() {
+                let offset = (point * outputs + output) * inputs;
+                // SAFETY: each output channel has its own elements.
+                let to = unsafe { shared.slice(offset..offset + inputs) };
+                to.copy_from_slice(&row[..inputs]);
+            }
+        },
+    );
+}
+
+/// The weight of a convolution.
+pub(super) enum Weight<'a> {
+    /// `[C out, C in, 3, 3]`
+    Plain(&'a [f32]),
+    /// `[36, C out, C in]`
+    Transformed(&'a [f32]),
 }
 
 /// The rows of tiles of a batch of maps, image after image.
@@ -229,6 +221,12 @@ struct Lines {
     batch: usize,
     height: usize,
     width: usize,
+}
+
+/// Elements of the tiles of one of the 36 points. The vector more than there are channels has the points, which are
+/// written and read together, not all fall into the same places of the caches, where they would drive out each other.
+fn plane(channels: usize, padded: usize) -> usize {
+    channels * padded + LANES
 }
 
 /// Some lines that are worked on together.
@@ -254,8 +252,8 @@ impl Lines {
     /// Of so many channels, in and out.
     fn chunks(self, channels: usize) -> impl Iterator<Item = Chunk> {
         let lines = self.batch * self.down();
-        let most = (CHUNK_ELEMENTS / (POINTS * channels * self.across())).max(1);
-        let size = lines.div_ceil(lines.div_ceil(most));
+        let most = (CHUNK_ELEMENTS / (POINTS * channels * self.across()).max(1)).max(1);
+        let size = lines.div_ceil(lines.div_ceil(most).max(1)).max(1);
         (0..lines).step_by(size).map(move |start| {
             let count = size.min(lines - start);
             let padded = (count - 1) * self.across() + self.across().next_multiple_of(LANES);
@@ -269,8 +267,8 @@ impl Lines {
         (plane, line % self.down() * TILE)
     }
 
-    /// Transforms the tiles of a chunk of every channel to `[36, channels, padded]`. Each sees `SIDE` x `SIDE`
-    /// pixels, from `margin` before its first on.
+    /// Transforms the tiles of a chunk of every channel to 36 [`plane`]s, `[channels, padded]`. Each sees `SIDE` x
+    /// `SIDE` pixels, from `margin` before its first on.
     fn transform<const SIDE: usize>(
         self,
         map: &[f32],
@@ -281,7 +279,7 @@ impl Lines {
         transform: impl Fn([Lanes; SIDE]) -> [Lanes; PATCH] + Sync,
     ) {
         let shared = Shared::new(output);
-        let across = self.across();
+        let (across, plane_elements) = (self.across(), plane(channels, chunk.padded));
         (0..channels).into_par_iter().for_each(|channel| {
             // What a row of pixels is after the transform along it: `[SIDE, 6, tiles]`, a row in each slot.
             let mut rows = vec![[[ZERO; PATCH]; SIDE]; across.div_ceil(LANES)];
@@ -313,7 +311,8 @@ impl Lines {
                             for x in 0..PATCH {
                                 let column = transform(array::from_fn(|row| rows[row][x]));
                                 for (y, lanes) in column.iter().enumerate() {
-                                    let offset = ((y * PATCH + x) * channels + channel) * chunk.padded + tile;
+                                    let point = (y * PATCH + x) * plane_elements;
+                                    let offset = point + channel * chunk.padded + tile;
                                     // SAFETY: each channel has its own elements.
                                     let to = unsafe { shared.slice(offset..offset + LANES) };
                                     *to.as_mut_array().expect("as many as there are lanes") = lanes.0;
@@ -372,22 +371,45 @@ impl Row {
     }
 }
 
-/// Convolves maps `[N, C in, H, W]`, padded by one pixel, to `[N, C out, H, W]`.
-pub(super) fn forward(
+/// The output of a convolution, `[N, C out, H, W]`.
+pub(super) fn forward(x: &[f32], weight: Weight, epilogue: Epilogue, geometry: &Geometry) -> Vec<f32> {
+    let [outputs, inputs, ..] = geometry.weight;
+    let channels = [outputs, inputs];
+    match weight {
+        Weight::Transformed(weight) => convolve(x, weight, channels, epilogue, geometry),
+        Weight::Plain(weight) => with_scratch(POINTS * outputs * inputs, |transformed| {
+            transform_weight(weight, channels, transformed);
+            convolve(x, transformed, channels, epilogue, geometry)
+        }),
+    }
+}
+
+/// Gradient of the input, `[N, C in, H, W]`: the gradient of the output convolved with the turned kernels.
+pub(super) fn input_backward(weight: &[f32], grad: &[f32], geometry: &Geometry) -> Vec<f32> {
+    let [outputs, inputs, ..] = geometry.weight;
+    with_scratch(POINTS * outputs * inputs, |turned| {
+        let place = |input: usize, output: usize| (output * inputs + input, true);
+        transform_kernels(weight, [inputs, outputs], turned, place);
+        convolve(grad, turned, [inputs, outputs], Epilogue::default(), geometry)
+    })
+}
+
+fn convolve(
     x: &[f32],
-    weight: &Weight,
+    weight: &[f32],
+    [outputs, inputs]: [usize; 2],
     epilogue: Epilogue,
-    [batch, height, width]: [usize; 3],
+    geometry: &Geometry,
 ) -> Vec<f32> {
-    let Weight { values: weight, outputs, inputs } = weight;
-    let (outputs, inputs) = (*outputs, *inputs);
+    let [batch, _, height, width] = geometry.x;
     let lines = Lines { batch, height, width };
     let mut output = vec![0.0; batch * outputs * height * width];
     let shared = Shared::new(&mut output);
     for chunk in lines.chunks(inputs + outputs) {
         let padded = chunk.padded;
-        with_scratch(POINTS * (inputs + outputs) * padded, |scratch| {
-            let (v, m) = scratch.split_at_mut(POINTS * inputs * padded);
+        let (v_plane, m_plane) = (plane(inputs, padded), plane(outputs, padded));
+        with_scratch(POINTS * (v_plane + m_plane), |scratch| {
+            let (v, m) = scratch.split_at_mut(POINTS * v_plane);
             lines.transform(
                 x,
                 inputs,
@@ -397,7 +419,7 @@ pub(super) fn forward(
                 #[inline(always)]
                 |patch| input_transform(patch),
             );
-            let points = m.par_chunks_mut(outputs * padded).zip(v.par_chunks(inputs * padded));
+            let points = m.par_chunks_mut(m_plane).zip(v.par_chunks(v_plane));
             points.zip(weight.par_chunks(outputs * inputs)).for_each(|((m, v), u)| {
                 let (u, v) =
                     (Matrix::new(u, [outputs, inputs], inputs), Matrix::new(v, [inputs, padded], padded));
@@ -405,7 +427,7 @@ pub(super) fn forward(
                 unsafe { Shared::new(m).product(0, padded, u, v, false) };
             });
             (0..outputs).into_par_iter().for_each(|channel| {
-                let row = |point: usize| &m[(point * outputs + channel) * padded..][..padded];
+                let row = |point: usize| &m[point * m_plane + channel * padded..][..padded];
                 finish(row, lines, chunk, [outputs, channel], &shared, epilogue);
             });
         });
@@ -471,8 +493,9 @@ pub(super) fn weight_backward(x: &[f32], grad: &[f32], geometry: &Geometry) -> V
     let mut sums = vec![0.0; POINTS * outputs * inputs]; // dU
     for chunk in lines.chunks(inputs + outputs) {
         let padded = chunk.padded;
-        with_scratch(POINTS * (inputs + outputs) * padded, |scratch| {
-            let (v, m) = scratch.split_at_mut(POINTS * inputs * padded);
+        let (v_plane, m_plane) = (plane(inputs, padded), plane(outputs, padded));
+        with_scratch(POINTS * (v_plane + m_plane), |scratch| {
+            let (v, m) = scratch.split_at_mut(POINTS * v_plane);
             lines.transform(
                 x,
                 inputs,
@@ -493,7 +516,7 @@ pub(super) fn weight_backward(x: &[f32], grad: &[f32], geometry: &Geometry) -> V
             );
             // Columns after the last tile may hold anything.
             let tiles = chunk.count * lines.across();
-            let points = m.par_chunks(outputs * padded).zip(v.par_chunks(inputs * padded));
+            let points = m.par_chunks(m_plane).zip(v.par_chunks(v_plane));
             points.zip(sums.par_chunks_mut(outputs * inputs)).for_each(|((m, v), sums)| {
                 let (m, v) =
                     (Matrix::new(m, [outputs, tiles], padded), Matrix::new(v, [inputs, tiles], padded));
@@ -503,31 +526,43 @@ pub(super) fn weight_backward(x: &[f32], grad: &[f32], geometry: &Geometry) -> V
         });
     }
     let mut output = vec![0.0; outputs * inputs * 9];
-    output.par_chunks_mut(inputs * 9).enumerate().for_each(|(channel, output)| {
-        vectorized(
-            #[inline(always)]
-            || {
-                let (kernels, _) = output.as_chunks_mut::<9>();
-                let (mut u, mut transformed) = ([[ZERO; PATCH]; PATCH], [[ZERO; 3]; 3]);
-                for (index, kernels) in kernels.chunks_mut(LANES).enumerate() {
-                    for (point, lanes) in u.as_flattened_mut().iter_mut().enumerate() {
-                        let offset = (point * outputs + channel) * inputs + index * LANES;
-                        lanes.0[..kernels.len()].copy_from_slice(&sums[offset..][..kernels.len()]);
-                    }
-                    both_axes(
-                        &u,
-                        #[inline(always)]
-                        |u| weight_grad_transform(u),
-                        &mut transformed,
-                    );
-                    for (lane, kernel) in kernels.iter_mut().enumerate() {
-                        for (point, value) in kernel.iter_mut().enumerate() {
-                            *value = transformed[point / 3][point % 3].0[lane];
+    let pitch = pitch(inputs);
+    output.par_chunks_mut(inputs * 9).enumerate().for_each_init(
+        || vec![0.0; POINTS * pitch],
+        |rows, (channel, output)| {
+            for (point, row) in rows.chunks_exact_mut(pitch).enumerate() {
+                row[..inputs].copy_from_slice(&sums[(point * outputs + channel) * inputs..][..inputs]);
+            }
+            vectorized(
+                #[inline(always)]
+                || {
+                    let (kernels, _) = output.as_chunks_mut::<9>();
+                    let (mut u, mut transformed) = ([[ZERO; PATCH]; PATCH], [[ZERO; 3]; 3]);
+                    for (index, kernels) in kernels.chunks_mut(LANES).enumerate() {
+                        for (row, lanes) in rows.chunks_exact(pitch).zip(u.as_flattened_mut()) {
+                            lanes.0.copy_from_slice(&row[index * LANES..][..LANES]);
+                        }
+                        both_axes(
+                            &u,
+                            #[inline(always)]
+                            |u| weight_grad_transform(u),
+                            &mut transformed,
+                        );
+                        for (lane, kernel) in kernels.iter_mut().enumerate() {
+                            for (point, value) in kernel.iter_mut().enumerate() {
+                                *value = transformed[point / 3][point % 3].0[lane];
+                            }
                         }
                     }
-                }
-            },
-        );
-    });
+                },
+            );
+        },
+    );
     output
+}
+
+/// From a row of so many values of one point to that of the next, while a weight is transformed; for the sake of the
+/// caches as in [`plane`].
+fn pitch(inputs: usize) -> usize {
+    inputs.next_multiple_of(LANES) + LANES
 }

@@ -8,7 +8,9 @@ use super::{
     Source, assert_close, assert_differences, assert_repeatable, devices, floats, gradient, non_contiguous,
     on,
 };
-use crate::ops::{NormOptions, conv2d, conv2d_shape, normalize};
+use crate::ops::{
+    NormOptions, PoolOptions, TransformedWeight, conv2d, conv2d_shape, in_host_memory, max_pool2d, normalize,
+};
 
 #[test]
 fn conv2d_and_its_gradients_equal_their_reference() {
@@ -187,4 +189,85 @@ fn normalize_and_its_gradients_equal_their_reference() {
             assert_differences(&actual, &arrays.2, function, &format!("{what}, of beta"));
         }
     }
+}
+
+/// A transformed weight gives what the weight gives, also on maps too small for it to pay once.
+#[test]
+fn a_transformed_weight_convolves_as_the_weight_does() {
+    let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
+    for device in devices() {
+        let mut source = Source::new(&device);
+        for [batch, inputs, outputs, height, width] in
+            [[1, 3, 5, 1, 1], [2, 17, 33, 10, 9], [1, 4, 2, 33, 30], [0, 2, 3, 8, 8]]
+        {
+            let x = source.random([batch, inputs, height, width]);
+            let (weight, bias) = (source.random([outputs, inputs, 3, 3]), source.random([outputs]));
+            let Some(transformed) = TransformedWeight::new(&weight, &options) else {
+                assert!(!in_host_memory(&device), "a 3x3 weight is transformed for the CPU");
+                continue;
+            };
+            let residual: Tensor<4> = source.random([batch, outputs, height, width]);
+            let expected = reference::Convolution {
+                x: x.dims(),
+                weight: weight.dims(),
+                output: residual.dims(),
+                options: options.clone(),
+            };
+            let expected = expected.output(&Array::from(&x), &Array::from(&weight), &Array::from(&bias));
+            let sums = expected.values.iter().zip(floats(&residual)).map(|(sum, residual)| sum + residual);
+            let expected: Vec<f64> = sums.map(|sum| sum.max(0.0)).collect();
+            let actual = transformed.conv2d(non_contiguous(&x), bias, Some(residual), true);
+            assert_close(&floats(&actual), &expected, &format!("{:?}", x.dims()));
+        }
+        let weight = source.random([2, 3, 3, 3]);
+        let other_stride = ConvOptions::new([2, 2], [1, 1], [1, 1], 1);
+        assert!(TransformedWeight::new(&weight, &other_stride).is_none());
+        assert!(TransformedWeight::new(&source.random([2, 3, 1, 1]), &options).is_none());
+    }
+}
+
+#[test]
+fn max_pool2d_and_its_gradient_equal_their_reference() {
+    let cases = [
+        // [N, C, H, W], kernel, stride, padding
+        ([2, 3, 12, 17], [3, 3], [2, 2], [1, 1]),
+        ([2, 3, 11, 40], [3, 3], [2, 2], [1, 1]),
+        ([1, 2, 10, 9], [1, 1], [2, 2], [0, 0]),
+        ([1, 2, 7, 12], [2, 5], [3, 1], [1, 2]),
+        ([1, 1, 1, 1], [3, 3], [2, 2], [1, 1]),
+        ([1, 1, 1, 2], [2, 2], [1, 4], [1, 1]),
+        ([0, 2, 6, 6], [3, 3], [2, 2], [1, 1]),
+    ];
+    for device in devices() {
+        let mut source = Source::new(&device);
+        for (shape, kernel, stride, padding) in cases {
+            let options = PoolOptions { kernel, stride, padding };
+            let what = format!("{shape:?} {options:?}");
+            if shape[0] == 0 && !in_host_memory(&device) {
+                continue; // burn's kernels are not launched for nothing
+            }
+            let x: Tensor<4> = source.random(shape);
+            let output = max_pool2d(x.clone(), options);
+            let grad: Tensor<4> = source.random(output.dims());
+            let (x_array, grad_array) = (Array::from(&x), Array::from(&grad));
+            let (expected, expected_grad) = reference::max_pool2d(&x_array, &grad_array, options);
+            assert_eq!(floats(&output), expected.values, "{what}");
+            assert_eq!(floats(&max_pool2d(non_contiguous(&x), options)), expected.values, "{what}, strided");
+            if shape[0] > 0 {
+                let pool = |x: Tensor<4>| max_pool2d(x, options);
+                let actual = gradient(pool, &x, &grad);
+                assert_close(&floats(&actual), &expected_grad.values, &format!("{what}, gradient"));
+                assert_repeatable(|| gradient(pool, &x, &grad), &what);
+            }
+        }
+    }
+    // NaN is the highest, and of equal values the first gets the gradient.
+    let device = Device::flex().autodiff();
+    let x = Tensor::<4>::from_floats([[[[1.0, 1.0, 0.0, f32::NAN, 2.0, 3.0]]]], &device).require_grad();
+    let options = PoolOptions { kernel: [1, 3], stride: [1, 3], padding: [0, 0] };
+    let output = max_pool2d(x.clone(), options);
+    let values = floats(&output);
+    assert!(values[0] == 1.0 && values[1].is_nan(), "{values:?}");
+    let grad = x.grad(&output.sum().backward()).expect("pooling is differentiable");
+    assert_eq!(floats(&grad), [1.0, 0.0, 0.0, 1.0, 0.0, 0.0]);
 }

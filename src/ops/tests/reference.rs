@@ -7,7 +7,7 @@
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Int, Tensor};
 
-use crate::ops::{NormOptions, RoiAlignOptions};
+use crate::ops::{NormOptions, PoolOptions, RoiAlignOptions};
 
 /// A tensor's elements on the host.
 #[derive(Clone)]
@@ -45,6 +45,33 @@ impl<const D: usize> From<&Tensor<D>> for Array<D> {
     fn from(tensor: &Tensor<D>) -> Self {
         Self { shape: tensor.dims(), values: tensor.to_data().iter::<f64>().collect() }
     }
+}
+
+/// The highest value of each window, the first of equals, and the gradient of the input for one of the output.
+pub(super) fn max_pool2d(x: &Array<4>, grad: &Array<4>, options: PoolOptions) -> (Array<4>, Array<4>) {
+    let [_, _, height, width] = x.shape;
+    let (mut output, mut x_grad) = (Array::zeros(grad.shape), Array::zeros(x.shape));
+    let [batch, channels, height_out, width_out] = grad.shape;
+    for ((n, c), (y, x_out)) in
+        pairs(batch, channels).flat_map(|plane| pairs(height_out, width_out).map(move |pixel| (plane, pixel)))
+    {
+        let mut highest: Option<(f64, [usize; 4])> = None;
+        for (ky, kx) in pairs(options.kernel[0], options.kernel[1]) {
+            let row = (y * options.stride[0] + ky).checked_sub(options.padding[0]);
+            let column = (x_out * options.stride[1] + kx).checked_sub(options.padding[1]);
+            let (Some(row), Some(column)) = (row, column) else { continue };
+            if row < height && column < width {
+                let place = [n, c, row, column];
+                if highest.is_none_or(|(value, _)| x.at(place) > value) {
+                    highest = Some((x.at(place), place));
+                }
+            }
+        }
+        let (value, place) = highest.expect("a window sees the map");
+        output.add([n, c, y, x_out], value);
+        x_grad.add(place, grad.at([n, c, y, x_out]));
+    }
+    (output, x_grad)
 }
 
 /// RoIAlign as a matrix a box: output `[K, C, bins y, bins x]` of features `[N, C, H, W]`.
