@@ -2,6 +2,8 @@
 //! training in one process; and every way in which a worker can fail.
 #![cfg(feature = "workers")]
 
+mod common;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -15,6 +17,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::server::{RemoteServer, WebSocketTransport};
 use burn::tensor::{Device, Tensor, TensorData};
+use common::{gpu, relative_error};
 use faster_rcnn::data::{
     AugmentConfig, Batch, CLASS_NAMES, DeepPcb, Loader, SyntheticConfig, write_synthetic,
 };
@@ -181,6 +184,26 @@ fn four_workers_train_as_one_process_does_also_where_images_remain() {
     assert_eq!(checkpoints.len(), 3, "{checkpoints:?}");
 }
 
+/// What a worker's GPU computes is what the same GPU computes here: the same kernels, so that only their order may differ.
+#[test]
+fn a_worker_serves_a_gpu() {
+    let Some(gpu) = gpu() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let [train, _] = boards(&folder.path().join("boards"), 2);
+    let loader = Loader::in_order(&train.records, 1, 1);
+    let batch = burn::data::dataloader::DataLoader::iter(&loader).next().unwrap().unwrap();
+    let origin = model().init(&Device::flex().autodiff());
+    let expected = values(gradient(&origin.clone().fork(&gpu.autodiff()), &batch));
+
+    let token = folder.path().join("token");
+    fs::write(&token, "secret\n").unwrap();
+    let worker = Worker::start(None, "127.0.0.1:0", "wgpu", &token);
+    let team = connect(&[worker.address.parse().unwrap()], Some("secret")).unwrap();
+    let replica = origin.fork(&team.members()[0].device.clone().autodiff());
+    let error = relative_error(&values(gradient(&replica, &batch)), &expected);
+    assert!(error <= 1e-5, "{error:.1e}");
+}
+
 /// A worker of its own, which listens on a port or in a namespace.
 struct Worker {
     process: Child,
@@ -188,7 +211,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn start(namespace: Option<&str>, listen: &str, token: &Path) -> Self {
+    fn start(namespace: Option<&str>, listen: &str, device: &str, token: &Path) -> Self {
         let mut command = match namespace {
             None => Command::new(PROGRAM),
             Some(namespace) => {
@@ -197,7 +220,8 @@ impl Worker {
                 command
             }
         };
-        command.args(["worker", "--listen", listen, "--token-file"]).arg(token).env("RAYON_NUM_THREADS", "1");
+        command.args(["worker", "--listen", listen, "--device", device, "--token-file"]);
+        command.arg(token).env("RAYON_NUM_THREADS", "1");
         let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -240,7 +264,7 @@ impl Bench {
     }
 
     fn worker(&self) -> Worker {
-        Worker::start(None, "127.0.0.1:0", &self.path("token"))
+        Worker::start(None, "127.0.0.1:0", "cpu", &self.path("token"))
     }
 
     fn train(&self, output: &str, workers: &str, more: &[&str]) -> Child {
@@ -542,7 +566,7 @@ fn workers_with_addresses_of_their_own_train_alike_and_a_cut_link_ends_the_run()
     fit(&alike(4, 2), Start::Random, &train, &validation, &bench.path("one"), &Device::flex()).unwrap();
     let start = |index: usize| {
         let listen = format!("{}:3000", Namespaces::address(index));
-        Worker::start(Some(&namespaces.names[index]), &listen, &token)
+        Worker::start(Some(&namespaces.names[index]), &listen, "cpu", &token)
     };
     let workers: Vec<Worker> = (0..4).map(start).collect();
     let addresses = workers.iter().map(|worker| worker.address.clone()).collect::<Vec<_>>().join(",");
@@ -556,7 +580,7 @@ fn workers_with_addresses_of_their_own_train_alike_and_a_cut_link_ends_the_run()
     namespaces.cut(3);
     bench.assert_ends(trainer, since, &workers[3].address, &["does not answer", "cannot be reached"]);
     println!("cut: the trainer ended after {:.1} s", since.elapsed().as_secs_f64());
-    let replacement = Worker::start(None, "10.213.7.1:0", &token);
+    let replacement = Worker::start(None, "10.213.7.1:0", "cpu", &token);
     let addresses: Vec<&str> =
         workers[..3].iter().chain([&replacement]).map(|worker| worker.address.as_str()).collect();
     bench.assert_resumes("cut", &addresses.join(","), &losses(&bench.path("four")));

@@ -2,8 +2,8 @@
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata};
-use burn::tensor::IntDType;
 use burn::tensor::ops::ConvOptions;
+use burn::tensor::{IntDType, Slice};
 
 use super::{NormOptions, PoolOptions, Residual};
 
@@ -30,14 +30,45 @@ pub(super) fn convolution_input_backward<B: Backend>(
     B::conv2d_x_backward(x, weight, grad, options)
 }
 
+/// Rounds that all loops of a shader may take together on Mesa's software GPU, which then ends them with what they have
+/// (`LP_MAX_TGSI_LOOP_ITERATIONS` in its gallivm).
+const MOST_ROUNDS: usize = 65_535;
+
+/// burn's direct algorithm sums each element in the loops of one unit, over all pixels of the output. So that these end by
+/// themselves on every device, and rounding errors do not add up over hundreds of thousands of products, a large output is
+/// taken in bands of rows: 160x160 pixels of four images in three. That takes a copy of x and of the gradient, which is
+/// little beside the products.
 pub(super) fn convolution_weight_backward<B: Backend>(
     x: FloatTensor<B>,
     grad: FloatTensor<B>,
     shape: [usize; 4],
     options: ConvOptions<2>,
 ) -> FloatTensor<B> {
-    let weight = B::float_empty(shape.into(), &grad.device(), grad.dtype().into());
-    B::conv2d_weight_backward(x, weight, grad, options)
+    let weight = || B::float_empty(shape.into(), &grad.device(), grad.dtype().into());
+    let [batch, _, height, width] = grad.shape().dims();
+    // Loops over rows, columns and images, each with a round in which it ends.
+    let most_rows = (MOST_ROUNDS / (2 + width * (2 + batch))).max(1);
+    if height <= most_rows {
+        return B::conv2d_weight_backward(x, weight(), grad, options);
+    }
+    let rows = height.div_ceil(height.div_ceil(most_rows));
+    let (top, _) = options.padding[0];
+    let reach = options.dilation[0] * (shape[2] - 1) + 1;
+    let whole = |tensor: &FloatTensor<B>| tensor.shape().iter().map(|side| Slice::from(0..*side)).collect();
+    let bands = (0..height).step_by(rows).map(|first| {
+        let last = height.min(first + rows);
+        // What these rows see of x, counted from the first row of the padding.
+        let (start, end) = (first * options.stride[0], (last - 1) * options.stride[0] + reach);
+        let x_height = x.shape()[2];
+        let (mut of_x, mut of_grad): (Vec<Slice>, Vec<Slice>) = (whole(&x), whole(&grad));
+        of_x[2] = (start.saturating_sub(top)..end.saturating_sub(top).min(x_height)).into();
+        of_grad[2] = (first..last).into();
+        let mut options = options.clone();
+        options.padding[0] = (top.saturating_sub(start), end.saturating_sub(top + x_height));
+        let (x, grad) = (B::float_slice(x.clone(), &of_x), B::float_slice(grad.clone(), &of_grad));
+        B::conv2d_weight_backward(x, weight(), grad, options)
+    });
+    bands.reduce(B::float_add).expect("at least two bands")
 }
 
 pub(super) fn max_pool_backward<B: Backend>(

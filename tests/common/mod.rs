@@ -1,15 +1,18 @@
 //! Fixtures that `tests/reference/generate.py` wrote, and the weights that both sides compute.
-#![allow(dead_code, reason = "each test binary uses a part of this")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part of this")]
+
+mod gpu;
 
 use std::path::PathBuf;
 
-use burn::tensor::Device;
 use faster_rcnn::FasterRcnn;
 use faster_rcnn::structures::{Image, Xyxy};
 use faster_rcnn::weights::{self, NamedTensor};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use serde_json::Value;
+
+pub use gpu::gpu;
 
 /// A JSON file and the safetensors file beside it.
 pub struct Fixture {
@@ -137,22 +140,4 @@ pub fn image(name: &str, height: usize, width: usize) -> Image {
         }
     }
     Image::new(data, (height, width))
-}
-
-/// A GPU (a software one will do), in a build that has kernels for one.
-#[cfg(feature = "wgpu")]
-pub fn gpu() -> Option<Device> {
-    let found = !Device::enumerate(burn::tensor::DeviceType::Wgpu).is_empty();
-    if !found {
-        println!(
-            "skipped: no device for the feature `wgpu`; Debian's mesa-vulkan-drivers has a software one"
-        );
-    }
-    found.then(|| Device::wgpu(burn::tensor::DeviceKind::DefaultDevice))
-}
-
-#[cfg(not(feature = "wgpu"))]
-pub fn gpu() -> Option<Device> {
-    println!("skipped: on a GPU, in a build without the feature `wgpu`");
-    None
 }

@@ -24,7 +24,7 @@ use super::roi_align_backward::{boxes_of_tiles, gather_tiles};
 use super::sampling::Sampling;
 use super::top_k::{self, sort_rows};
 
-/// Turing, the A10G's Ampere, Hopper.
+/// Turing, the A10G's Ampere, Hopper (`a`: as CubeCL has NVRTC compile from there on).
 const ARCHITECTURES: [&str; 3] = ["sm_75", "sm_86", "sm_90a"];
 
 /// What a device with none behind it can do: all that the compiler knows of.
@@ -61,113 +61,115 @@ fn properties() -> Arc<DeviceProperties> {
 
 /// Each kernel in each of the types it is used with, with a name for the report.
 fn kernels() -> Vec<(String, Box<dyn CubeKernel>)> {
+    fn scalars<T: FromIterator<()>>(count: usize) -> T {
+        std::iter::repeat_n((), count).collect()
+    }
     let properties = properties();
-    let of_units =
-        |units: u32| KernelSettings::new(*CubeDim::new_1d(units), ExecutionMode::Checked, AddressType::U32);
-    let settings = || of_units(256);
-    let target = || Arc::new(TargetProperties::default());
     let buffer = || BufferCompilationArg { inplace: None };
-    let buffers = || (0..4).map(|_| buffer()).collect();
+    let maps = || (0..4).map(|_| buffer()).collect();
 
     let mut kernels: Vec<(String, Box<dyn CubeKernel>)> = Vec::new();
+    // The arguments are those of the kernel: of a number the compiler knows the type only.
+    macro_rules! add {
+        ($name:expr, $kernel:ty, $units:expr, $($argument:expr),+) => {
+            let cube_dim = *CubeDim::new_1d($units as u32);
+            let settings = KernelSettings::new(cube_dim, ExecutionMode::Checked, AddressType::U32);
+            let target = Arc::new(TargetProperties::default());
+            let kernel = <$kernel>::new(settings, properties.clone(), target, $($argument),+);
+            kernels.push(($name, Box::new(kernel)));
+        };
+    }
     let fixed = Sampling { bins_y: 7, bins_x: 7, ratio: 2, aligned: false };
     let adaptive = Sampling { ratio: 0, aligned: true, ..fixed };
     for (kind, sampling) in [("2 samples", fixed), ("adaptive", adaptive)] {
         for dtype in [DType::F32, DType::F16, DType::BF16] {
-            let elem = dtype_to_storage_type(dtype);
-            let forward = roi_align_forward::RoiAlignForward::new(
-                settings(),
-                properties.clone(),
-                target(),
-                buffers(),
+            let (elem, name) = (dtype_to_storage_type(dtype), dtype.name());
+            add!(
+                format!("roi_align_forward {name} {kind}"),
+                roi_align_forward::RoiAlignForward,
+                256,
+                maps(),
                 buffer(),
                 buffer(),
-                (0..4).map(|_| ()).collect(),
-                (0..4).map(|_| ()).collect(),
-                (0..3).map(|_| ()).collect(),
+                scalars(4),
+                scalars(4),
+                scalars(3),
                 (),
                 (),
                 sampling,
-                elem,
+                elem
             );
-            kernels.push((format!("roi_align_forward {} {kind}", dtype.name()), Box::new(forward)));
-            let gather = gather_tiles::GatherTiles::new(
-                settings(),
-                properties.clone(),
-                target(),
+            add!(
+                format!("gather_tiles {name} {kind}"),
+                gather_tiles::GatherTiles,
+                256,
                 buffer(),
                 buffer(),
                 buffer(),
-                buffers(),
-                (0..4).map(|_| ()).collect(),
-                (0..4).map(|_| ()).collect(),
+                maps(),
+                scalars(4),
+                scalars(4),
                 (),
                 (),
                 (),
                 (),
                 (),
                 sampling,
-                elem,
+                elem
             );
-            kernels.push((format!("gather_tiles {} {kind}", dtype.name()), Box::new(gather)));
         }
-        let tiles = boxes_of_tiles::BoxesOfTiles::new(
-            settings(),
-            properties.clone(),
-            target(),
+        add!(
+            format!("boxes_of_tiles {kind}"),
+            boxes_of_tiles::BoxesOfTiles,
+            256,
             buffer(),
             buffer(),
-            (0..4).map(|_| ()).collect(),
-            (0..4).map(|_| ()).collect(),
-            (0..3).map(|_| ()).collect(),
+            scalars(4),
+            scalars(4),
+            scalars(3),
             (),
             (),
             (),
-            sampling,
+            sampling
         );
-        kernels.push((format!("boxes_of_tiles {kind}"), Box::new(tiles)));
     }
     for dtype in [DType::I32, DType::I64, DType::U32] {
-        let elem = dtype_to_storage_type(dtype);
-        let (settings, properties, name) = (settings(), properties.clone(), dtype.name());
-        let sort = sort_rows::SortRows::new(
-            of_units(top_k::UNITS as u32),
-            properties.clone(),
-            target(),
+        let (elem, name) = (dtype_to_storage_type(dtype), dtype.name());
+        add!(
+            format!("sort_rows {name}"),
+            sort_rows::SortRows,
+            top_k::UNITS,
             buffer(),
             buffer(),
             buffer(),
             (),
             (),
-            elem,
+            elem
         );
-        kernels.push((format!("sort_rows {name}"), Box::new(sort)));
-        let compare = compare_boxes::CompareBoxes::new(
-            settings.clone(),
-            properties.clone(),
-            target(),
+        add!(
+            format!("compare_boxes {name}"),
+            compare_boxes::CompareBoxes,
+            256,
             buffer(),
             buffer(),
             buffer(),
             buffer(),
             (),
             (),
-            elem,
+            elem
         );
-        kernels.push((format!("compare_boxes {name}"), Box::new(compare)));
-        let sweep = sweep_rows::SweepRows::new(
-            settings,
-            properties,
-            target(),
+        add!(
+            format!("sweep_rows {name}"),
+            sweep_rows::SweepRows,
+            256,
             buffer(),
             buffer(),
             buffer(),
             buffer(),
             buffer(),
             (),
-            elem,
+            elem
         );
-        kernels.push((format!("sweep_rows {name}"), Box::new(sweep)));
     }
     kernels
 }

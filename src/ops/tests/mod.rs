@@ -2,47 +2,57 @@
 //! differences too.
 
 mod boxes;
+#[path = "../../../tests/common/gpu.rs"]
+mod gpu;
 mod layers;
 mod reference;
-#[cfg(feature = "wgpu")]
-mod unfused;
+
+#[cfg(feature = "workers")]
+use std::{net::TcpListener, thread};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+#[cfg(feature = "workers")]
+use burn::{backend::Flex, backend::ir::BackendIr, remote::RemoteHost};
+#[cfg(all(feature = "workers", feature = "wgpu"))]
+use burn_cubecl::{CubeBackend, CubeDevice};
+#[cfg(feature = "workers")]
+use burn_remote::server::{BackendServer, WebSocketTransport};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::in_host_memory;
+#[cfg(feature = "workers")]
+use super::{DetectionOps, remote::registry};
+use gpu::gpu;
 use reference::Array;
 
 /// Largest difference allowed, over the largest element expected (at least 1). The sums here have
 /// at most some thousand f32 products, whose rounding errors of 6e-8 each mostly cancel.
 const TOLERANCE: f64 = 1e-5;
 
-/// Those that every operation is tested on: the CPU, and a GPU (a software one will do) with fused operations.
+/// Those that every operation is tested on: the CPU, a GPU (a software one will do) where burn fuses operations, and both
+/// again as devices of a server, the GPU without fusion.
 fn devices() -> Vec<Device> {
-    [Some(Device::flex()), gpu()].into_iter().flatten().collect()
-}
-
-#[cfg(feature = "wgpu")]
-fn gpu() -> Option<Device> {
-    let found = !Device::enumerate(burn::tensor::DeviceType::Wgpu).is_empty();
-    if !found {
-        println!(
-            "skipped: no device for the feature `wgpu`; Debian's mesa-vulkan-drivers has a software one"
-        );
+    let mut devices = vec![Device::flex()];
+    #[cfg(feature = "workers")]
+    devices.push(remote::<Flex>(Default::default()));
+    #[cfg(not(feature = "workers"))]
+    println!("skipped: remote devices, in a build without the feature `workers`");
+    if let Some(gpu) = gpu() {
+        devices.push(gpu);
+        #[cfg(all(feature = "workers", feature = "wgpu"))]
+        devices.push(remote::<CubeBackend>(CubeDevice::Wgpu(Default::default())));
     }
-    found.then(|| Device::wgpu(burn::tensor::DeviceKind::DefaultDevice))
+    devices
 }
 
-#[cfg(not(feature = "wgpu"))]
-fn gpu() -> Option<Device> {
-    println!("skipped: the GPU kernels, in a build without the feature `wgpu`");
-    None
-}
-
-#[cfg(feature = "wgpu")]
-fn is_gpu(device: &Device) -> bool {
-    !in_host_memory(device)
+/// A device of a backend, served by this process as a worker serves its own.
+#[cfg(feature = "workers")]
+fn remote<B: BackendIr + DetectionOps>(device: B::Device) -> Device {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = RemoteHost::websocket(&format!("ws://{}", listener.local_addr().unwrap()));
+    let server = BackendServer::<B>::new([device]).with_custom_ops(registry());
+    thread::spawn(move || server.serve(WebSocketTransport::from_listener(listener)).unwrap());
+    Device::remote_options(&host).init().unwrap()
 }
 
 /// Deterministic test data on a device.
@@ -53,6 +63,7 @@ struct Source {
 
 impl Source {
     fn new(device: &Device) -> Self {
+        println!("on {device:?}");
         Self { rng: ChaCha8Rng::seed_from_u64(7), device: device.clone() }
     }
 
@@ -76,6 +87,11 @@ impl Source {
             })
             .collect()
     }
+}
+
+/// A copy on a device.
+fn on<const D: usize>(device: &Device, tensor: &Tensor<D>) -> Tensor<D> {
+    Tensor::from_data(tensor.to_data(), device)
 }
 
 /// The same values, the last two axes exchanged in memory.
@@ -119,37 +135,31 @@ fn gradient<const D: usize>(
     grad: &Tensor<4>,
 ) -> Tensor<D> {
     let device = at.device().autodiff();
-    let at = Tensor::<D>::from_data(at.to_data(), &device).require_grad();
+    let at = on(&device, at).require_grad();
     let grad = Tensor::<4>::from_data(grad.clone().swap_dims(2, 3).to_data(), &device);
     let gradients = (function(at.clone()).swap_dims(2, 3) * grad).sum().backward();
     at.grad(&gradients).expect("the operation is differentiable here")
 }
 
-/// [`gradient`] is what central differences give.
-///
-/// `function` must be linear, as RoIAlign is in the features and a convolution in each argument: it
-/// has no kinks, and a step of 1 has no error but rounding.
-fn assert_gradient<const D: usize>(
-    function: impl Fn(Tensor<D>) -> Tensor<4>,
-    at: &Tensor<D>,
-    grad: &Tensor<4>,
+/// A gradient is what central differences of an f64 function give, which are exact to 1e-8; of up to 1,000 elements.
+fn assert_differences<const D: usize>(
+    gradient: &Tensor<D>,
+    at: &Array<D>,
+    function: impl Fn(&Array<D>) -> f64,
     what: &str,
 ) {
-    let device = at.device().autodiff();
-    let grads = floats(grad);
-    let values: Vec<f32> = at.to_data().iter::<f32>().collect();
-    let evaluate = |index: usize, step: f32| -> f64 {
-        let mut values = values.clone();
-        values[index] += step;
-        let output = function(Tensor::from_data(TensorData::new(values, at.dims()), &device));
-        floats(&output).iter().zip(&grads).map(|(output, grad)| output * grad).sum()
+    const STEP: f64 = 1e-4;
+    let mut moved = at.clone();
+    let mut difference = |index: usize| {
+        moved.values[index] = at.values[index] + STEP;
+        let above = function(&moved);
+        moved.values[index] = at.values[index] - STEP;
+        let below = function(&moved);
+        moved.values[index] = at.values[index];
+        (above - below) / (2.0 * STEP)
     };
-    // A GPU takes milliseconds for each of these small calls, so there some elements have to do.
-    let step = if in_host_memory(&at.device()) { 1 } else { 37 };
-    let elements = || (0..values.len()).step_by(step);
-    let differences: Vec<f64> =
-        elements().map(|index| (evaluate(index, 1.0) - evaluate(index, -1.0)) / 2.0).collect();
-    let gradient = floats(&gradient(&function, at, grad));
-    let gradient: Vec<f64> = elements().map(|index| gradient[index]).collect();
-    assert_close(&gradient, &differences, what);
+    let stride = at.values.len().div_ceil(1000).max(1);
+    let expected: Vec<f64> = (0..at.values.len()).step_by(stride).map(&mut difference).collect();
+    let actual: Vec<f64> = floats(gradient).into_iter().step_by(stride).collect();
+    assert_close(&actual, &expected, &format!("{what}, central differences"));
 }

@@ -30,6 +30,11 @@ impl<const D: usize> Array<D> {
         self.values[self.position(index)]
     }
 
+    /// The sum of its elements' products with others.
+    pub fn dot(&self, others: &[f64]) -> f64 {
+        self.values.iter().zip(others).map(|(element, other)| element * other).sum()
+    }
+
     fn add(&mut self, index: [usize; D], value: f64) {
         let position = self.position(index);
         self.values[position] += value;
@@ -261,6 +266,15 @@ impl Convolution {
     pub fn weight_gradient(&self, x: &Array<4>, grad: &Array<4>) -> Array<4> {
         let mut output = Array::zeros(self.weight);
         self.products(|x_at, at, grad_at| output.add(at, x.at(x_at) * grad.at(grad_at)));
+        output
+    }
+
+    pub fn bias_gradient(&self, grad: &Array<4>) -> Array<1> {
+        let mut output = Array::zeros([self.output[1]]);
+        let pixels = self.output[2] * self.output[3];
+        for (plane, values) in grad.values.chunks(pixels.max(1)).enumerate() {
+            output.add([plane % self.output[1]], values.iter().sum());
+        }
         output
     }
 }

@@ -1,0 +1,21 @@
+//! A device for the tests of the GPU's kernels, shared with those in the crate.
+
+use burn::tensor::Device;
+
+/// A GPU (a software one will do), in a build that has kernels for one.
+#[cfg(feature = "wgpu")]
+pub fn gpu() -> Option<Device> {
+    let found = !Device::enumerate(burn::tensor::DeviceType::Wgpu).is_empty();
+    if !found {
+        println!(
+            "skipped: no device for the feature `wgpu`; Debian's mesa-vulkan-drivers has a software one"
+        );
+    }
+    found.then(|| Device::wgpu(burn::tensor::DeviceKind::DefaultDevice))
+}
+
+#[cfg(not(feature = "wgpu"))]
+pub fn gpu() -> Option<Device> {
+    println!("skipped: the GPU kernels, in a build without the feature `wgpu`");
+    None
+}
