@@ -140,14 +140,18 @@ fn the_gradients_of_four_workers_sum_to_those_of_one_process() {
     let relative = difference / norm(&mut whole.iter().copied());
     assert!(whole.len() == sums[0].len() && relative < 1e-5, "{relative}");
 
-    // More elements than travel at once, and a number that does not divide: small whole numbers sum exactly.
-    let elements = (9 << 20) + 5;
-    let tensors = team.members().iter().enumerate().map(|(index, member)| {
-        let values = (0..elements).map(|place| (place % 1000 + index) as f32).collect::<Vec<_>>();
-        Tensor::from_data(TensorData::new(values, [elements]), &member.device)
-    });
-    for sum in all_reduce(tensors.collect()) {
-        assert!(values(sum).iter().enumerate().all(|(place, sum)| *sum == (4 * (place % 1000) + 6) as f32));
+    // More elements than travel at once, and fewer than there are workers; numbers that do not divide. Small whole numbers
+    // sum exactly.
+    for elements in [(9 << 20) + 5, 3] {
+        let tensors = team.members().iter().enumerate().map(|(index, member)| {
+            let values = (0..elements).map(|place| (place % 1000 + index) as f32).collect::<Vec<_>>();
+            Tensor::from_data(TensorData::new(values, [elements]), &member.device)
+        });
+        for sum in all_reduce(tensors.collect()) {
+            let sum = values(sum);
+            assert_eq!(sum.len(), elements);
+            assert!(sum.iter().enumerate().all(|(place, sum)| *sum == (4 * (place % 1000) + 6) as f32));
+        }
     }
 }
 

@@ -88,13 +88,16 @@ fn operations<B: BackendIr + DetectionOps>() -> CustomOpRegistry<B> {
     registry
 }
 
-/// Has the allocator keep one heap for all threads, so that the memory of tensors that come and go with each step,
-/// megabytes each, is used again by whichever thread needs it, instead of being given back to the system and zeroed again
-/// page by page, which took more time than the network did. For the start of a worker: it works before the first thread.
+/// Has the allocator keep one heap for all threads and never give memory back to the system, so that the memory of
+/// tensors that come and go with each step, megabytes each, is used again by whichever thread needs it, instead of being
+/// zeroed again page by page, which took more time than the network did. For the start of a worker: it works before the
+/// first thread.
 pub fn share_heap() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: mallopt only sets a number of the allocator, under its lock; no memory is touched.
-    unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 1);
+    for (setting, value) in [(libc::M_ARENA_MAX, 1), (libc::M_MMAP_MAX, 0), (libc::M_TRIM_THRESHOLD, -1)] {
+        // SAFETY: mallopt only sets a number of the allocator, under its lock; no memory is touched.
+        unsafe {
+            libc::mallopt(setting, value);
+        }
     }
 }
