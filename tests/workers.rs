@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
@@ -201,7 +202,21 @@ impl Worker {
                 command
             }
         };
-        command.args(["worker", "--listen", listen, "--token-file"]).arg(token).env("RAYON_NUM_THREADS", "1");
+        command.args(["worker", "--listen", listen, "--token-file"]).arg(token);
+        Self::run(&mut command)
+    }
+
+    /// A worker that listens with iroh, on a port that was free a moment ago, with a key of its own.
+    fn iroh(folder: &Path) -> Self {
+        let port = UdpSocket::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
+        let mut command = Command::new(PROGRAM);
+        command.args(["worker", "--listen", &format!("0.0.0.0:{port}"), "--token-file"]);
+        command.arg(folder.join("token")).arg("--iroh").arg(folder.join(format!("{port}.key")));
+        Self::run(&mut command)
+    }
+
+    fn run(command: &mut Command) -> Self {
+        let command = command.env("RAYON_NUM_THREADS", "1");
         let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -356,11 +371,15 @@ fn a_killed_or_stopped_worker_ends_the_run_and_another_takes_its_place() {
     let _guard = ONE_BY_ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let bench = Bench::new();
     let expected = bench.reference();
-    for (output, signal, causes) in [
-        ("killed", "-KILL", ["is not running", "closed the connection"]),
-        ("stopped", "-STOP", ["does not answer", "does not answer"]),
+    let websocket: fn(&Bench) -> Worker = Bench::worker;
+    for (output, signal, causes, worker) in [
+        ("killed", "-KILL", ["is not running", "closed the connection"], websocket),
+        ("stopped", "-STOP", ["does not answer", "does not answer"], websocket),
+        ("killed, iroh", "-KILL", ["does not answer", "does not answer"], |bench| {
+            Worker::iroh(bench.folder.path())
+        }),
     ] {
-        let (lost, kept, other) = (bench.worker(), bench.worker(), bench.worker());
+        let (lost, kept, other) = (worker(&bench), worker(&bench), worker(&bench));
         let trainer = bench.train(output, &format!("{},{}", kept.address, lost.address), &[]);
         bench.await_second_epoch(output);
         let since = Instant::now();
@@ -453,15 +472,7 @@ fn a_wrong_token_another_version_and_other_operations_are_refused() {
 #[test]
 fn a_worker_with_iroh_is_reached_by_its_key() {
     let bench = Bench::new();
-    let token = bench.path("token");
-    let port = std::net::UdpSocket::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
-    let mut worker = Command::new(PROGRAM);
-    worker.args(["worker", "--listen", &format!("0.0.0.0:{port}"), "--iroh"]).arg(bench.path("worker.key"));
-    let mut process =
-        worker.arg("--token-file").arg(&token).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let worker = Worker { process, address: line.trim().strip_prefix("worker ").unwrap().to_string() };
+    let worker = Worker::iroh(bench.folder.path());
     let address: Address = worker.address.parse().unwrap();
     let start = Instant::now();
     let team: Team = loop {
