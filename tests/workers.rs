@@ -487,6 +487,32 @@ fn a_worker_with_iroh_is_reached_by_its_key() {
     assert!(refused.ends_with("refuses the token"), "{refused}");
 }
 
+#[cfg(feature = "wgpu")]
+#[test]
+fn workers_on_a_gpu_train_as_one_process_on_the_cpu_does() {
+    let _guard = ONE_BY_ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if Device::enumerate(burn::tensor::DeviceType::Wgpu).is_empty() {
+        println!(
+            "skipped: no device for the feature `wgpu`; Debian's mesa-vulkan-drivers has a software one"
+        );
+        return;
+    }
+    let bench = Bench::new();
+    let [train, validation] = boards(&bench.path("few"), 5);
+    let start = || {
+        let mut command = Command::new(PROGRAM);
+        command.args(["worker", "--listen", "127.0.0.1:0", "--device", "wgpu", "--token-file"]);
+        Worker::run(command.arg(bench.path("token")))
+    };
+    let workers = [start(), start()];
+    let addresses: Vec<Address> = workers.iter().map(|worker| worker.address.parse().unwrap()).collect();
+    let team = connect(&addresses, Some("secret")).unwrap();
+    let (cpu, gpu) = (bench.path("cpu"), bench.path("gpu"));
+    fit(&alike(2, 1), Start::Random, &train, &validation, &cpu, &Device::flex()).unwrap();
+    fit_team(&alike(1, 1), Start::Random, &train, &validation, &gpu, &team).unwrap();
+    assert_close(&losses(&gpu), &losses(&cpu));
+}
+
 /// Namespaces with an address each on a bridge, which go with the value.
 struct Namespaces {
     names: Vec<String>,

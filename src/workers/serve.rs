@@ -8,7 +8,7 @@ use burn::server::{
 };
 use burn::tensor::Device;
 #[cfg(feature = "cube")]
-use burn_cubecl::CubeBackend;
+use burn_cubecl::Cube;
 
 use super::{Address, identity};
 use crate::ops::{DetectionOps, remote};
@@ -65,7 +65,7 @@ pub fn serve(endpoint: Endpoint, device: &Device, token: Option<&str>) -> Result
     server = match device.as_dispatch() {
         DispatchDevice::Flex(_) => server.with_custom_ops(operations::<Flex>()),
         #[cfg(feature = "cube")]
-        DispatchDevice::Cube(_) => server.with_custom_ops(operations::<CubeBackend>()),
+        DispatchDevice::Cube(_) => server.with_custom_ops(operations::<Cube>()),
         other => return Err(Error::Config(format!("a worker cannot serve {other:?}"))),
     };
     if let Some(token) = token {
