@@ -465,8 +465,27 @@ fn a_wrong_token_another_version_and_other_operations_are_refused() {
         &["is faster-rcnn 9.9.9, operations 00000000, this is"],
     );
 
-    let open = Command::new(PROGRAM).args(["worker", "--listen", "0.0.0.0:0"]).output().unwrap();
-    assert!(!open.status.success() && String::from_utf8_lossy(&open.stderr).contains("needs --token-file"));
+    let twice = format!("{0},{0}", worker.address);
+    let trainer = bench.train("twice", &twice, &[]);
+    bench.assert_ends(trainer, Instant::now(), &worker.address, &["is given twice"]);
+
+    let taken = worker.address.strip_prefix("ws://").unwrap();
+    fs::write(bench.path("empty"), "\n").unwrap();
+    for (arguments, expected) in [
+        (
+            &["--listen", "0.0.0.0:0"][..],
+            "error: 0.0.0.0:0 can be reached from other machines: it needs --token-file",
+        ),
+        (&["--iroh", "key"], "error: 0.0.0.0:3000 can be reached from other machines: it needs --token-file"),
+        (&["--token-file", "nothing"], "error: nothing: No such file or directory"),
+        (&["--token-file", "empty"], "error: empty: holds no token"),
+        (&["--listen", taken], &format!("error: cannot listen on {taken}: Address already in use")),
+    ] {
+        let mut command = Command::new(PROGRAM);
+        let ended = command.current_dir(bench.folder.path()).arg("worker").args(arguments).output().unwrap();
+        let text = String::from_utf8(ended.stderr).unwrap();
+        assert!(!ended.status.success() && text.starts_with(expected) && text.lines().count() == 1, "{text}");
+    }
 }
 
 #[test]
