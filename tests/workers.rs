@@ -171,6 +171,11 @@ fn four_workers_train_as_one_process_does_also_where_images_remain() {
     let (one_losses, four_losses) = (losses(&one), losses(&four));
     assert_eq!(one_losses.len(), 20);
     assert_close(&four_losses, &one_losses);
+    // Devices of this process do, too.
+    let two = folder.path().join("two");
+    let devices = Team::new([Device::flex(), Device::flex()]);
+    fit_team(&alike(2, 4), Start::Random, &train, &validation, &two, &devices).unwrap();
+    assert_close(&losses(&two), &one_losses);
     // Steps twice as large are told from these.
     let mut other = alike(4, 4);
     other.train.learning_rate *= 2.0;
@@ -502,8 +507,13 @@ fn a_worker_with_iroh_is_reached_by_its_key() {
     };
     let tensor = Tensor::<1>::from_floats([1.0, 2.0], &team.members()[0].device);
     assert_eq!(values(tensor * 2.0), [2.0, 4.0]);
-    let refused = connect(&[address], Some("guess")).unwrap_err().to_string();
-    assert!(refused.ends_with("refuses the token"), "{refused}");
+    let refused = |addresses: &[Address], token, cause: &str| {
+        let error = connect(addresses, Some(token)).unwrap_err().to_string();
+        assert!(error.ends_with(cause), "{error}");
+    };
+    refused(std::slice::from_ref(&address), "guess", "refuses the token");
+    let websocket = bench.worker().address.parse().unwrap();
+    refused(&[address, websocket], "secret", "cannot reach the first, which has another transport");
 }
 
 #[cfg(feature = "wgpu")]

@@ -14,6 +14,8 @@ mod local;
 mod serve;
 mod watch;
 
+use std::mem::discriminant;
+
 use burn::remote::{ConnectError, IrohHost, IrohRelays, RemoteHost};
 use burn::tensor::Device;
 
@@ -34,6 +36,9 @@ pub fn connect(addresses: &[Address], token: Option<&str>) -> Result<Team> {
         let fail = |cause: String| Error::Worker { worker: address.to_string(), cause };
         if addresses[..index].contains(address) {
             return Err(fail("is given twice".to_string()));
+        }
+        if discriminant(address) != discriminant(&addresses[0]) {
+            return Err(fail("cannot reach the first, which has another transport".to_string()));
         }
         watch::answers(address).map_err(fail)?;
         let mut host = match address {
