@@ -32,11 +32,12 @@ SHOW SERVICE INSTANCES IN SERVICE faster_rcnn_workers;
 
 EXECUTE JOB SERVICE
     IN COMPUTE POOL faster_rcnn_cpu
+    FROM @training SPECIFICATION_FILE = 'trainer.yaml'
     NAME = faster_rcnn_trainer
-    ASYNC = TRUE
-    FROM @training SPECIFICATION_FILE = 'trainer.yaml';
+    ASYNC = TRUE;
 CALL SYSTEM$GET_SERVICE_LOGS('faster_rcnn_trainer', 0, 'trainer', 100);
 
+-- What the run left: LIST @training/runs/; GET @training/runs/<time>/ file://runs/gpu_nv_s/;
 -- A run that lost a worker goes on after its last epoch: DROP SERVICE faster_rcnn_trainer, then EXECUTE again.
 
 -- Afterwards:

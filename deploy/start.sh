@@ -18,10 +18,24 @@ until [ "$(addresses | wc -l)" -eq "$COUNT" ]; do
 done
 workers="$(addresses | sed 's|.*|ws://&:3000|' | paste -sd, -)"
 
-if [ -e /stage/runs/gpu_nv_s/checkpoints/last.safetensors ]; then
+# A stage takes whole files, each written once from its beginning to its end. So the run is written to the container's
+# disk, and copied to a new folder of the stage when the trainer ends, however it ends; the next job goes on with it.
+run=/runs/gpu_nv_s
+mkdir -p /runs
+newest="$(ls -d /stage/runs/*/whole 2>/dev/null | tail -n 1)"
+if [ -n "$newest" ]; then
+    cp -R "$(dirname "$newest")" "$run"
     set -- --resume
 else
     set -- --weights /stage/fasterrcnn_resnet50_fpn_coco-258fb6c6.pth
 fi
-exec faster-rcnn train --config /configs/gpu_nv_s.toml --data /stage/PCBData --output /stage/runs/gpu_nv_s \
-    --workers "$workers" --token-file /tmp/token "$@"
+status=0
+faster-rcnn train --config /configs/gpu_nv_s.toml --data /stage/PCBData --output "$run" \
+    --workers "$workers" --token-file /tmp/token "$@" || status=$?
+if [ -e "$run/checkpoints/last.safetensors" ]; then
+    copy="/stage/runs/$(date -u +%Y%m%dT%H%M%SZ)"
+    mkdir -p "$copy"
+    cp -R "$run/." "$copy"
+    echo yes >"$copy/whole"
+fi
+exit "$status"

@@ -8,9 +8,7 @@
 /// For the start of a program, before its first thread. Does nothing where the C library is not glibc.
 pub fn keep_heap() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    for (setting, value) in
-        [(libc::M_ARENA_MAX, 1), (libc::M_MMAP_MAX, 0), (libc::M_TRIM_THRESHOLD, i32::MAX)]
-    {
+    for (setting, value) in [(libc::M_ARENA_MAX, 1), (libc::M_MMAP_MAX, 0), (libc::M_TRIM_THRESHOLD, -1)] {
         // SAFETY: mallopt only sets a number of the allocator, under its lock; no memory is touched.
         unsafe { libc::mallopt(setting, value) };
     }

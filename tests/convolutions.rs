@@ -135,7 +135,11 @@ fn convolutions_of_the_model_are_as_exact_as_their_algorithm() {
             });
             terms.sum()
         };
-        check("gradient of the weight", case.winograd(), sample(of_weight.len(), &of_weight, &of_weight_exact));
+        check(
+            "gradient of the weight",
+            case.winograd(),
+            sample(of_weight.len(), &of_weight, &of_weight_exact),
+        );
         let of_x_exact = |index: usize| -> f64 {
             let (input, y, x_) = split(index, side);
             let seen = |pixel: usize, position: usize| {

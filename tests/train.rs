@@ -80,10 +80,22 @@ fn a_run_repeats_and_resumes_bit_for_bit_and_leaves_what_it_promises() {
     let outcome = run(&whole, Start::Random, 3).unwrap();
     run(&again, Start::Random, 3).unwrap();
     run(&resumed, Start::Random, 1).unwrap();
-    // As a kill in the second epoch would leave it.
+    // As a disk that is full in the second epoch leaves it: a line is cut off.
     let path = resumed.join("metrics.jsonl");
     let text = fs::read_to_string(&path).unwrap();
-    fs::write(&path, text + "{\"epoch\":2,\"split\":\"train\",\"step\":1,\"loss\":9.0}\n").unwrap();
+    fs::write(&path, text + "{\"epoch\":2,\"split\":\"tr").unwrap();
+    let file = |name: &str| resumed.join("checkpoints").join(name);
+    let first =
+        ["last.safetensors", "optimizer-1.bpk"].map(file).map(|path| (fs::read(&path).unwrap(), path));
+    run(&resumed, Start::Resume, 2).unwrap();
+    // As a kill leaves it while the second epoch's checkpoint is written: its numbers, optimiser and best weights are
+    // there, but `last.safetensors` is the first epoch's, and files are half written.
+    for (bytes, path) in first {
+        fs::write(path, bytes).unwrap();
+    }
+    for name in ["last.safetensors.tmp", "optimizer-2.bpk.tmp"] {
+        fs::write(file(name), "half").unwrap();
+    }
     run(&resumed, Start::Resume, 3).unwrap();
 
     let rows = metrics(&whole);
@@ -116,11 +128,13 @@ fn a_run_repeats_and_resumes_bit_for_bit_and_leaves_what_it_promises() {
     // serde_json reads a number to within its last digit.
     let written = json["coco"]["ap50"].as_f64().unwrap();
     assert!((written - outcome.evaluation.coco.overall.ap50.unwrap()).abs() < 1e-12, "{written}");
-    let checkpoints: Vec<String> = fs::read_dir(whole.join("checkpoints"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    assert_eq!(checkpoints.len(), 3, "{checkpoints:?}");
+    for output in [&whole, &resumed] {
+        let checkpoints: Vec<String> = fs::read_dir(output.join("checkpoints"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        assert_eq!(checkpoints.len(), 3, "{checkpoints:?}");
+    }
 
     // What is there is never written over.
     let error = run(&whole, Start::Random, 3).unwrap_err().to_string();

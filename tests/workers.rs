@@ -6,6 +6,7 @@ mod common;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
@@ -143,14 +144,18 @@ fn the_gradients_of_four_workers_sum_to_those_of_one_process() {
     let relative = difference / norm(&mut whole.iter().copied());
     assert!(whole.len() == sums[0].len() && relative < 1e-5, "{relative}");
 
-    // More elements than travel at once, and a number that does not divide: small whole numbers sum exactly.
-    let elements = (9 << 20) + 5;
-    let tensors = team.members().iter().enumerate().map(|(index, member)| {
-        let values = (0..elements).map(|place| (place % 1000 + index) as f32).collect::<Vec<_>>();
-        Tensor::from_data(TensorData::new(values, [elements]), &member.device)
-    });
-    for sum in all_reduce(tensors.collect()) {
-        assert!(values(sum).iter().enumerate().all(|(place, sum)| *sum == (4 * (place % 1000) + 6) as f32));
+    // More elements than travel at once, and fewer than there are workers; numbers that do not divide. Small whole numbers
+    // sum exactly.
+    for elements in [(9 << 20) + 5, 3] {
+        let tensors = team.members().iter().enumerate().map(|(index, member)| {
+            let values = (0..elements).map(|place| (place % 1000 + index) as f32).collect::<Vec<_>>();
+            Tensor::from_data(TensorData::new(values, [elements]), &member.device)
+        });
+        for sum in all_reduce(tensors.collect()) {
+            let sum = values(sum);
+            assert_eq!(sum.len(), elements);
+            assert!(sum.iter().enumerate().all(|(place, sum)| *sum == (4 * (place % 1000) + 6) as f32));
+        }
     }
 }
 
@@ -169,6 +174,11 @@ fn four_workers_train_as_one_process_does_also_where_images_remain() {
     let (one_losses, four_losses) = (losses(&one), losses(&four));
     assert_eq!(one_losses.len(), 20);
     assert_close(&four_losses, &one_losses);
+    // Devices of this process do, too.
+    let two = folder.path().join("two");
+    let devices = Team::new([Device::flex(), Device::flex()]);
+    fit_team(&alike(2, 4), Start::Random, &train, &validation, &two, &devices).unwrap();
+    assert_close(&losses(&two), &one_losses);
     // Steps twice as large are told from these.
     let mut other = alike(4, 4);
     other.train.learning_rate *= 2.0;
@@ -220,8 +230,21 @@ impl Worker {
                 command
             }
         };
-        command.args(["worker", "--listen", listen, "--device", device, "--token-file"]);
-        command.arg(token).env("RAYON_NUM_THREADS", "1");
+        command.args(["worker", "--listen", listen, "--device", device, "--token-file"]).arg(token);
+        Self::run(&mut command)
+    }
+
+    /// A worker that listens with iroh, on a port that was free a moment ago, with a key of its own.
+    fn iroh(folder: &Path) -> Self {
+        let port = UdpSocket::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
+        let mut command = Command::new(PROGRAM);
+        command.args(["worker", "--listen", &format!("0.0.0.0:{port}"), "--token-file"]);
+        command.arg(folder.join("token")).arg("--iroh").arg(folder.join(format!("{port}.key")));
+        Self::run(&mut command)
+    }
+
+    fn run(command: &mut Command) -> Self {
+        let command = command.env("RAYON_NUM_THREADS", "1");
         let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -376,11 +399,15 @@ fn a_killed_or_stopped_worker_ends_the_run_and_another_takes_its_place() {
     let _guard = ONE_BY_ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let bench = Bench::new();
     let expected = bench.reference();
-    for (output, signal, causes) in [
-        ("killed", "-KILL", ["is not running", "closed the connection"]),
-        ("stopped", "-STOP", ["does not answer", "does not answer"]),
+    let websocket: fn(&Bench) -> Worker = Bench::worker;
+    for (output, signal, causes, worker) in [
+        ("killed", "-KILL", ["is not running", "closed the connection"], websocket),
+        ("stopped", "-STOP", ["does not answer", "does not answer"], websocket),
+        ("killed, iroh", "-KILL", ["does not answer", "does not answer"], |bench| {
+            Worker::iroh(bench.folder.path())
+        }),
     ] {
-        let (lost, kept, other) = (bench.worker(), bench.worker(), bench.worker());
+        let (lost, kept, other) = (worker(&bench), worker(&bench), worker(&bench));
         let trainer = bench.train(output, &format!("{},{}", kept.address, lost.address), &[]);
         bench.await_second_epoch(output);
         let since = Instant::now();
@@ -466,22 +493,33 @@ fn a_wrong_token_another_version_and_other_operations_are_refused() {
         &["is faster-rcnn 9.9.9, operations 00000000, this is"],
     );
 
-    let open = Command::new(PROGRAM).args(["worker", "--listen", "0.0.0.0:0"]).output().unwrap();
-    assert!(!open.status.success() && String::from_utf8_lossy(&open.stderr).contains("needs --token-file"));
+    let twice = format!("{0},{0}", worker.address);
+    let trainer = bench.train("twice", &twice, &[]);
+    bench.assert_ends(trainer, Instant::now(), &worker.address, &["is given twice"]);
+
+    let taken = worker.address.strip_prefix("ws://").unwrap();
+    fs::write(bench.path("empty"), "\n").unwrap();
+    for (arguments, expected) in [
+        (
+            &["--listen", "0.0.0.0:0"][..],
+            "error: 0.0.0.0:0 can be reached from other machines: it needs --token-file",
+        ),
+        (&["--iroh", "key"], "error: 0.0.0.0:3000 can be reached from other machines: it needs --token-file"),
+        (&["--token-file", "nothing"], "error: nothing: No such file or directory"),
+        (&["--token-file", "empty"], "error: empty: holds no token"),
+        (&["--listen", taken], &format!("error: cannot listen on {taken}: Address already in use")),
+    ] {
+        let mut command = Command::new(PROGRAM);
+        let ended = command.current_dir(bench.folder.path()).arg("worker").args(arguments).output().unwrap();
+        let text = String::from_utf8(ended.stderr).unwrap();
+        assert!(!ended.status.success() && text.starts_with(expected) && text.lines().count() == 1, "{text}");
+    }
 }
 
 #[test]
 fn a_worker_with_iroh_is_reached_by_its_key() {
     let bench = Bench::new();
-    let token = bench.path("token");
-    let port = std::net::UdpSocket::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
-    let mut worker = Command::new(PROGRAM);
-    worker.args(["worker", "--listen", &format!("0.0.0.0:{port}"), "--iroh"]).arg(bench.path("worker.key"));
-    let mut process =
-        worker.arg("--token-file").arg(&token).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let worker = Worker { process, address: line.trim().strip_prefix("worker ").unwrap().to_string() };
+    let worker = Worker::iroh(bench.folder.path());
     let address: Address = worker.address.parse().unwrap();
     let start = Instant::now();
     let team: Team = loop {
@@ -492,8 +530,39 @@ fn a_worker_with_iroh_is_reached_by_its_key() {
     };
     let tensor = Tensor::<1>::from_floats([1.0, 2.0], &team.members()[0].device);
     assert_eq!(values(tensor * 2.0), [2.0, 4.0]);
-    let refused = connect(&[address], Some("guess")).unwrap_err().to_string();
-    assert!(refused.ends_with("refuses the token"), "{refused}");
+    let refused = |addresses: &[Address], token, cause: &str| {
+        let error = connect(addresses, Some(token)).unwrap_err().to_string();
+        assert!(error.ends_with(cause), "{error}");
+    };
+    refused(std::slice::from_ref(&address), "guess", "refuses the token");
+    let websocket = bench.worker().address.parse().unwrap();
+    refused(&[address, websocket], "secret", "cannot reach the first, which has another transport");
+}
+
+#[cfg(feature = "wgpu")]
+#[test]
+fn workers_on_a_gpu_train_as_one_process_on_the_cpu_does() {
+    let _guard = ONE_BY_ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if Device::enumerate(burn::tensor::DeviceType::Wgpu).is_empty() {
+        println!(
+            "skipped: no device for the feature `wgpu`; Debian's mesa-vulkan-drivers has a software one"
+        );
+        return;
+    }
+    let bench = Bench::new();
+    let [train, validation] = boards(&bench.path("few"), 5);
+    let start = || {
+        let mut command = Command::new(PROGRAM);
+        command.args(["worker", "--listen", "127.0.0.1:0", "--device", "wgpu", "--token-file"]);
+        Worker::run(command.arg(bench.path("token")))
+    };
+    let workers = [start(), start()];
+    let addresses: Vec<Address> = workers.iter().map(|worker| worker.address.parse().unwrap()).collect();
+    let team = connect(&addresses, Some("secret")).unwrap();
+    let (cpu, gpu) = (bench.path("cpu"), bench.path("gpu"));
+    fit(&alike(2, 1), Start::Random, &train, &validation, &cpu, &Device::flex()).unwrap();
+    fit_team(&alike(1, 1), Start::Random, &train, &validation, &gpu, &team).unwrap();
+    assert_close(&losses(&gpu), &losses(&cpu));
 }
 
 /// Namespaces with an address each on a bridge, which go with the value.

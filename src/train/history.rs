@@ -102,8 +102,10 @@ fn line(row: &Row) -> String {
 /// The lines of the epochs up to `epoch`, all of which must be there.
 fn read(path: &Path, epoch: usize) -> Result<Vec<Row>> {
     let text = fs::read_to_string(path).map_err(Error::io(path))?;
+    // A line that was cut off, by a full disk for one, is of an epoch that is not whole.
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let mut rows = Vec::new();
-    for (number, line) in text.lines().enumerate() {
+    for (number, line) in whole.lines().enumerate() {
         let row: Row = serde_json::from_str(line).map_err(|error| Error::line(path, number + 1, error))?;
         if row.epoch > epoch {
             break;

@@ -14,6 +14,8 @@ mod local;
 mod serve;
 mod watch;
 
+use std::mem::discriminant;
+
 use burn::remote::{ConnectError, IrohHost, IrohRelays, RemoteHost};
 use burn::tensor::Device;
 
@@ -30,8 +32,14 @@ use crate::{Error, Result};
 ///
 /// [`Error::Worker`] names the first worker that cannot be used, and says why.
 pub fn connect(addresses: &[Address], token: Option<&str>) -> Result<Team> {
-    let member = |address: &Address| {
+    let member = |(index, address): (usize, &Address)| {
         let fail = |cause: String| Error::Worker { worker: address.to_string(), cause };
+        if addresses[..index].contains(address) {
+            return Err(fail("is given twice".to_string()));
+        }
+        if discriminant(address) != discriminant(&addresses[0]) {
+            return Err(fail("cannot reach the first, which has another transport".to_string()));
+        }
         watch::answers(address).map_err(fail)?;
         let mut host = match address {
             Address::WebSocket(_) => RemoteHost::websocket(&address.to_string()),
@@ -51,7 +59,7 @@ pub fn connect(addresses: &[Address], token: Option<&str>) -> Result<Team> {
         identity::check(&device).map_err(fail)?;
         Ok(Member { name: address.to_string(), device })
     };
-    let members = addresses.iter().map(member).collect::<Result<_>>()?;
+    let members = addresses.iter().enumerate().map(member).collect::<Result<_>>()?;
     Ok(Team::watched(members, watch::start(addresses)))
 }
 

@@ -72,13 +72,14 @@ pub fn serve(endpoint: Endpoint, device: &Device, token: Option<&str>) -> Result
         let authorizer = TokenAuthorizer::new(token).map_err(|error| Error::Config(error.to_string()))?;
         server = server.with_authorizer(authorizer);
     }
+    let address = endpoint.address();
     let transport: Transport = match endpoint {
         Endpoint::WebSocket(listener) => WebSocketTransport::from_listener(listener).into(),
         Endpoint::Iroh { identity, port } => {
             IrohTransport::new(*identity).with_relays(IrohRelays::Disabled).with_port(port).into()
         }
     };
-    server.serve(transport).map_err(|error| Error::Config(error.to_string()))
+    server.serve(transport).map_err(|error| Error::Config(format!("{address}: {error}")))
 }
 
 /// What a worker can do beside burn's own operations.

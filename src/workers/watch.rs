@@ -1,15 +1,22 @@
 //! Finds out that a worker does not answer any more. A process that is stopped, or behind a cut link, leaves the
 //! trainer's connection open and silent, so each worker is asked for a sign of life over a connection of its own:
-//! any answer to an HTTP request of its WebSocket port. Iroh does so itself, and ends a connection after 30
-//! seconds of silence.
+//! any answer to an HTTP request of its WebSocket port, or iroh's handshake.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::LazyLock;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Address;
+use burn::remote::{Endpoint, EndpointAddr, EndpointId};
+use burn::server::BURN_REMOTE_ALPN;
+use iroh::RelayMode;
+use iroh::endpoint::presets;
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
+
+use super::{Address, one_line};
 
 /// Between two questions.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -22,7 +29,6 @@ const SILENCE: Duration = Duration::from_secs(12);
 pub(super) fn start(addresses: &[Address]) -> Receiver<(usize, String)> {
     let (sender, receiver) = channel();
     for (index, address) in addresses.iter().enumerate() {
-        let Address::WebSocket(_) = address else { continue };
         let (address, sender) = (address.clone(), sender.clone());
         thread::spawn(move || {
             let mut answered = Instant::now();
@@ -52,7 +58,13 @@ pub(super) fn answers(address: &Address) -> Result<(), String> {
 struct Silent(String, bool);
 
 fn ask(address: &Address) -> Result<(), Silent> {
-    let Address::WebSocket(place) = address else { return Ok(()) };
+    match address {
+        Address::WebSocket(place) => ask_websocket(place),
+        Address::Iroh { id, address } => ask_iroh(*id, *address),
+    }
+}
+
+fn ask_websocket(place: &str) -> Result<(), Silent> {
     let silent = |what: &str, error: std::io::Error| match error.kind() {
         ErrorKind::ConnectionRefused => Silent("is not running: connection refused".to_string(), true),
         ErrorKind::TimedOut | ErrorKind::WouldBlock => Silent("does not answer".to_string(), false),
@@ -71,5 +83,26 @@ fn ask(address: &Address) -> Result<(), Silent> {
         Ok(0) => Err(Silent("closed the connection".to_string(), false)),
         Ok(_) => Ok(()),
         Err(error) => Err(silent("does not answer", error)),
+    }
+}
+
+fn ask_iroh(id: EndpointId, address: SocketAddr) -> Result<(), Silent> {
+    /// What the questions are asked from.
+    static NETWORK: LazyLock<Result<(Runtime, Endpoint), String>> = LazyLock::new(|| {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.map_err(|error| error.to_string())?;
+        let endpoint = Endpoint::builder(presets::Minimal).relay_mode(RelayMode::Disabled).bind();
+        let endpoint = runtime.block_on(endpoint).map_err(|error| one_line(&error.to_string()))?;
+        Ok((runtime, endpoint))
+    });
+    let (runtime, endpoint) = NETWORK.as_ref().map_err(|error| Silent(error.clone(), true))?;
+    let worker = EndpointAddr::new(id).with_ip_addr(address);
+    match runtime.block_on(async { timeout(PATIENCE, endpoint.connect(worker, BURN_REMOTE_ALPN)).await }) {
+        Ok(Ok(connection)) => {
+            connection.close(0u32.into(), b"");
+            Ok(())
+        }
+        Ok(Err(error)) => Err(Silent(format!("cannot be reached: {}", one_line(&error.to_string())), false)),
+        Err(_) => Err(Silent("does not answer".to_string(), false)),
     }
 }

@@ -91,6 +91,10 @@ impl FromStr for DeviceName {
         match name {
             "cpu" => Ok(Self::Cpu),
             #[cfg(feature = "wgpu")]
+            "wgpu" if Device::enumerate(burn::tensor::DeviceType::Wgpu).is_empty() => {
+                Err("there is no GPU that wgpu can use".to_string())
+            }
+            #[cfg(feature = "wgpu")]
             "wgpu" => Ok(Self::Wgpu),
             #[cfg(feature = "cuda")]
             "cuda" => Ok(Self::Cuda(0)),

@@ -1,8 +1,9 @@
 //! `faster-rcnn train`
 
+use std::panic;
 use std::path::PathBuf;
 #[cfg(feature = "workers")]
-use std::{panic, str::FromStr};
+use std::str::FromStr;
 
 use anyhow::Result;
 use burn::tensor::Device;
@@ -129,6 +130,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         }
         [device] => fit(&config, start, &train, &validation, output, device)?,
         devices => {
+            log_panics();
             let team = Team::new(devices.iter().cloned());
             fit_team(&config, start, &train, &validation, output, &team)?
         }
@@ -137,14 +139,18 @@ pub fn run(arguments: Arguments) -> Result<()> {
     output::print(format!("{}\nbest weights: {}\n", outcome.evaluation, best.display()))
 }
 
+/// A team's member that is lost is told of by an error; the panics of threads that waited for it are details.
+fn log_panics() {
+    panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+}
+
 /// Trains with the workers of the command line; those of this machine end afterwards, whatever happens.
 #[cfg(feature = "workers")]
 fn train_on_workers<E: Into<anyhow::Error>>(
     arguments: &Arguments,
     train: impl FnOnce(&Team) -> Result<Outcome, E>,
 ) -> Result<Outcome> {
-    // A lost worker is told of by an error; the panics of threads that waited for it are details.
-    panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    log_panics();
     let token = arguments.token_file.as_deref().map(crate::worker::token).transpose()?;
     let (local, team);
     match arguments.workers.as_ref().expect("there are workers") {

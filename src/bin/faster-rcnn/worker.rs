@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::{panic, process, thread};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use burn::server::IrohIdentity;
 use faster_rcnn::workers::{Endpoint, serve};
 use tracing::level_filters::LevelFilter;
@@ -51,12 +51,15 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let Arguments { listen, device, token_file, iroh, child } = arguments;
     let token =
         if child { Some(token_of_parent()?) } else { token_file.as_deref().map(token).transpose()? };
-    let open = iroh.is_some() || !listen.ip().is_loopback();
-    ensure!(token.is_some() || !open, "{listen} can be reached from other machines: it needs --token-file");
+    // With iroh, all addresses of the machine.
+    let listen = if iroh.is_some() { SocketAddr::from(([0, 0, 0, 0], listen.port())) } else { listen };
+    let closed = listen.ip().is_loopback();
+    ensure!(token.is_some() || closed, "{listen} can be reached from other machines: it needs --token-file");
     let endpoint = match iroh {
         None => Endpoint::websocket(listen)?,
         Some(key) => {
-            let identity = IrohIdentity::load_or_create(&key).with_context(|| key.display().to_string())?;
+            let identity = IrohIdentity::load_or_create(&key);
+            let identity = identity.map_err(|error| anyhow!("{}: {error}", key.display()))?;
             Endpoint::Iroh { identity: Box::new(identity), port: listen.port() }
         }
     };
@@ -72,7 +75,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
 
 /// The token in a file, without the space around it.
 pub fn token(file: &Path) -> Result<String> {
-    let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let text = std::fs::read_to_string(file).map_err(|error| anyhow!("{}: {error}", file.display()))?;
     match text.trim() {
         "" => bail!("{}: holds no token", file.display()),
         token => Ok(token.to_string()),
