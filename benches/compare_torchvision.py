@@ -12,8 +12,8 @@ the first starts it, and its Rust counterpart, as subprocesses in turn:
 Either prints, as the last line of its standard output, `{"seconds": [one per iteration], "cpu_seconds": [the same,
 summed over all threads], "peak_rss_bytes": N, "outcome": [...]}`. One iteration more than K is run; the first is a
 warm-up and not in the lists. The outcome is that of the first iteration: the number of detections and the sum of their
-scores, the four losses, mean squares, or the number of boxes that stay and the sum of their indices. Both sides' have to agree to 1e-3, else one of them does other work than the other, and no
-time means anything.
+scores, the four losses, mean squares, or the number of boxes that stay and the sum of their indices. Both sides' have
+to agree to 1e-3, else one of them does other work than the other, and no time means anything.
 
 The work, on both sides: Faster R-CNN ResNet-50-FPN, 7 classes, weights of the generator with seed 10
 (tests/reference/weights.py), images "bench0", "bench1", ... of it, S x S, min_size = max_size = S, f32, two threads.

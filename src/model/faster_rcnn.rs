@@ -339,7 +339,7 @@ impl FasterRcnn {
 
     /// For inference with these weights: each convolution keeps its weight, and the norm after it, as the device
     /// multiplies with it, instead of computing it for each image. On a CPU this saves time and takes more memory; on
-    /// other devices there is nothing to do.
+    /// other devices there is nothing to do. It does not see weights that are loaded into it later.
     pub fn prepare(mut self) -> Self {
         self.body.prepare();
         self.fpn.prepare();

@@ -56,7 +56,8 @@ impl Conv2d {
     }
 
     fn keep(&mut self, weight_and_bias: impl FnOnce(&Self) -> (Tensor<4>, Tensor<1>)) {
-        if self.prepared.is_none() {
+        let (shape, device) = (self.weight.lazy_shape().dims(), self.weight.lazy_device());
+        if self.prepared.is_none() && TransformedWeight::serves(shape, &self.options(), &device) {
             let (weight, bias) = weight_and_bias(self);
             let weight = TransformedWeight::new(&weight, &self.options());
             self.prepared = weight.map(|weight| Prepared { weight, bias });
@@ -161,12 +162,12 @@ impl Norm {
 
     /// For inference: has the convolution keep what it and this norm after it come to.
     pub fn prepare(&self, conv: &mut Conv2d) {
-        let affine = match self {
-            Self::FrozenBatch(norm) => norm.affine(),
-            Self::Batch(norm) => running_affine(norm),
-            Self::Group(_) => return conv.prepare(),
-        };
-        conv.keep(|conv| (conv.scaled(affine.0), affine.1));
+        let folded = |conv: &Conv2d, (scale, shift)| (conv.scaled(scale), shift);
+        match self {
+            Self::FrozenBatch(norm) => conv.keep(|conv| folded(conv, norm.affine())),
+            Self::Batch(norm) => conv.keep(|conv| folded(conv, running_affine(norm))),
+            Self::Group(_) => conv.prepare(),
+        }
     }
 
     /// `relu(norm(conv(x)) + residual)`, the last two steps where asked for. A batch norm of constant

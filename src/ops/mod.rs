@@ -84,6 +84,12 @@ impl<B: Backend> Residual<B> {
     }
 }
 
+impl From<Option<Tensor<4>>> for Residual<Dispatch> {
+    fn from(residual: Option<Tensor<4>>) -> Self {
+        residual.map_or(Self::None, |residual| Self::Add(residual.into_dispatch()))
+    }
+}
+
 /// What RoIAlign pools from, or the gradient of that, each map `[N, C, H, W]`.
 #[derive(Debug, Clone, ExtensionType)]
 pub enum FeatureMaps<B: Backend> {
@@ -386,7 +392,7 @@ pub fn conv2d(
         x.into_dispatch(),
         weight.into_dispatch(),
         bias.into_dispatch(),
-        residual.map_or(Residual::None, |residual| Residual::Add(residual.into_dispatch())),
+        residual.into(),
         relu,
         options,
     ))
@@ -466,7 +472,7 @@ pub fn normalize(
         x.into_dispatch(),
         gamma.into_dispatch(),
         beta.into_dispatch(),
-        residual.map_or(Residual::None, |residual| Residual::Add(residual.into_dispatch())),
+        residual.into(),
         relu,
         options,
     );

@@ -3,9 +3,9 @@
 use burn::backend::Dispatch;
 use burn::module::Module;
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{DetectionOps, Residual, cpu, in_host_memory};
+use super::{DetectionOps, cpu, in_host_memory};
 
 /// The weight of a 3x3 convolution of stride 1, padded by 1, transformed by Winograd's algorithm for the CPU.
 #[derive(Module, Debug)]
@@ -15,16 +15,18 @@ pub struct TransformedWeight {
 }
 
 impl TransformedWeight {
-    /// Transforms `[C out, C in, 3, 3]`; none where the device or the algorithm takes the weight as it is.
+    /// Whether a weight of this shape is transformed; else the device or the algorithm takes it as it is.
+    pub fn serves(shape: [usize; 4], options: &ConvOptions<2>, device: &Device) -> bool {
+        in_host_memory(device) && !device.is_autodiff() && cpu::transforms(shape, options)
+    }
+
+    /// Transforms `[C out, C in, 3, 3]`; none where it does not [serve](Self::serves).
     pub fn new(weight: &Tensor<4>, options: &ConvOptions<2>) -> Option<Self> {
         let device = weight.device();
-        let [outputs, inputs, kernel @ ..] = weight.dims();
-        let winograd = kernel == [3, 3]
-            && [options.stride, options.padding_begin(), options.dilation] == [[1, 1]; 3]
-            && !options.is_asymmetric();
-        if !winograd || !in_host_memory(&device) || device.is_autodiff() {
+        if !Self::serves(weight.dims(), options, &device) {
             return None;
         }
+        let [outputs, inputs, ..] = weight.dims();
         let weight: Vec<f32> = weight.to_data().try_into_vec().expect("weights are f32");
         let values = TensorData::new(cpu::transformed(&weight, [outputs, inputs]), [36, outputs, inputs]);
         Some(Self { values: Tensor::from_data(values, &device) })
@@ -49,7 +51,7 @@ impl TransformedWeight {
             x.into_dispatch(),
             self.values.clone().into_dispatch(),
             bias.into_dispatch(),
-            residual.map_or(Residual::None, |residual| Residual::Add(residual.into_dispatch())),
+            residual.into(),
             relu,
             ConvOptions::new([1, 1], [1, 1], [1, 1], 1),
         ))

@@ -63,9 +63,7 @@ impl Geometry {
 
     fn winograd(&self) -> bool {
         let tiles = self.output[0] * self.output[2].div_ceil(4) * self.output[3].div_ceil(4);
-        self.weight[2..] == [3, 3]
-            && [self.stride, self.padding, self.dilation] == [[1, 1]; 3]
-            && tiles >= winograd::FEWEST_TILES
+        winograd::computes(self) && tiles >= winograd::FEWEST_TILES
     }
 }
 
@@ -118,7 +116,7 @@ fn tiling(pixels: usize) -> (usize, usize) {
 /// `[N, C out, H out, W out]`
 pub(super) fn forward(x: &[f32], weight: &[f32], epilogue: Epilogue, geometry: &Geometry) -> Vec<f32> {
     if geometry.winograd() {
-        return winograd::forward(x, winograd::Weight::Plain(weight), epilogue, geometry);
+        return winograd::forward(x, weight, epilogue, geometry);
     }
     let [batch, channels_out, ..] = geometry.output;
     let (pixels, rows) = (geometry.output_pixels(), geometry.rows());

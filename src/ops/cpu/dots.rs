@@ -6,6 +6,8 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::gemm::Matrix;
+
 /// Rows of A and of B whose products are summed up at a time: with the rows' own vectors, 16 registers.
 const ROWS: usize = 4;
 const COLUMNS: usize = 3;
@@ -14,29 +16,12 @@ const TERMS: usize = 1024;
 /// Rows of A whose terms stay in a core's cache, 256 KiB, while those of B pass by.
 const PANEL: usize = 64;
 
-/// A matrix whose rows, of `terms` elements, begin `stride` apart.
-#[derive(Clone, Copy)]
-pub(super) struct Rows<'a> {
-    pub data: &'a [f32],
-    pub count: usize,
-    pub stride: usize,
-}
-
-impl<'a> Rows<'a> {
-    /// A part of the row; of the last one where there is no such row.
-    #[inline(always)]
-    fn part(self, row: usize, start: usize, length: usize) -> &'a [f32] {
-        &self.data[row.min(self.count - 1) * self.stride + start..][..length]
-    }
-}
-
-/// Adds `a x b^T` over the `terms` to the row-major `output`, `[a.count, b.count]`.
-pub(super) fn add_dots(output: &mut [f32], a: Rows, b: Rows, terms: usize) {
+/// Adds `a x b^T` to the row-major `output`. The elements of a row lie side by side, in both.
+pub(super) fn add_dots(output: &mut [f32], a: Matrix, b: Matrix) {
     struct Dots<'a, 'b> {
         output: &'a mut [f32],
-        a: Rows<'b>,
-        b: Rows<'b>,
-        terms: usize,
+        a: Matrix<'b>,
+        b: Matrix<'b>,
         /// From one row, and from one column, of the output to the next.
         strides: [usize; 2],
     }
@@ -46,25 +31,27 @@ pub(super) fn add_dots(output: &mut [f32], a: Rows, b: Rows, terms: usize) {
 
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) {
-            let Self { output, a, b, terms, strides: [down, right] } = self;
+            let Self { output, a, b, strides: [down, right] } = self;
+            let ([a_count, terms], [b_count, _]) = (a.shape(), b.shape());
             for start in (0..terms).step_by(TERMS) {
                 let length = TERMS.min(terms - start);
-                let blocks = (0..a.count).step_by(PANEL);
+                let blocks = (0..a_count).step_by(PANEL);
                 let blocks =
-                    blocks.flat_map(|top| (0..b.count).step_by(COLUMNS).map(move |left| (top, left)));
+                    blocks.flat_map(|top| (0..b_count).step_by(COLUMNS).map(move |left| (top, left)));
                 for (top, column) in blocks {
+                    // Beyond the last row, the last is repeated, and its sums are left out.
                     let columns = [0, 1, 2].map(
                         #[inline(always)]
-                        |next| b.part(column + next, start, length),
+                        |next| b.part_of_row((column + next).min(b_count - 1), start, length),
                     );
-                    for row in (top..a.count.min(top + PANEL)).step_by(ROWS) {
+                    for row in (top..a_count.min(top + PANEL)).step_by(ROWS) {
                         let rows = [0, 1, 2, 3].map(
                             #[inline(always)]
-                            |next| a.part(row + next, start, length),
+                            |next| a.part_of_row((row + next).min(a_count - 1), start, length),
                         );
                         let sums = dots(simd, rows, columns);
-                        for (row, sums) in (row..a.count).zip(&sums) {
-                            for (column, sum) in (column..b.count).zip(sums) {
+                        for (row, sums) in (row..a_count).zip(&sums) {
+                            for (column, sum) in (column..b_count).zip(sums) {
                                 output[row * down + column * right] += sum;
                             }
                         }
@@ -74,14 +61,14 @@ pub(super) fn add_dots(output: &mut [f32], a: Rows, b: Rows, terms: usize) {
         }
     }
 
-    assert_eq!(output.len(), a.count * b.count);
+    let ([rows, terms], [columns, b_terms]) = (a.shape(), b.shape());
+    assert!(output.len() == rows * columns && terms == b_terms);
     if output.is_empty() {
         return;
     }
     // B passes by once for each panel of A: fewest where A is the smaller.
-    let (columns, swap) = (b.count, b.count < a.count);
-    let (a, b, strides) = if swap { (b, a, [1, columns]) } else { (a, b, [columns, 1]) };
-    Arch::new().dispatch(Dots { output, a, b, terms, strides });
+    let (a, b, strides) = if columns < rows { (b, a, [1, columns]) } else { (a, b, [columns, 1]) };
+    Arch::new().dispatch(Dots { output, a, b, strides });
 }
 
 /// The products of each row with each column, summed up.

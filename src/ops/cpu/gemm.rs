@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::dots::{Rows, add_dots};
+use super::dots::add_dots;
 
 /// A matrix inside a slice: element (row, column) is at `row * strides[0] + column * strides[1]`.
 #[derive(Clone, Copy)]
@@ -36,8 +36,16 @@ impl<'a> Matrix<'a> {
         self.transposed().rows(start, count).transposed()
     }
 
-    fn as_rows(self) -> Rows<'a> {
-        Rows { data: self.data, count: self.shape[0], stride: self.strides[0] }
+    /// Rows, columns.
+    #[inline(always)]
+    pub fn shape(self) -> [usize; 2] {
+        self.shape
+    }
+
+    /// Of a matrix whose rows lie side by side in memory.
+    #[inline(always)]
+    pub fn part_of_row(self, row: usize, start: usize, length: usize) -> &'a [f32] {
+        &self.data[row * self.strides[0] + start..][..length]
     }
 
     pub fn transposed(self) -> Self {
@@ -116,11 +124,11 @@ impl<'a> Shared<'a> {
     }
 }
 
-/// Longest sum of [`add_row_products`] that one thread makes where the output is small, and into how many equal parts, or
-/// a multiple of it, longer ones are cut.
+/// Longest sum of [`add_row_products`] that one thread makes where the output is small.
 const LONG_SUM: usize = 2048;
+/// Longer ones are cut into a multiple of so many parts, all alike, so that several threads have as much to do.
 const PARTS: usize = 4;
-/// Shorter sums are made as any matrix product.
+/// Up to this length, sums are made as in any matrix product.
 const SHORT_SUM: usize = 1024;
 /// The largest output that counts as small: several copies of it stay in the cache.
 const SMALL_OUTPUT: usize = 1 << 17;
@@ -144,12 +152,7 @@ pub(super) fn add_row_products(output: &mut [f32], a: Matrix, b: Matrix) {
                 let start = part * length;
                 let count = length.min(terms - start);
                 let mut sums = vec![0.0; rows * columns];
-                add_dots(
-                    &mut sums,
-                    a.columns(start, count).as_rows(),
-                    b.columns(start, count).as_rows(),
-                    count,
-                );
+                add_dots(&mut sums, a.columns(start, count), b.columns(start, count));
                 sums
             })
             .collect();

@@ -124,8 +124,7 @@ impl DetectionOps for Flex {
         }
         let epilogue = epilogue(&bias, &residual, relu);
         let output = if transformed {
-            let weight = winograd::Weight::Transformed(floats(&weight));
-            winograd::forward(floats(&x), weight, epilogue, &geometry)
+            winograd::forward_transformed(floats(&x), floats(&weight), epilogue, &geometry)
         } else {
             conv2d::forward(floats(&x), floats(&weight), epilogue, &geometry)
         };
@@ -215,9 +214,15 @@ impl DetectionOps for Flex {
     }
 }
 
+/// Whether `convolution` takes a weight of this shape as [`transformed`], too.
+pub(super) fn transforms(weight: [usize; 4], options: &ConvOptions<2>) -> bool {
+    // It does for maps of any size.
+    !options.is_asymmetric() && winograd::computes(&geometry([1, weight[1], 1, 1], weight, options))
+}
+
 /// The weight `[C out, C in, 3, 3]` of a convolution as `[36, C out, C in]`, which `convolution` takes as well.
 pub(super) fn transformed(weight: &[f32], [outputs, inputs]: [usize; 2]) -> Vec<f32> {
-    let mut values = vec![0.0; 36 * outputs * inputs];
+    let mut values = vec![0.0; winograd::POINTS * outputs * inputs];
     winograd::transform_weight(weight, [outputs, inputs], &mut values);
     values
 }

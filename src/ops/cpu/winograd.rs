@@ -36,12 +36,18 @@ use super::conv2d::{Epilogue, Geometry, with_scratch};
 use super::gemm::{Matrix, Shared};
 use super::simd::vectorized;
 
+/// Whether a convolution is one that this algorithm computes.
+pub(super) fn computes(geometry: &Geometry) -> bool {
+    let Geometry { weight, stride, padding, dilation, .. } = geometry;
+    weight[2..] == [3, 3] && [stride, padding, dilation] == [&[1, 1]; 3]
+}
+
 /// With fewer tiles, transforming the weight costs more than the products that are saved.
 pub(super) const FEWEST_TILES: usize = 32;
 /// Side of a tile of the output, and of what it sees of the input.
 const TILE: usize = 4;
 const PATCH: usize = 6;
-const POINTS: usize = PATCH * PATCH;
+pub(super) const POINTS: usize = PATCH * PATCH;
 /// Elements of `V` and `M` of a chunk: 16 MiB.
 const CHUNK_ELEMENTS: usize = 4 * 1024 * 1024;
 
@@ -207,14 +213,6 @@ fn transform_kernels(
     );
 }
 
-/// The weight of a convolution.
-pub(super) enum Weight<'a> {
-    /// `[C out, C in, 3, 3]`
-    Plain(&'a [f32]),
-    /// `[36, C out, C in]`
-    Transformed(&'a [f32]),
-}
-
 /// The rows of tiles of a batch of maps, image after image.
 #[derive(Clone, Copy)]
 struct Lines {
@@ -372,16 +370,23 @@ impl Row {
 }
 
 /// The output of a convolution, `[N, C out, H, W]`.
-pub(super) fn forward(x: &[f32], weight: Weight, epilogue: Epilogue, geometry: &Geometry) -> Vec<f32> {
+pub(super) fn forward(x: &[f32], weight: &[f32], epilogue: Epilogue, geometry: &Geometry) -> Vec<f32> {
     let [outputs, inputs, ..] = geometry.weight;
-    let channels = [outputs, inputs];
-    match weight {
-        Weight::Transformed(weight) => convolve(x, weight, channels, epilogue, geometry),
-        Weight::Plain(weight) => with_scratch(POINTS * outputs * inputs, |transformed| {
-            transform_weight(weight, channels, transformed);
-            convolve(x, transformed, channels, epilogue, geometry)
-        }),
-    }
+    with_scratch(POINTS * outputs * inputs, |transformed| {
+        transform_weight(weight, [outputs, inputs], transformed);
+        forward_transformed(x, transformed, epilogue, geometry)
+    })
+}
+
+/// [`forward`] with a weight that is [transformed](transform_weight).
+pub(super) fn forward_transformed(
+    x: &[f32],
+    weight: &[f32],
+    epilogue: Epilogue,
+    geometry: &Geometry,
+) -> Vec<f32> {
+    let [outputs, inputs, ..] = geometry.weight;
+    convolve(x, weight, [outputs, inputs], epilogue, geometry)
 }
 
 /// Gradient of the input, `[N, C in, H, W]`: the gradient of the output convolved with the turned kernels.
