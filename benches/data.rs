@@ -5,7 +5,7 @@ use std::hint::black_box;
 use burn::data::dataloader::DataLoader;
 use burn::tensor::Device;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use faster_rcnn::data::{AugmentConfig, Batch, DeepPcb, Loader, SyntheticConfig, board, write_synthetic};
+use faster_rcnn::data::{AugmentConfig, Batch, Loader, SyntheticConfig, board, deep_pcb, write_synthetic};
 use faster_rcnn::model::transform::TransformConfig;
 
 const BOARDS: usize = 16;
@@ -15,7 +15,7 @@ fn pipeline(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a folder for the boards");
     let config = SyntheticConfig { seed: SEED, ..SyntheticConfig::default() };
     write_synthetic(folder.path(), BOARDS, &config).expect("boards are written");
-    let records = DeepPcb::from_folders(folder.path()).expect("boards are read").records;
+    let records = deep_pcb::read_folders(folder.path()).expect("boards are read").records;
     let epoch = |threads: usize| -> Vec<Batch> {
         let loader = Loader::in_order(&records, 2, threads).shuffled(&AugmentConfig::default(), SEED, 1);
         loader.iter().map(|batch| batch.expect("a board is decoded")).collect()

@@ -12,7 +12,8 @@ use anyhow::Context;
 use burn::tensor::Device;
 use clap::Parser;
 use faster_rcnn::FasterRcnnConfig;
-use faster_rcnn::data::{AugmentConfig, CLASS_NAMES, DeepPcb, Record};
+use faster_rcnn::data::deep_pcb::{self, CLASS_NAMES};
+use faster_rcnn::data::{AugmentConfig, Dataset, Record};
 use faster_rcnn::model::layers::NormKind;
 use faster_rcnn::structures::{Annotation, Xyxy};
 use faster_rcnn::train::{RunConfig, Schedule, Start, TrainConfig, fit};
@@ -68,23 +69,23 @@ fn window(record: &Record, size: usize, folder: &Path) -> anyhow::Result<Record>
     });
     let [left, top] = best.context("an image has a window")?;
     let pixels = record.load()?;
-    let path = folder.join(&record.name).with_extension("png");
+    let path = folder.join(record.name()).with_extension("png");
     crop_imm(&pixels, left as u32, top as u32, size as u32, size as u32).to_image().save(&path)?;
     let annotations = inside([left as f32, top as f32]).0;
-    Ok(Record { image: path, name: record.name.clone(), size: (size, size), annotations })
+    Ok(Record::new(path, (size, size), annotations))
 }
 
 fn main() -> anyhow::Result<()> {
     faster_rcnn::keep_heap();
     let arguments = Arguments::parse();
-    let (all, _) = DeepPcb::open(&arguments.data, 0)?;
+    let all = deep_pcb::open(&arguments.data, 0)?.train;
     let folder = arguments.output.join("windows");
     fs::create_dir_all(&folder)?;
     let step = (all.records.len() / arguments.images.max(1)).max(1);
     let chosen = all.records.iter().step_by(step).take(arguments.images);
     let records =
         chosen.map(|record| window(record, arguments.size, &folder)).collect::<Result<Vec<_>, _>>()?;
-    let data = DeepPcb { records };
+    let data = Dataset { records, class_names: all.class_names };
 
     let model = FasterRcnnConfig::resnet50_fpn(7)
         .with_class_names(&CLASS_NAMES)

@@ -11,7 +11,8 @@ use anyhow::{Context, bail};
 use burn::tensor::Device;
 use clap::Parser;
 use faster_rcnn::FasterRcnnConfig;
-use faster_rcnn::data::{AugmentConfig, CLASS_NAMES, DeepPcb, SyntheticConfig, write_synthetic};
+use faster_rcnn::data::deep_pcb::{self, CLASS_NAMES};
+use faster_rcnn::data::{AugmentConfig, Split, SyntheticConfig, write_synthetic};
 use faster_rcnn::model::layers::NormKind;
 use faster_rcnn::model::resnet::ResNetDepth;
 use faster_rcnn::train::{RunConfig, Schedule, Start, TrainConfig, fit};
@@ -79,15 +80,15 @@ fn main() -> anyhow::Result<()> {
         config.model = config.model.with_norm(NormKind::Group).with_trainable_layers(5);
     }
     let seed = config.train.seed;
-    let (train, validation) = match &arguments.data {
-        Some(folder) => DeepPcb::open(folder, seed)?,
+    let Split { train, validation } = match &arguments.data {
+        Some(folder) => deep_pcb::open(folder, seed)?,
         None => {
             let folder = arguments.output.join("boards");
             if !folder.join("trainval.txt").exists() {
                 println!("making {BOARDS} boards in {}", folder.display());
                 write_synthetic(&folder, BOARDS, &SyntheticConfig { size: SIZE, seed })?;
             }
-            DeepPcb::open(&folder, seed)?
+            deep_pcb::open(&folder, seed)?
         }
     };
     println!("{} images to train on, {} held out", train.records.len(), validation.records.len());

@@ -27,19 +27,19 @@
 //! ```no_run
 //! use burn::tensor::Device;
 //! use faster_rcnn::FasterRcnnConfig;
-//! use faster_rcnn::data::{CLASS_NAMES, DeepPcb};
+//! use faster_rcnn::data::deep_pcb;
 //! use faster_rcnn::model::layers::NormKind;
 //! use faster_rcnn::train::{RunConfig, Start, fit};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let model = FasterRcnnConfig::resnet50_fpn(7)
-//!     .with_class_names(&CLASS_NAMES)
+//!     .with_class_names(&deep_pcb::CLASS_NAMES)
 //!     .with_norm(NormKind::Group)
 //!     .with_trainable_layers(5);
 //! let config = RunConfig::new(model);
-//! let (train, validation) = DeepPcb::open("PCBData".as_ref(), config.train.seed)?;
+//! let data = deep_pcb::open("PCBData", config.train.seed)?;
 //! let outcome =
-//!     fit(&config, Start::Random, &train, &validation, "runs/deep_pcb".as_ref(), &Device::flex())?;
+//!     fit(&config, Start::Random, &data.train, &data.validation, "runs/deep_pcb".as_ref(), &Device::flex())?;
 //! println!("{}", outcome.evaluation);
 //! # Ok(())
 //! # }
@@ -54,20 +54,26 @@
 //! - Every random choice takes a seed.
 
 pub mod data;
+#[cfg(feature = "draw")]
 pub mod draw;
 mod error;
 pub mod eval;
+mod files;
 mod heap;
 pub mod model;
 pub mod ops;
 mod predict;
 pub mod structures;
+#[cfg(feature = "train")]
 pub mod train;
 pub mod weights;
 #[cfg(feature = "workers")]
 pub mod workers;
 
-pub use error::{Error, Result};
+pub use burn;
+pub use image;
+
+pub use error::{Cause, Error, Result};
 pub use heap::keep_heap;
 pub use model::{FasterRcnn, FasterRcnnConfig, Losses};
 pub use predict::Predictor;

@@ -6,11 +6,13 @@ use std::path::Path;
 use burn::tensor::{Bool, Device, Tensor};
 use image::RgbImage;
 
-use crate::data::{DeepPcb, Loader};
+use crate::data::{Dataset, Loader};
+use crate::error::{Error, Result};
 use crate::eval::ImageResult;
 use crate::model::Stages;
+use crate::model::{FasterRcnn, FasterRcnnConfig};
 use crate::structures::{Detection, Image};
-use crate::{Error, FasterRcnn, FasterRcnnConfig, Result, weights};
+use crate::weights;
 
 /// Threads that decode the images of a data set; each is far faster than the detector.
 const LOADER_THREADS: usize = 2;
@@ -97,7 +99,7 @@ impl Predictor {
     /// # Errors
     ///
     /// An image's is what its loading or [`detect`](Self::detect) gives, with its name.
-    pub fn results(&self, data: &DeepPcb) -> impl Iterator<Item = Result<ImageResult>> {
+    pub fn results(&self, data: &Dataset) -> impl Iterator<Item = Result<ImageResult>> {
         let mut batches = Loader::in_order(&data.records, 1, LOADER_THREADS).next_epoch();
         let images = iter::from_fn(move || batches.next_batch());
         images.flat_map(|batch| match batch {

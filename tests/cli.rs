@@ -9,7 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
-use faster_rcnn::data::{CLASS_NAMES, DeepPcb, Record, SyntheticConfig, write_synthetic};
+use faster_rcnn::data::deep_pcb::{self, CLASS_NAMES};
+use faster_rcnn::data::{Record, SyntheticConfig, write_synthetic};
 use faster_rcnn::model::layers::NormKind;
 use faster_rcnn::model::resnet::ResNetDepth;
 use faster_rcnn::structures::Annotation;
@@ -82,11 +83,11 @@ impl Bench {
 
     /// Detections of the data set's validation list that are its annotations.
     fn perfect(&self) -> Value {
-        let (_, validation) = DeepPcb::open(&self.path("boards"), 0).unwrap();
+        let validation = deep_pcb::open(self.path("boards"), 0).unwrap().validation;
         let image = |record: &Record| {
             let found = |a: &Annotation| json!({"box": a.xyxy, "label": a.label, "name": CLASS_NAMES[a.label - 1], "score": 0.9});
             let found: Vec<Value> = record.annotations.iter().map(found).collect();
-            json!({"image": record.name, "width": SIZE, "height": SIZE, "detections": found})
+            json!({"image": record.name(), "width": SIZE, "height": SIZE, "detections": found})
         };
         validation.records.iter().map(image).collect()
     }

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use faster_rcnn::data::{CLASS_NAMES, DeepPcb};
+use faster_rcnn::data::Split;
+use faster_rcnn::data::deep_pcb::{self, CLASS_NAMES};
 
 /// The data set, or none with a message.
 fn folder() -> Option<PathBuf> {
@@ -16,16 +17,16 @@ fn folder() -> Option<PathBuf> {
 #[test]
 fn the_real_data_set_is_read_without_a_fault() {
     let Some(folder) = folder() else { return };
-    let faults = DeepPcb::check(&folder).unwrap();
+    let faults = deep_pcb::check(&folder).unwrap();
     assert!(faults.is_empty(), "{faults:?}");
 
-    let (train, validation) = DeepPcb::open(&folder, 0).unwrap();
+    let Split { train, validation } = deep_pcb::open(&folder, 0).unwrap();
     let images = train.records.len() + validation.records.len();
     assert!(images >= 1000, "{images} images");
     let mut counts = [0; CLASS_NAMES.len()];
     for record in train.records.iter().chain(&validation.records) {
-        assert_eq!(record.size, (640, 640), "{}", record.name);
-        assert!(!record.annotations.is_empty(), "{}", record.name);
+        assert_eq!(record.size, (640, 640), "{}", record.name());
+        assert!(!record.annotations.is_empty(), "{}", record.name());
         for object in &record.annotations {
             counts[object.label - 1] += 1;
         }

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::Device;
 use common::{gpu, image};
-use faster_rcnn::data::{CLASS_NAMES, DeepPcb, SyntheticConfig, write_synthetic};
+use faster_rcnn::data::deep_pcb::{self, CLASS_NAMES};
+use faster_rcnn::data::{Split, SyntheticConfig, write_synthetic};
 use faster_rcnn::model::layers::NormKind;
 use faster_rcnn::model::resnet::ResNetDepth;
 use faster_rcnn::train::{RunConfig, Start, fit};
@@ -82,7 +83,7 @@ fn reads_of_a_run(steps: usize, device: &Device) -> usize {
     let folder = tempfile::tempdir().unwrap();
     let boards = folder.path().join("boards");
     write_synthetic(&boards, 8, &SyntheticConfig { size: 128, seed: 3 }).unwrap();
-    let (mut train, validation) = DeepPcb::open(&boards, 0).unwrap();
+    let Split { mut train, validation } = deep_pcb::open(&boards, 0).unwrap();
     train.records.truncate(steps);
     let mut run = RunConfig::new(config());
     run.train.epochs = 1;

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::Device;
-use faster_rcnn::data::{CLASS_NAMES, DeepPcb, SyntheticConfig, write_synthetic};
+use faster_rcnn::data::deep_pcb::{self, CLASS_NAMES};
+use faster_rcnn::data::{Dataset, Split, SyntheticConfig, write_synthetic};
 use faster_rcnn::model::layers::NormKind;
 use faster_rcnn::model::resnet::ResNetDepth;
 use faster_rcnn::train::{RunConfig, Schedule, Start, TrainConfig, fit};
@@ -14,9 +15,10 @@ use faster_rcnn::{Error, FasterRcnnConfig, weights};
 use serde_json::Value;
 
 /// Seven boards to train on, one to validate on.
-fn boards(folder: &Path) -> (DeepPcb, DeepPcb) {
+fn boards(folder: &Path) -> (Dataset, Dataset) {
     write_synthetic(folder, 8, &SyntheticConfig { size: 128, seed: 3 }).unwrap();
-    DeepPcb::open(folder, 0).unwrap()
+    let Split { train, validation } = deep_pcb::open(folder, 0).unwrap();
+    (train, validation)
 }
 
 /// A thin ResNet-18 at 128 pixels, so that an epoch takes seconds.
@@ -120,7 +122,7 @@ fn a_run_repeats_and_resumes_bit_for_bit_and_leaves_what_it_promises() {
     assert_eq!(RunConfig::load(&whole.join("config.toml"), &[]).unwrap().model, config.model);
     let pictures =
         ["curves.png", "precision_recall.png", "confusion_matrix.png"].map(|name| whole.join(name));
-    let sample = whole.join("samples").join(&validation.records[0].name).with_extension("png");
+    let sample = whole.join("samples").join(&validation.records[0].name()).with_extension("png");
     for picture in pictures.iter().chain([&sample]) {
         assert!(image::open(picture).unwrap().width() > 128, "{}", picture.display());
     }

@@ -20,7 +20,7 @@ use burn::server::{RemoteServer, WebSocketTransport};
 use burn::tensor::{Device, Tensor, TensorData};
 use common::{gpu, relative_error};
 use faster_rcnn::data::{
-    AugmentConfig, Batch, CLASS_NAMES, DeepPcb, Loader, SyntheticConfig, write_synthetic,
+    AugmentConfig, Batch, Dataset, Loader, Split, SyntheticConfig, deep_pcb, write_synthetic,
 };
 use faster_rcnn::model::layers::NormKind;
 use faster_rcnn::model::resnet::ResNetDepth;
@@ -39,7 +39,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// of its images' means.
 fn model() -> FasterRcnnConfig {
     let mut model = FasterRcnnConfig::new(ResNetDepth::ResNet18, 7)
-        .with_class_names(&CLASS_NAMES)
+        .with_class_names(&deep_pcb::CLASS_NAMES)
         .with_norm(NormKind::Group)
         .with_trainable_layers(5)
         .with_image_size(128, 128);
@@ -74,9 +74,10 @@ fn alike(batch_size: usize, epochs: usize) -> RunConfig {
     config
 }
 
-fn boards(folder: &Path, count: usize) -> [DeepPcb; 2] {
+fn boards(folder: &Path, count: usize) -> [Dataset; 2] {
     write_synthetic(folder, count, &SyntheticConfig { size: 128, seed: 3 }).unwrap();
-    DeepPcb::open(folder, 0).unwrap().into()
+    let split = deep_pcb::open(folder, 0).unwrap();
+    [split.train, split.validation]
 }
 
 /// The losses of all training steps.
@@ -630,7 +631,7 @@ fn workers_with_addresses_of_their_own_train_alike_and_a_cut_link_ends_the_run()
     };
     let bench = Bench::new();
     let token = bench.path("token");
-    let [train, validation] = DeepPcb::open(&bench.path("boards"), 0).unwrap().into();
+    let Split { train, validation } = deep_pcb::open(bench.path("boards"), 0).unwrap();
     fs::write(bench.path("run.toml"), alike(1, 2).to_toml()).unwrap();
     fit(&alike(4, 2), Start::Random, &train, &validation, &bench.path("one"), &Device::flex()).unwrap();
     let start = |index: usize| {

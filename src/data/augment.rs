@@ -12,10 +12,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    error::{Error, Result},
-    structures::{Annotation, Xyxy, area, clip},
-};
+use crate::error::{Error, Result};
+use crate::structures::{Annotation, Xyxy, area, clip};
 
 /// A box with a shorter side, in pixels, has no content to learn from.
 const SMALLEST_SIDE: f32 = 1.0;

@@ -13,10 +13,10 @@ use burn::tensor::Device;
 use rand::Rng;
 use rand::seq::SliceRandom;
 
-use super::augment::stream;
-use super::{AugmentConfig, Record, augment};
+use super::augment::{AugmentConfig, augment, stream};
+use super::dataset::Record;
+use crate::error::{Error, Result};
 use crate::structures::{Annotation, Image};
-use crate::{Error, Result};
 
 /// Batches a thread keeps ready.
 const PREFETCH: usize = 2;
@@ -199,7 +199,7 @@ impl Batches {
             return None;
         }
         let receiver = &self.receivers[self.next % self.receivers.len()];
-        let stopped = || Err(Error::Training("a loader thread stopped".to_string()));
+        let stopped = || Err(Error::training("a loader thread stopped"));
         let batch = receiver.recv().unwrap_or_else(|_| stopped());
         self.next += 1;
         if let Ok(batch) = &batch {
@@ -241,7 +241,7 @@ fn load(
             }
             None => (pixels, record.annotations.clone()),
         };
-        batch.names.push(record.name.clone());
+        batch.names.push(record.name());
         batch.images.push(Image::from(&pixels));
         batch.annotations.push(annotations);
         // Half of the indices are never used by an image's variation, so the sequences do not meet.
@@ -254,11 +254,11 @@ fn load(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{DeepPcb, SyntheticConfig, write_synthetic};
+    use crate::data::{SyntheticConfig, deep_pcb, write_synthetic};
 
     fn records(folder: &tempfile::TempDir) -> Vec<Record> {
         write_synthetic(folder.path(), 7, &SyntheticConfig { size: 128, seed: 1 }).unwrap();
-        DeepPcb::from_folders(folder.path()).unwrap().records
+        deep_pcb::read_folders(folder.path()).unwrap().records
     }
 
     fn names(loader: &dyn DataLoader<Batch>) -> Vec<Vec<String>> {
@@ -285,7 +285,7 @@ mod tests {
         let mut given: Vec<String> = one.iter().flat_map(|batch| batch.names.clone()).collect();
         let shuffled = given.clone();
         given.sort();
-        assert_eq!(given, records.iter().map(|record| record.name.clone()).collect::<Vec<_>>());
+        assert_eq!(given, records.iter().map(Record::name).collect::<Vec<_>>());
         assert_ne!(shuffled, given);
         let other = epoch(1, 5);
         assert_ne!(other[0].seeds, one[0].seeds);
@@ -342,7 +342,7 @@ mod tests {
         let loader = Loader::in_order(&records, 2, 2);
         let batches: Vec<_> = loader.iter().collect();
         let error = batches[1].as_ref().unwrap_err().to_string();
-        assert!(error.contains(&records[2].name), "{error}");
+        assert!(error.contains(&records[2].name()), "{error}");
         assert!(batches[0].is_ok() && batches[2].is_ok());
         let mut given_up = loader.iter();
         assert!(given_up.next().is_some());

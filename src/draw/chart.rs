@@ -14,7 +14,8 @@ use plotters::{
     },
 };
 
-use crate::{Error, Result, eval::ConfusionMatrix};
+use crate::error::{Error, Result};
+use crate::eval::ConfusionMatrix;
 
 /// Pixels drawn per pixel written, in each direction.
 const OVERSAMPLING: i32 = 2;
@@ -163,7 +164,9 @@ fn picture(path: &Path, (width, height): (u32, u32), draw: impl FnOnce(&Canvas) 
     let mut large = RgbImage::from_pixel(wide, high, image::Rgb([255; 3]));
     {
         let canvas = BitMapBackend::with_buffer(&mut large, (wide, high)).into_drawing_area();
-        draw(&canvas).and_then(|()| canvas.present()).map_err(|error| Error::file(path, error))?;
+        draw(&canvas)
+            .and_then(|()| canvas.present())
+            .map_err(|error| Error::file(path, format!("the chart cannot be drawn: {error}")))?;
     }
     imageops::thumbnail(&large, width, height)
         .save_with_format(path, ImageFormat::Png)

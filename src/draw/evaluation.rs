@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Series, line_chart};
-use crate::Result;
+use crate::error::Result;
 use crate::eval::{ImageResult, confusion_matrix, precision_recall};
 
 /// A detection and an object are the same one above this IoU.

@@ -19,8 +19,8 @@ use super::roi_pool::rois_of;
 use super::rpn::{Rpn, RpnConfig, RpnOutput, RpnTargets};
 use super::sampler::Draw;
 use super::transform::{ImageList, TransformConfig, resize_box};
+use crate::error::{Error, Result};
 use crate::structures::{Annotation, Detection, Image, Xyxy};
-use crate::{Error, Result};
 
 /// Architecture and settings; the defaults are torchvision's `fasterrcnn_resnet50_fpn`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

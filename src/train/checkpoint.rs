@@ -24,7 +24,9 @@ use serde::{Deserialize, Serialize};
 use super::RunConfig;
 use super::schedule::STEP;
 use super::step::Trainee;
-use crate::{Error, FasterRcnn, Result, weights};
+use crate::error::{Error, Result};
+use crate::model::FasterRcnn;
+use crate::weights;
 
 /// Name of the metric that says which epoch is the best.
 pub(super) const BEST_METRIC: &str = "ap";
@@ -129,8 +131,7 @@ impl Checkpoints {
         let state = TrainState { epoch, step, config: self.config.clone() };
         let metadata = [(STATE_KEY.to_string(), serde_json::to_string(&state).expect("a state is JSON"))];
         let template = self.template.clone();
-        let model =
-            template.try_load_record(model).map_err(|error| Error::Training(error.to_string()))?.detector;
+        let model = template.try_load_record(model).map_err(|error| Error::training(error))?.detector;
 
         let path = optimizer_path(&self.folder, epoch);
         let temporary = path.with_extension("bpk.tmp");

@@ -8,7 +8,8 @@ use toml::{Table, Value};
 
 use super::schedule::Schedule;
 use crate::data::AugmentConfig;
-use crate::{Error, FasterRcnnConfig, Result};
+use crate::error::{Error, Result};
+use crate::model::FasterRcnnConfig;
 
 /// Everything that decides how a run goes; one file of the `configs` folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

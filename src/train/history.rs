@@ -14,7 +14,8 @@ use burn::train::metric::{MetricDefinition, MetricId, NumericEntry};
 use serde::{Deserialize, Serialize};
 
 use crate::draw::{Panel, Series, line_charts};
-use crate::{Error, Losses, Result};
+use crate::error::{Error, Result};
+use crate::model::Losses;
 
 /// One line of the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

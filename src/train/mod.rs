@@ -24,7 +24,6 @@ mod schedule;
 mod step;
 mod team;
 
-use std::fs;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
@@ -52,10 +51,13 @@ use progress::PlainLines;
 use schedule::LearningRates;
 use step::Trainee;
 
-use crate::data::{DeepPcb, Loader};
+use crate::data::{Dataset, Loader};
+use crate::error::{Error, Result};
 use crate::eval::Evaluation;
+use crate::files::write_bytes;
 use crate::model::layers::NormKind;
-use crate::{Error, FasterRcnn, Losses, Result, weights};
+use crate::model::{FasterRcnn, Losses};
+use crate::weights;
 
 /// What a run starts from.
 #[derive(Debug, Clone)]
@@ -81,7 +83,7 @@ pub struct Outcome {
 
 /// Trains a detector in the folder `output` on `train`, and tells how good it is on `validation`.
 ///
-/// The run takes [`frozen_epsilon`](crate::FasterRcnnConfig::frozen_epsilon) from the weights it starts from.
+/// The run takes [`frozen_epsilon`](crate::model::FasterRcnnConfig::frozen_epsilon) from the weights it starts from.
 ///
 /// Shows burn-train's dashboard where standard output is a terminal, else prints plain lines.
 ///
@@ -94,8 +96,8 @@ pub struct Outcome {
 pub fn fit(
     config: &RunConfig,
     start: Start,
-    train: &DeepPcb,
-    validation: &DeepPcb,
+    train: &Dataset,
+    validation: &Dataset,
     output: &Path,
     device: &Device,
 ) -> Result<Outcome> {
@@ -116,8 +118,8 @@ pub fn fit(
 pub fn fit_team(
     config: &RunConfig,
     start: Start,
-    train: &DeepPcb,
-    validation: &DeepPcb,
+    train: &Dataset,
+    validation: &Dataset,
     output: &Path,
     team: &Team,
 ) -> Result<Outcome> {
@@ -158,7 +160,7 @@ fn train_on(
     place: Place,
     config: &RunConfig,
     start: Start,
-    [train, validation]: [&DeepPcb; 2],
+    [train, validation]: [&Dataset; 2],
     output: &Path,
 ) -> Result<Outcome> {
     let origin = place.origin();
@@ -204,7 +206,7 @@ fn train_on(
     let model = Trainee::new(model, &config.train);
     let checkpoints = Arc::new(Checkpoints::new(&folder, model.valid(), config)?);
     let config_path = output.join("config.toml");
-    fs::write(&config_path, config.to_toml()).map_err(Error::io(&config_path))?;
+    write_bytes(&config_path, config.to_toml().as_bytes())?;
     if let Some(state) = &state {
         checkpoints.resume(model.clone(), state)?;
     }
@@ -226,13 +228,13 @@ fn run(
     model: Trainee,
     checkpoints: Arc<Checkpoints>,
     done: usize,
-    [train, validation]: [&DeepPcb; 2],
+    [train, validation]: [&Dataset; 2],
     output: &Path,
     place: Place,
 ) -> Result<()> {
     let RunConfig { train: settings, augment, .. } = config;
     let loader =
-        |data: &DeepPcb| Loader::in_order(&data.records, settings.batch_size, settings.loader_threads);
+        |data: &Dataset| Loader::in_order(&data.records, settings.batch_size, settings.loader_threads);
     let training = loader(train).shuffled(augment, settings.seed, done + 1);
     let (strategy, batches) = match place {
         Place::Device(device) => {
@@ -292,7 +294,7 @@ fn run(
         (Some(error), _) => Err(training_error(error)),
         (None, Some(interruption)) => {
             let reason = interruption.reason.unwrap_or_else(|| "interrupted".to_string());
-            Err(Error::Training(format!("{reason}; resume the run to go on after the last whole epoch")))
+            Err(Error::training(format!("{reason}; resume the run to go on after the last whole epoch")))
         }
         (None, None) => Ok(()),
     }
@@ -309,9 +311,9 @@ fn training_error(error: &TrainingError) -> Error {
         }
     }
     match error {
-        TrainingError::Dataset(error) => Error::Training(error.to_string()),
-        TrainingError::Checkpoint(error) => Error::Training(error.to_string()),
-        _ => Error::Training(error.to_string()),
+        TrainingError::Dataset(error) => Error::training(error),
+        TrainingError::Checkpoint(error) => Error::training(error),
+        _ => Error::training(error),
     }
 }
 
@@ -322,7 +324,7 @@ fn with_weights_of(fresh: FasterRcnn, model: &FasterRcnn) -> Result<FasterRcnn> 
 }
 
 /// Data and detector must fit before the first step.
-fn check(config: &RunConfig, name: &str, data: &DeepPcb) -> Result<()> {
+fn check(config: &RunConfig, name: &str, data: &Dataset) -> Result<()> {
     if data.records.is_empty() {
         return Err(Error::Config(format!("there are no {name} images")));
     }

@@ -37,7 +37,7 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
-    use crate::FasterRcnnConfig;
+    use crate::model::FasterRcnnConfig;
     use crate::model::layers::NormKind;
     use crate::model::resnet::ResNetDepth;
     use crate::weights::collect;
@@ -91,7 +91,7 @@ mod tests {
     struct Squares(burn::tensor::Tensor<1>);
 
     impl Squares {
-        fn of(model: &crate::FasterRcnn) -> Self {
+        fn of(model: &crate::model::FasterRcnn) -> Self {
             let mut squares = Self(burn::tensor::Tensor::zeros([1], &model.device()));
             model.visit(&mut squares);
             squares

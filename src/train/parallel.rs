@@ -236,7 +236,7 @@ mod tests {
     use super::super::team::Team;
     use super::super::{LearningRates, RunConfig, optimizer};
     use super::*;
-    use crate::FasterRcnnConfig;
+    use crate::model::FasterRcnnConfig;
     use crate::model::layers::NormKind;
     use crate::model::resnet::ResNetDepth;
 

@@ -4,18 +4,21 @@ use std::fs;
 use std::path::Path;
 
 use super::RunConfig;
-use crate::data::DeepPcb;
+use crate::data::Dataset;
+use crate::draw;
 use crate::draw::{draw_annotations, draw_detections, side_by_side};
+use crate::error::{Error, Result};
 use crate::eval::{Evaluation, ImageResult, evaluate};
+use crate::model::FasterRcnn;
+use crate::predict::Predictor;
 use crate::structures::Detection;
-use crate::{Error, FasterRcnn, Predictor, Result, draw};
 
 /// Detections below this score are not drawn where the evaluation knows no better threshold.
 const DEFAULT_THRESHOLD: f32 = 0.5;
 
 pub(super) fn write(
     model: &FasterRcnn,
-    validation: &DeepPcb,
+    validation: &Dataset,
     config: &RunConfig,
     output: &Path,
 ) -> Result<Evaluation> {
@@ -40,7 +43,7 @@ pub(super) fn write(
             ("ground truth", &draw_annotations(&image, &result.annotations, names)),
             ("predictions", &draw_detections(&image, &shown, names)),
         ]);
-        let path = samples.join(&record.name).with_extension("png");
+        let path = samples.join(record.name()).with_extension("png");
         picture.save(&path).map_err(Error::image(&path))?;
     }
     Ok(evaluation)

@@ -8,7 +8,7 @@ use burn::lr_scheduler::{LrScheduler, LrSchedulerRecord};
 use serde::{Deserialize, Serialize};
 
 use super::TrainConfig;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// How the learning rate falls.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

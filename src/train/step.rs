@@ -11,7 +11,7 @@ use super::TrainConfig;
 use crate::data::Batch;
 use crate::eval::ImageResult;
 use crate::model::sampler::Draw;
-use crate::{FasterRcnn, Losses};
+use crate::model::{FasterRcnn, Losses};
 
 /// The detector and how its gradients are used.
 #[derive(Module, Debug)]

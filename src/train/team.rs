@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use burn::tensor::Device;
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Between two looks at whether a member was lost.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -91,7 +91,7 @@ impl Team {
     /// The member that is lost, waiting so long for the news.
     fn loss(&self, patience: Duration) -> Option<Error> {
         let (member, cause) = self.lost.as_ref()?.recv_timeout(patience).ok()?;
-        Some(Error::Worker { worker: self.members[member].name.clone(), cause })
+        Some(Error::Worker { worker: self.members[member].name.clone(), message: cause })
     }
 
     fn failure(&self, payload: Box<dyn Any + Send>) -> Error {
@@ -100,9 +100,9 @@ impl Team {
         }
         match payload.downcast::<Failed>() {
             Ok(failed) => {
-                Error::Worker { worker: self.members[failed.member].name.clone(), cause: failed.message }
+                Error::Worker { worker: self.members[failed.member].name.clone(), message: failed.message }
             }
-            Err(payload) => Error::Training(message(payload.as_ref())),
+            Err(payload) => Error::training(message(payload.as_ref())),
         }
     }
 }

@@ -9,7 +9,7 @@ use etcetera::BaseStrategy;
 use sha2::{Digest, Sha256};
 
 use super::manifest::Published;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// How long a server may take to be reached, and to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -57,7 +57,7 @@ pub fn fetch(
         .truncate(false)
         .open(&part)
         .map_err(Error::io(&part))?;
-    let fail = |message: String| Error::Download { url: published.url.clone(), message };
+    let fail = |message: String| Error::Download { url: published.url.clone(), message, source: None };
     file.try_lock()
         .map_err(|error| fail(format!("{}: {error}; is it downloaded already?", part.display())))?;
 
@@ -84,7 +84,7 @@ fn download(
     path: &Path,
     progress: &mut impl FnMut(u64, Option<u64>),
 ) -> Result<()> {
-    let fail = |message: String| Error::Download { url: published.url.clone(), message };
+    let fail = |message: String| Error::Download { url: published.url.clone(), message, source: None };
     let mut done = file.seek(io::SeekFrom::End(0)).map_err(Error::io(part))?;
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_connect(Some(PATIENCE))

@@ -15,7 +15,7 @@ use burn::tensor::{DType, TensorData};
 use safetensors::tensor::{Dtype, Metadata};
 
 use super::pytorch;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Where the checksums stand in the metadata of the safetensors files written here, as JSON: the CRC-32
 /// of each tensor's bytes by its name. The format itself has none.

@@ -11,7 +11,8 @@ use super::names::{NamedTensor, replace, shapes};
 use super::report::{LoadReport, Reshaped};
 use super::torchvision::{Contents, Kind, Model};
 use super::{CONFIG_KEY, save_with_metadata, write_safetensors};
-use crate::{Error, FasterRcnn, FasterRcnnConfig, Result};
+use crate::error::{Error, Result};
+use crate::model::{FasterRcnn, FasterRcnnConfig};
 
 /// The layers whose shapes follow the number of classes.
 const PREDICTOR: &str = "roi_heads.box_predictor.";
@@ -41,7 +42,7 @@ impl LoadOptions {
 ///   number of classes, `cls_score` and `bbox_pred` stay as they were initialised.
 /// - A ResNet classifier's file replaces those of the backbone.
 ///
-/// [`frozen_epsilon`](crate::FasterRcnnConfig::frozen_epsilon) becomes what torchvision has with the
+/// [`frozen_epsilon`](crate::model::FasterRcnnConfig::frozen_epsilon) becomes what torchvision has with the
 /// file. The detector is changed only if all goes well.
 ///
 /// # Errors

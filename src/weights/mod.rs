@@ -12,9 +12,11 @@
 //! ```
 
 mod coco;
+#[cfg(feature = "download")]
 mod fetch;
 mod file;
 mod load;
+#[cfg(feature = "download")]
 mod manifest;
 mod names;
 mod pytorch;
@@ -22,22 +24,26 @@ mod report;
 mod torchvision;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use burn::tensor::Device;
 use serde_json::{Map, Value, json};
 
+#[cfg(feature = "download")]
 pub use fetch::{cache_folder, fetch};
 pub use file::{Layout, StoredTensor, WeightFile};
 pub use load::{LoadOptions, convert, inspect, load_torchvision, load_torchvision_with};
+#[cfg(feature = "download")]
 pub use manifest::{Published, published};
 pub use names::{NamedTensor, apply, collect};
 pub use report::{LoadReport, Reshaped};
 pub use torchvision::{Kind, Model};
 
-use crate::{Error, FasterRcnn, Result};
+use crate::error::{Error, Result};
+use crate::files::write_atomically;
+use crate::model::FasterRcnn;
 
 /// Where the configuration stands in the metadata, as JSON.
 const CONFIG_KEY: &str = "faster_rcnn_config";
@@ -98,25 +104,18 @@ pub fn write_safetensors(
     // The elements begin at a multiple of eight bytes.
     header.resize(header.len().next_multiple_of(8), b' ');
 
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".tmp");
-    let temporary = Path::new(&temporary);
-    let write = || {
-        let mut file = BufWriter::new(File::create(temporary)?);
-        file.write_all(&(header.len() as u64).to_le_bytes())?;
-        file.write_all(&header)?;
-        for tensor in tensors {
-            file.write_all(&bytes(tensor))?;
-        }
-        file.into_inner()?.sync_all()
-    };
-    write()
-        .map_err(Error::io(temporary))
-        .and_then(|()| fs::rename(temporary, path).map_err(Error::io(path)))
-        .inspect_err(|_| {
-            // A part of a file is of no use, and the first error is the one to tell.
-            let _ = fs::remove_file(temporary);
-        })
+    write_atomically(path, |temporary| {
+        let write = || {
+            let mut file = BufWriter::new(File::create(temporary)?);
+            file.write_all(&(header.len() as u64).to_le_bytes())?;
+            file.write_all(&header)?;
+            for tensor in tensors {
+                file.write_all(&bytes(tensor))?;
+            }
+            file.flush()
+        };
+        write().map_err(Error::io(path))
+    })
 }
 
 /// Reads a detector: one that [`save`] wrote, or one of torchvision's, whose architecture is found from

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
 
-use crate::FasterRcnn;
+use crate::model::FasterRcnn;
 
 /// One tensor as torchvision's `state_dict` has it.
 #[derive(Debug, Clone, PartialEq)]

@@ -15,7 +15,7 @@ use pytorch_reader::{PytorchError, PytorchReader, Tensor};
 use zip::{CompressionMethod, ZipArchive};
 
 use super::file::Layout;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// The most instructions that a file's pickles may have. A detector's state dict has 11,000, with an
 /// optimiser's state beside it 20,000.

@@ -6,7 +6,7 @@ use std::thread;
 use rand::RngExt;
 
 use super::Address;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Worker processes on this machine, which end with the value: when it is dropped, and, since each watches its
 /// standard input, also when this process is killed.
@@ -29,7 +29,7 @@ impl LocalWorkers {
         let mut workers = Self { children: Vec::new(), addresses: Vec::new(), token };
         let cores = thread::available_parallelism().map_or(1, usize::from);
         for index in 0..count {
-            let fail = |cause: String| Error::Worker { worker: format!("local {index}"), cause };
+            let fail = |message: String| Error::Worker { worker: format!("local {index}"), message };
             let mut child = Command::new(program)
                 .args(["worker", "--listen", "127.0.0.1:0", "--child"])
                 .env("RAYON_NUM_THREADS", (cores / count).max(1).to_string())

@@ -23,8 +23,8 @@ pub use address::Address;
 pub use local::LocalWorkers;
 pub use serve::{Endpoint, serve};
 
+use crate::error::{Error, Result};
 use crate::train::{Member, Team};
-use crate::{Error, Result};
 
 /// Connects to all workers, which must be of this version and let in who has the token.
 ///
@@ -33,7 +33,7 @@ use crate::{Error, Result};
 /// [`Error::Worker`] names the first worker that cannot be used, and says why.
 pub fn connect(addresses: &[Address], token: Option<&str>) -> Result<Team> {
     let member = |(index, address): (usize, &Address)| {
-        let fail = |cause: String| Error::Worker { worker: address.to_string(), cause };
+        let fail = |message: String| Error::Worker { worker: address.to_string(), message };
         if addresses[..index].contains(address) {
             return Err(fail("is given twice".to_string()));
         }

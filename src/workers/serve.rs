@@ -11,8 +11,8 @@ use burn::tensor::Device;
 use burn_cubecl::Cube;
 
 use super::{Address, identity};
+use crate::error::{Error, Result};
 use crate::ops::{DetectionOps, remote};
-use crate::{Error, Result};
 
 /// Where a worker is to listen.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use faster_rcnn::data::DeepPcb;
+use faster_rcnn::data::deep_pcb;
 
 use crate::output;
 
@@ -28,8 +28,8 @@ pub struct Arguments {
 }
 
 pub fn run(Arguments { data }: Arguments) -> Result<()> {
-    let faults = DeepPcb::check(&data)?;
-    let lines: String = faults.iter().map(|fault| format!("{fault}\n")).collect();
+    let faults = deep_pcb::check(&data)?;
+    let lines: String = faults.iter().map(|fault| format!("{fault:#}\n")).collect();
     output::print(lines)?;
     match faults.len() {
         0 => output::print(format!("{}: no faults\n", data.display())),

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use burn::tensor::Device;
 use clap::ArgGroup;
-use faster_rcnn::data::{CLASS_NAMES, DeepPcb};
+use faster_rcnn::data::Dataset;
+use faster_rcnn::data::deep_pcb::{self, CLASS_NAMES};
 use faster_rcnn::eval::{ImageResult, evaluate};
 use faster_rcnn::{Error, Predictor, draw};
 
@@ -66,8 +67,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
     arguments.json.as_deref().map_or(Ok(()), output::prepare)?;
     arguments.plots.as_deref().map_or(Ok(()), output::create_folder)?;
     let data = match &arguments.list {
-        Some(list) => DeepPcb::from_list(&arguments.data, list)?,
-        None => DeepPcb::open(&arguments.data, arguments.seed)?.1,
+        Some(list) => deep_pcb::read_list(&arguments.data, list)?,
+        None => deep_pcb::open(&arguments.data, arguments.seed)?.validation,
     };
     let mut names = CLASS_NAMES.map(String::from).to_vec();
     let results = match (&arguments.weights, &arguments.detections) {
@@ -89,7 +90,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
 /// Runs a detector on all images; the classes are called what its weights call them, if they do.
 fn detect(
     weights: &Path,
-    data: &DeepPcb,
+    data: &Dataset,
     names: &mut Vec<String>,
     device: &Device,
 ) -> Result<Vec<ImageResult>> {

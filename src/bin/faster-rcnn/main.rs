@@ -139,8 +139,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The library's errors say what their sources say, so the chain would repeat it.
-            let message = error.to_string();
+            let message = format!("{error:#}");
             let lines: Vec<&str> = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
             eprintln!("error: {}", lines.join("; "));
             ExitCode::FAILURE

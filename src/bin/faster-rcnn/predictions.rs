@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Result;
-use faster_rcnn::data::{DeepPcb, Record};
+use faster_rcnn::data::{Dataset, Record};
 use faster_rcnn::eval::ImageResult;
 use faster_rcnn::structures::{Detection, Xyxy};
 use faster_rcnn::{Error, Predictor};
@@ -81,7 +81,7 @@ impl Prediction {
 
 /// The detections of a file beside what the data set knows, image by image in the data set's order.
 /// Images are matched by file name; each must be there once and only once.
-pub fn read(path: &Path, data: &DeepPcb, classes: usize) -> Result<Vec<ImageResult>> {
+pub fn read(path: &Path, data: &Dataset, classes: usize) -> Result<Vec<ImageResult>> {
     let fail = |message: String| Error::file(path, message);
     let bytes = fs::read(path).map_err(Error::io(path))?;
     let predictions: Vec<Prediction> =
@@ -96,16 +96,16 @@ pub fn read(path: &Path, data: &DeepPcb, classes: usize) -> Result<Vec<ImageResu
         }
     }
     let result = |record: &Record| {
-        let Some(prediction) = by_name.remove(&record.name) else {
-            let name = &record.name;
-            return Err(fail(match data.records.iter().filter(|record| record.name == *name).count() {
+        let Some(prediction) = by_name.remove(&record.name()) else {
+            let name = record.name();
+            return Err(fail(match data.records.iter().filter(|record| record.name() == name).count() {
                 1 => format!("has no entry for image {name} (one without detections needs an empty list)"),
                 count => format!("the data set has {count} images called {name}"),
             }));
         };
         let detections = prediction
             .detections(record, classes)
-            .map_err(|message| fail(format!("image {}: {message}", record.name)))?;
+            .map_err(|message| fail(format!("image {}: {message}", record.name())))?;
         Ok(ImageResult { annotations: record.annotations.clone(), detections })
     };
     let results = data.records.iter().map(result).collect::<Result<_, _>>()?;

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use anyhow::Result;
 use burn::tensor::Device;
-use faster_rcnn::data::DeepPcb;
+use faster_rcnn::data::{Split, deep_pcb};
 #[cfg(feature = "workers")]
 use faster_rcnn::train::Outcome;
 use faster_rcnn::train::{RunConfig, Start, Team, fit, fit_team};
@@ -107,7 +107,7 @@ fn setting(text: &str) -> Result<String, &'static str> {
 pub fn run(arguments: Arguments) -> Result<()> {
     let Arguments { config, data, output, weights, allow, resume, device, set, .. } = &arguments;
     let config = RunConfig::load(config, set)?;
-    let (train, validation) = DeepPcb::open(data, config.train.seed)?;
+    let Split { train, validation } = deep_pcb::open(data, config.train.seed)?;
     let (training, held_out) = (train.records.len(), validation.records.len());
     output::print(format!("{training} images to train on, {held_out} held out\n"))?;
 

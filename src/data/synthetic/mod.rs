@@ -17,10 +17,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use crate::{
-    error::{Error, Result},
-    structures::Annotation,
-};
+use crate::error::{Error, Result};
+use crate::structures::Annotation;
 
 /// Sides that make sense: a defect's box has to fit with something around it, and more is not of use.
 const SIZES: std::ops::RangeInclusive<usize> = 128..=1024;
@@ -91,7 +89,7 @@ pub fn board(config: &SyntheticConfig, index: u64) -> (GrayImage, GrayImage, Vec
 }
 
 /// Writes `images` boards to the folder `output` in DeepPCB's layout, which
-/// [`DeepPcb::open`](super::DeepPcb::open) reads: per board the image, its template without defects and
+/// [`deep_pcb::open`](super::deep_pcb::open) reads: per board the image, its template without defects and
 /// its labels, in groups of 100; one board in ten (at least one of two) goes to `test.txt`, the others to
 /// `trainval.txt`. The folder gets these names only when everything is written.
 ///
@@ -197,10 +195,9 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        data::{CLASS_NAMES, DeepPcb},
-        structures::intersection,
-    };
+    use crate::data::dataset::Split;
+    use crate::data::formats::deep_pcb::{self, CLASS_NAMES};
+    use crate::structures::intersection;
 
     fn small(seed: u64) -> SyntheticConfig {
         SyntheticConfig { size: 192, seed }
@@ -266,13 +263,13 @@ mod tests {
         let output = folder.path().join("new").join("boards");
         write_synthetic(&output, 11, &small(3)).unwrap();
 
-        assert!(DeepPcb::check(&output).unwrap().is_empty());
-        let (train, validation) = DeepPcb::open(&output, 0).unwrap();
+        assert!(deep_pcb::check(&output).unwrap().is_empty());
+        let Split { train, validation } = deep_pcb::open(&output, 0).unwrap();
         assert_eq!((train.records.len(), validation.records.len()), (10, 1));
-        assert_eq!(DeepPcb::from_folders(&output).unwrap().records.len(), 11);
+        assert_eq!(deep_pcb::read_folders(&output).unwrap().records.len(), 11);
         for (index, record) in train.records.iter().take(3).enumerate() {
             let (expected, _, annotations) = board(&small(3), index as u64);
-            assert_eq!(record.name, format!("0000000{index}_test.jpg"));
+            assert_eq!(record.name(), format!("0000000{index}_test.jpg"));
             assert_eq!(record.size, (192, 192));
             assert_eq!(record.annotations, annotations);
             // Black stays dark and white stays bright in the JPEG.
@@ -282,7 +279,7 @@ mod tests {
                 .pixels()
                 .zip(expected.pixels())
                 .all(|(read, drawn)| read.0.iter().all(|channel| (*channel > 127) == (drawn[0] > 127)));
-            assert!(same, "{}", record.name);
+            assert!(same, "{}", record.name());
         }
     }
 
@@ -311,7 +308,7 @@ mod tests {
         for (images, expected) in [(1, (1, 0)), (2, (1, 1)), (9, (8, 1))] {
             let output = folder.path().join(images.to_string());
             write_synthetic(&output, images, &SyntheticConfig { size: 128, seed: 0 }).unwrap();
-            let (train, validation) = DeepPcb::open(&output, 0).unwrap();
+            let Split { train, validation } = deep_pcb::open(&output, 0).unwrap();
             assert_eq!((train.records.len(), validation.records.len()), expected);
         }
     }
@@ -334,9 +331,9 @@ mod tests {
         for name in ["group00000", "trainval.txt", "test.txt"] {
             fs::rename(folder.path().join(name), staging.join(name)).unwrap();
         }
-        assert!(DeepPcb::open(folder.path(), 0).unwrap_err().to_string().contains("no images"));
+        assert!(deep_pcb::open(folder.path(), 0).unwrap_err().to_string().contains("no images"));
         write_synthetic(folder.path(), 2, &small(0)).unwrap();
-        assert!(!staging.exists() && DeepPcb::open(folder.path(), 0).is_ok());
+        assert!(!staging.exists() && deep_pcb::open(folder.path(), 0).is_ok());
     }
 
     #[test]

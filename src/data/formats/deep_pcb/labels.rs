@@ -1,12 +1,13 @@
 //! DeepPCB's label files: one defect a line, `x1 y1 x2 y2 class`.
 
-use std::{fs, path::Path};
+use std::fs;
+use std::path::Path;
 
-use super::CLASS_NAMES;
-use crate::{
-    error::{Error, Result},
-    structures::Annotation,
-};
+use crate::error::{Error, Result};
+use crate::structures::Annotation;
+
+/// Names of the defect classes; a label is its position here plus 1, because 0 is the background.
+pub const CLASS_NAMES: [&str; 6] = ["open", "short", "mousebite", "spur", "copper", "pin-hole"];
 
 /// One result for each line of a label file that is not blank. Without `size`, `(height, width)`, boxes
 /// may reach as far as they like to the right and down.

@@ -6,193 +6,121 @@
 //! ```text
 //! trainval.txt  test.txt               lines of `groupX/X/NAME.jpg groupX/X_not/NAME.txt`
 //! groupX/X/NAME_test.jpg               the board; the lists leave `_test` out
-//! groupX/X/NAME_temp.jpg               the same board without defects (not read)
+//! groupX/X/NAME_temp.jpg               the same board without defects, `Record::reference`
 //! groupX/X_not/NAME.txt                one defect a line: `x1 y1 x2 y2 class`, class 1..=6
 //! ```
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    io::Cursor,
-    path::{Path, PathBuf},
-};
+mod labels;
 
-use image::{ImageFormat, ImageReader, RgbImage};
-use rand::{SeedableRng, seq::SliceRandom};
-use rand_chacha::ChaCha8Rng;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use rayon::prelude::*;
 
-use super::labels::read_labels;
-use crate::{
-    error::{Error, Result},
-    structures::Annotation,
-};
+pub use self::labels::CLASS_NAMES;
+use self::labels::read_labels;
+use crate::data::dataset::{Dataset, Record, Split};
+use crate::data::images::{image_size, load_image};
+use crate::error::{Error, Result};
 
-/// Names of the defect classes; a label is its position here plus 1, because 0 is the background.
-pub const CLASS_NAMES: [&str; 6] = ["open", "short", "mousebite", "spur", "copper", "pin-hole"];
-
-/// Part of the images that [`DeepPcb::open`] holds out where the data set has no two lists.
+/// Part of the images that [`open`] holds out where the data set has no two lists.
 const HELD_OUT: f64 = 0.1;
 
-/// One image of the data set and what is known of it; its pixels stay on disk.
-#[derive(Debug, Clone)]
-pub struct Record {
-    /// The image file.
-    pub image: PathBuf,
-    /// Name of the image file, for example `00041000_test.jpg`.
-    pub name: String,
-    /// `(height, width)` in pixels, as the file's header says.
-    pub size: (usize, usize),
-    /// The defects, boxes in pixels of the image; empty for a board without any.
-    pub annotations: Vec<Annotation>,
-}
+/// The first digits of a name say which plate the board was cut from.
+const PLATE_DIGITS: usize = 7;
 
-impl Record {
-    /// Decodes the image; a grey one becomes three equal channels.
-    ///
-    /// # Errors
-    /// As [`load_image`].
-    pub fn load(&self) -> Result<RgbImage> {
-        load_image(&self.image)
-    }
-}
-
-/// Decodes a JPEG or PNG file, whatever its extension says; a grey one becomes three equal channels.
+/// The images that a list file names, relative to `root`: `PCBData` or the folder that holds it.
+///
+/// The list says `NAME.jpg` where the disk has `NAME_test.jpg`; a file that is called `NAME.jpg` is
+/// taken where there is no `NAME_test.jpg`.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::Image`] or, where the file is cut off, [`Error::File`], with the path.
-pub fn load_image(path: &Path) -> Result<RgbImage> {
-    let bytes = fs::read(path).map_err(Error::io(path))?;
-    let format = image::guess_format(&bytes).map_err(Error::image(path))?;
-    let image = ImageReader::with_format(Cursor::new(&bytes), format).decode().map_err(Error::image(path))?;
-    if format == ImageFormat::Jpeg && !is_complete_jpeg(&bytes) {
-        return Err(Error::file(path, "the file is cut off: the JPEG has no end marker"));
+///
+/// The first of: `root` or `list` cannot be read, the list is malformed or empty, an image's header or
+/// a label file cannot be read, a label is malformed. See [`check`] for all of them at once.
+pub fn read_list(root: impl AsRef<Path>, list: impl AsRef<Path>) -> Result<Dataset> {
+    let list = list.as_ref();
+    let pairs = listed(&data_folder(root.as_ref())?, list)?.into_iter().collect::<Result<Vec<_>>>()?;
+    if pairs.is_empty() {
+        return Err(Error::file(list, "lists no images"));
     }
-    Ok(image.into_rgb8())
+    read(&pairs)
 }
 
-/// The decoder fills what is missing of a JPEG with grey; the end marker tells. Anything may follow it.
-fn is_complete_jpeg(bytes: &[u8]) -> bool {
-    let is_scan = |marker: &[u8]| marker == [0xFF, 0xDA];
-    let scan = bytes.windows(2).rposition(is_scan).unwrap_or(0);
-    bytes[scan..].windows(2).any(|marker| marker == [0xFF, 0xD9])
+/// All images of the `group*` folders below `root` (`PCBData` or the folder that holds it), sorted.
+///
+/// # Errors
+///
+/// As [`read_list`], and where there are no images at all.
+pub fn read_folders(root: impl AsRef<Path>) -> Result<Dataset> {
+    read(&walk(&data_folder(root.as_ref())?)?)
 }
 
-/// Images of DeepPCB, in the order of their list or folders.
-#[derive(Debug, Clone)]
-pub struct DeepPcb {
-    /// One record an image.
-    pub records: Vec<Record>,
+/// The data set with its two sides: `trainval.txt` and `test.txt` where both exist. Otherwise
+/// the images of the only list, or of the folders, are split 90 / 10 by `seed`.
+///
+/// # Errors
+///
+/// As [`read_list`].
+pub fn open(root: impl AsRef<Path>, seed: u64) -> Result<Split> {
+    let root = data_folder(root.as_ref())?;
+    match lists(&root).as_slice() {
+        [train, validation] => {
+            Ok(Split { train: read_list(&root, train)?, validation: read_list(&root, validation)? })
+        }
+        one_or_none => {
+            let all = match one_or_none.first() {
+                Some(list) => read_list(&root, list)?,
+                None => read_folders(&root)?,
+            };
+            let split = all.split(HELD_OUT, seed);
+            tracing::info!(
+                root = %root.display(), train = split.train.records.len(),
+                validation = split.validation.records.len(), seed,
+                "no pair of lists: held out a part of the images for validation"
+            );
+            Ok(split)
+        }
+    }
 }
 
-impl DeepPcb {
-    /// The images that a list file names, relative to `root`: `PCBData` or the folder that holds it.
-    ///
-    /// The list says `NAME.jpg` where the disk has `NAME_test.jpg`; a file that is called `NAME.jpg` is
-    /// taken where there is no `NAME_test.jpg`.
-    ///
-    /// # Errors
-    /// The first of: `root` or `list` cannot be read, the list is malformed or empty, an image's header or
-    /// a label file cannot be read, a label is malformed. See [`DeepPcb::check`] for all of them at once.
-    pub fn from_list(root: &Path, list: &Path) -> Result<Self> {
-        let pairs = read_list(&data_folder(root)?, list)?.into_iter().collect::<Result<Vec<_>>>()?;
-        if pairs.is_empty() {
+/// Reads the whole data set and returns every problem it has, in the order of the lists: malformed
+/// list and label lines, label files that are missing, images that are missing or do not decode.
+/// What is looked at is what [`open`] would read.
+///
+/// # Errors
+///
+/// Where there is nothing to look at: `root` or a list cannot be read, or there are no images.
+pub fn check(root: impl AsRef<Path>) -> Result<Vec<Error>> {
+    let root = data_folder(root.as_ref())?;
+    let lists = lists(&root);
+    let mut pairs = Vec::new();
+    for list in &lists {
+        let listed = listed(&root, list)?;
+        if listed.is_empty() {
             return Err(Error::file(list, "lists no images"));
         }
-        Self::read(&pairs)
+        pairs.extend(listed);
     }
-
-    /// All images of the `group*` folders below `root` (`PCBData` or the folder that holds it), sorted.
-    ///
-    /// # Errors
-    /// As [`DeepPcb::from_list`], and where there are no images at all.
-    pub fn from_folders(root: &Path) -> Result<Self> {
-        Self::read(&walk(&data_folder(root)?)?)
+    if lists.is_empty() {
+        pairs.extend(walk(&root)?.into_iter().map(Ok));
     }
+    Ok(pairs
+        .into_par_iter()
+        .flat_map_iter(|pair| match pair {
+            Ok(pair) => pair.problems(),
+            Err(malformed) => vec![malformed],
+        })
+        .collect())
+}
 
-    /// The data set as `(train, validation)`: `trainval.txt` and `test.txt` where both exist. Otherwise
-    /// the images of the only list, or of the folders, are split 90 / 10 by `seed`.
-    ///
-    /// # Errors
-    /// As [`DeepPcb::from_list`].
-    pub fn open(root: &Path, seed: u64) -> Result<(Self, Self)> {
-        let root = data_folder(root)?;
-        match lists(&root).as_slice() {
-            [train, validation] => Ok((Self::from_list(&root, train)?, Self::from_list(&root, validation)?)),
-            one_or_none => {
-                let all = match one_or_none.first() {
-                    Some(list) => Self::from_list(&root, list)?,
-                    None => Self::from_folders(&root)?,
-                };
-                let (train, validation) = all.split(HELD_OUT, seed);
-                tracing::info!(
-                    root = %root.display(), train = train.records.len(), validation = validation.records.len(),
-                    seed, "no pair of lists: held out a part of the images for validation"
-                );
-                Ok((train, validation))
-            }
-        }
-    }
-
-    /// Splits by image into `(train, validation)`, each in the present order. Neither part is left
-    /// empty where there are two images or more and the fraction is neither 0 nor 1.
-    ///
-    /// # Panics
-    /// Where `validation_fraction` is outside `0..=1`.
-    pub fn split(self, validation_fraction: f64, seed: u64) -> (Self, Self) {
-        assert!(
-            (0.0..=1.0).contains(&validation_fraction),
-            "validation_fraction must be in 0..=1, is {validation_fraction}"
-        );
-        let count = self.records.len();
-        let mut held_out = (count as f64 * validation_fraction).round() as usize;
-        if count >= 2 && validation_fraction > 0.0 && validation_fraction < 1.0 {
-            held_out = held_out.clamp(1, count - 1);
-        }
-
-        let mut is_held_out: Vec<bool> = (0..count).map(|i| i < held_out).collect();
-        is_held_out.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-        let (validation, train): (Vec<_>, Vec<_>) =
-            self.records.into_iter().zip(is_held_out).partition(|(_, held_out)| *held_out);
-        let records = |part: Vec<(Record, bool)>| part.into_iter().map(|(record, _)| record).collect();
-        (Self { records: records(train) }, Self { records: records(validation) })
-    }
-
-    /// Reads the whole data set and returns every problem it has, in the order of the lists: malformed
-    /// list and label lines, label files that are missing, images that are missing or do not decode.
-    /// What is looked at is what [`DeepPcb::open`] would read.
-    ///
-    /// # Errors
-    /// Where there is nothing to look at: `root` or a list cannot be read, or there are no images.
-    pub fn check(root: &Path) -> Result<Vec<Error>> {
-        let root = data_folder(root)?;
-        let lists = lists(&root);
-        let mut pairs = Vec::new();
-        for list in &lists {
-            let listed = read_list(&root, list)?;
-            if listed.is_empty() {
-                return Err(Error::file(list, "lists no images"));
-            }
-            pairs.extend(listed);
-        }
-        if lists.is_empty() {
-            pairs.extend(walk(&root)?.into_iter().map(Ok));
-        }
-        Ok(pairs
-            .into_par_iter()
-            .flat_map_iter(|pair| match pair {
-                Ok(pair) => pair.problems(),
-                Err(malformed) => vec![malformed],
-            })
-            .collect())
-    }
-
-    fn read(pairs: &[Pair]) -> Result<Self> {
-        // Through a vector of results, so that the first error in the data set's order is returned and
-        // not the one that a thread happened to meet first.
-        let records: Vec<Result<Record>> = pairs.par_iter().map(Pair::read).collect();
-        Ok(Self { records: records.into_iter().collect::<Result<_>>()? })
-    }
+fn read(pairs: &[Pair]) -> Result<Dataset> {
+    // Through a vector of results, so that the first error in the data set's order is returned and
+    // not the one that a thread happened to meet first.
+    let records: Vec<Result<Record>> = pairs.par_iter().map(Pair::read).collect();
+    let class_names = CLASS_NAMES.map(str::to_string).to_vec();
+    Ok(Dataset { records: records.into_iter().collect::<Result<_>>()?, class_names })
 }
 
 /// An image file and its label file; neither needs to exist.
@@ -203,11 +131,14 @@ struct Pair {
 
 impl Pair {
     fn read(&self) -> Result<Record> {
-        let (width, height) = reader(&self.image)?.into_dimensions().map_err(Error::image(&self.image))?;
-        let size = (height as usize, width as usize);
-        let name = self.image.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let size = image_size(&self.image)?;
         let annotations = read_labels(&self.labels, Some(size))?.into_iter().collect::<Result<_>>()?;
-        Ok(Record { image: self.image.clone(), name, size, annotations })
+        let record = Record::new(&self.image, size, annotations);
+        let name = record.name();
+        let template = name.strip_suffix("_test.jpg").map(|name| format!("{name}_temp.jpg"));
+        let reference = template.map(|name| self.image.with_file_name(name)).filter(|path| path.is_file());
+        let plate = name.get(..PLATE_DIGITS).filter(|plate| plate.bytes().all(|byte| byte.is_ascii_digit()));
+        Ok(Record { reference, group: plate.map(str::to_string), ..record })
     }
 
     fn problems(&self) -> Vec<Error> {
@@ -223,11 +154,6 @@ impl Pair {
     }
 }
 
-/// The image's format is guessed from its content, because the extension of a collected file may lie.
-fn reader(path: &Path) -> Result<ImageReader<std::io::BufReader<fs::File>>> {
-    ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(Error::io(path))
-}
-
 /// `PCBData` itself, from its own path or from that of the folder that holds it.
 fn data_folder(root: &Path) -> Result<PathBuf> {
     fs::read_dir(root).map_err(Error::io(root))?;
@@ -241,7 +167,7 @@ fn lists(root: &Path) -> Vec<PathBuf> {
 }
 
 /// One result for each line of a list that is not blank.
-fn read_list(root: &Path, list: &Path) -> Result<Vec<Result<Pair>>> {
+fn listed(root: &Path, list: &Path) -> Result<Vec<Result<Pair>>> {
     let text = fs::read_to_string(list).map_err(Error::io(list))?;
     let pair = |(number, line): (usize, &str)| {
         let fields: Vec<&str> = line.split_whitespace().collect();
@@ -338,21 +264,21 @@ mod tests {
         root.join(format!("group00000/00000/0000000{index}_test.jpg"))
     }
 
-    fn names(data: &DeepPcb) -> Vec<&str> {
-        data.records.iter().map(|record| record.name.as_str()).collect()
+    fn names(data: &Dataset) -> Vec<String> {
+        data.records.iter().map(Record::name).collect()
     }
 
     fn messages(root: &Path) -> Vec<String> {
-        DeepPcb::check(root).unwrap().iter().map(ToString::to_string).collect()
+        check(root).unwrap().iter().map(|fault| format!("{fault:#}")).collect()
     }
 
     #[test]
     fn the_root_may_be_the_folder_that_holds_pcb_data() {
         let (parent, root) = boards(4);
-        let (train, validation) = DeepPcb::open(parent.path(), 0).unwrap();
+        let Split { train, validation } = open(parent.path(), 0).unwrap();
         assert_eq!(names(&train), ["00000000_test.jpg", "00000001_test.jpg", "00000002_test.jpg"]);
         assert_eq!(names(&validation), ["00000003_test.jpg"]);
-        assert_eq!(names(&DeepPcb::open(&root, 0).unwrap().0), names(&train));
+        assert_eq!(names(&open(&root, 0).unwrap().train), names(&train));
         assert!(messages(parent.path()).is_empty());
     }
 
@@ -360,24 +286,24 @@ mod tests {
     fn without_both_lists_a_tenth_is_held_out_by_seed() {
         let (_folder, root) = boards(30);
         fs::remove_file(root.join("test.txt")).unwrap();
-        let (train, validation) = DeepPcb::open(&root, 7).unwrap();
+        let Split { train, validation } = open(&root, 7).unwrap();
         assert_eq!((train.records.len(), validation.records.len()), (24, 3), "the only list has 27");
 
         fs::remove_file(root.join("trainval.txt")).unwrap();
-        let (train, validation) = DeepPcb::open(&root, 7).unwrap();
+        let Split { train, validation } = open(&root, 7).unwrap();
         assert_eq!((train.records.len(), validation.records.len()), (27, 3));
         assert!(names(&validation).iter().all(|name| !names(&train).contains(name)));
         assert!(names(&train).is_sorted() && names(&validation).is_sorted());
-        assert_eq!(names(&DeepPcb::open(&root, 7).unwrap().1), names(&validation));
-        assert_ne!(names(&DeepPcb::open(&root, 8).unwrap().1), names(&validation));
+        assert_eq!(names(&open(&root, 7).unwrap().validation), names(&validation));
+        assert_ne!(names(&open(&root, 8).unwrap().validation), names(&validation));
     }
 
     #[test]
     fn a_split_leaves_no_part_empty() {
         let (_folder, root) = boards(3);
-        let all = DeepPcb::from_folders(&root).unwrap();
+        let all = read_folders(&root).unwrap();
         for (fraction, expected) in [(0.0, 0), (0.01, 1), (0.5, 2), (0.99, 2), (1.0, 3)] {
-            let (train, validation) = all.clone().split(fraction, 0);
+            let Split { train, validation } = all.clone().split(fraction, 0);
             assert_eq!((train.records.len(), validation.records.len()), (3 - expected, expected));
         }
     }
@@ -386,9 +312,9 @@ mod tests {
     fn templates_are_not_images_and_names_without_test_are() {
         let (_folder, root) = boards(3);
         fs::rename(image_file(&root, 1), root.join("group00000/00000/00000001.jpg")).unwrap();
-        let all = DeepPcb::from_folders(&root).unwrap();
+        let all = read_folders(&root).unwrap();
         assert_eq!(names(&all), ["00000000_test.jpg", "00000001.jpg", "00000002_test.jpg"]);
-        assert_eq!(names(&DeepPcb::open(&root, 0).unwrap().0), ["00000000_test.jpg", "00000001.jpg"]);
+        assert_eq!(names(&open(&root, 0).unwrap().train), ["00000000_test.jpg", "00000001.jpg"]);
         assert!(messages(&root).is_empty());
     }
 
@@ -397,7 +323,7 @@ mod tests {
         let (_folder, root) = boards(2);
         fs::write(label_file(&root, 0), "").unwrap();
         fs::write(label_file(&root, 1), "\n  \r\n").unwrap();
-        let all = DeepPcb::from_folders(&root).unwrap();
+        let all = read_folders(&root).unwrap();
         assert!(all.records.iter().all(|record| record.annotations.is_empty()));
         assert!(messages(&root).is_empty());
     }
@@ -423,7 +349,7 @@ mod tests {
         for (line, message) in cases {
             fs::write(&labels, format!("0 0 128 128 1\n\n{line}\n5 5 9 9 6\n")).unwrap();
             let expected_start = format!("{}:3: ", labels.display());
-            for found in [messages(&root).join("; "), DeepPcb::open(&root, 0).unwrap_err().to_string()] {
+            for found in [messages(&root).join("; "), open(&root, 0).unwrap_err().to_string()] {
                 assert!(found.starts_with(&expected_start) && found.contains(message), "{line}: {found}");
             }
         }
@@ -456,7 +382,7 @@ mod tests {
         ];
         assert_eq!(found.len(), expected.len(), "{found:#?}");
         for (found, (path, rest)) in found.iter().zip(expected) {
-            assert!(found.starts_with(&format!("{}{rest}", path.display())), "{found}");
+            assert!(found.contains(&format!("{}{rest}", path.display())), "{found}");
         }
     }
 
@@ -464,18 +390,14 @@ mod tests {
     fn a_root_without_images_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("nowhere");
-        for error in [DeepPcb::open(&missing, 0).unwrap_err(), DeepPcb::check(&missing).unwrap_err()] {
+        for error in [open(&missing, 0).unwrap_err(), check(&missing).unwrap_err()] {
             assert!(error.to_string().contains("nowhere"), "{error}");
         }
-        for error in
-            [DeepPcb::open(folder.path(), 0).unwrap_err(), DeepPcb::check(folder.path()).unwrap_err()]
-        {
+        for error in [open(folder.path(), 0).unwrap_err(), check(folder.path()).unwrap_err()] {
             assert!(error.to_string().contains("holds no images"), "{error}");
         }
         fs::write(folder.path().join("trainval.txt"), "\n").unwrap();
-        for error in
-            [DeepPcb::open(folder.path(), 0).unwrap_err(), DeepPcb::check(folder.path()).unwrap_err()]
-        {
+        for error in [open(folder.path(), 0).unwrap_err(), check(folder.path()).unwrap_err()] {
             assert!(error.to_string().contains("lists no images"), "{error}");
         }
     }
