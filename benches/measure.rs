@@ -24,7 +24,7 @@
 //! number of detections and the sum of their scores, the four losses of the first iteration, the mean squares of the output
 //! or of each gradient, or the number of boxes that stay and the sum of their indices.
 
-#[path = "../benches/work/mod.rs"]
+#[path = "work/mod.rs"]
 mod work;
 
 use std::convert::identity;
