@@ -54,6 +54,7 @@
 //! - Every random choice takes a seed.
 
 pub mod data;
+mod device;
 #[cfg(feature = "draw")]
 pub mod draw;
 mod error;
@@ -74,7 +75,14 @@ pub mod workers;
 pub use burn;
 pub use image;
 
+pub use device::DeviceName;
 pub use error::{Cause, Error, Result};
 pub use heap::keep_heap;
 pub use model::{FasterRcnn, FasterRcnnConfig, Losses};
 pub use predict::Predictor;
+
+/// For this crate's own program, tests and benches: no part of the library's interface.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::files::{write_atomically, write_bytes};
+}

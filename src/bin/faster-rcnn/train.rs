@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use anyhow::Result;
 use burn::tensor::Device;
+use faster_rcnn::DeviceName;
 use faster_rcnn::data::{Split, deep_pcb};
 #[cfg(feature = "workers")]
 use faster_rcnn::train::Outcome;
@@ -15,7 +16,7 @@ use faster_rcnn::weights::{LoadOptions, load_torchvision_with};
 #[cfg(feature = "workers")]
 use faster_rcnn::workers::{Address, LocalWorkers, connect};
 
-use crate::{DeviceName, output};
+use crate::output;
 
 const EXAMPLES: &str = "\
 The output folder holds config.toml (all settings), metrics.jsonl and curves.png, checkpoints/last.safetensors and
@@ -71,6 +72,9 @@ pub struct Arguments {
     #[cfg(feature = "workers")]
     #[arg(long, value_name = "FILE", requires = "workers")]
     token_file: Option<PathBuf>,
+    #[cfg(not(feature = "workers"))]
+    #[command(flatten)]
+    _workers: crate::not_built::WorkersOptions,
     /// Another value for a setting, such as train.epochs=3; may be given again.
     #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
     set: Vec<String>,
@@ -122,7 +126,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
             Start::Weights(Box::new(model))
         }
     };
-    let devices: Vec<Device> = device.iter().map(|device| device.device()).collect();
+    let devices: Vec<Device> = device.iter().map(|device| device.open()).collect::<Result<_, _>>()?;
     let outcome = match devices.as_slice() {
         #[cfg(feature = "workers")]
         _ if arguments.workers.is_some() => {
