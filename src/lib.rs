@@ -64,6 +64,7 @@ pub mod model;
 pub mod ops;
 mod predict;
 pub mod structures;
+mod text;
 #[cfg(feature = "train")]
 pub mod train;
 pub mod weights;
