@@ -66,6 +66,7 @@ pub mod ops;
 mod predict;
 mod settings;
 pub mod structures;
+mod text;
 #[cfg(feature = "train")]
 pub mod train;
 pub mod weights;
@@ -85,4 +86,5 @@ pub use predict::Predictor;
 #[doc(hidden)]
 pub mod internals {
     pub use crate::files::{write_atomically, write_bytes};
+    pub use crate::text::read_text;
 }

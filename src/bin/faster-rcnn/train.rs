@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use anyhow::Result;
 use burn::tensor::Device;
-use faster_rcnn::DeviceName;
+use faster_rcnn::{DeviceName, Error};
 use faster_rcnn::data::{Split, deep_pcb};
 #[cfg(feature = "workers")]
 use faster_rcnn::train::Outcome;
@@ -114,6 +114,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let Split { train, validation } = deep_pcb::open(data, config.train.seed)?;
     let (training, held_out) = (train.records.len(), validation.records.len());
     output::print(format!("{training} images to train on, {held_out} held out\n"))?;
+    print_left_out(&deep_pcb::left_out(data)?)?;
 
     let start = match weights {
         _ if *resume => Start::Resume,
@@ -141,6 +142,18 @@ pub fn run(arguments: Arguments) -> Result<()> {
     };
     let best = output.join("checkpoints/best.safetensors");
     output::print(format!("{}\nbest weights: {}\n", outcome.evaluation, best.display()))
+}
+
+/// Names what the run does not see of the data set, as far as that is readable.
+fn print_left_out(files: &[Error]) -> Result<()> {
+    const SHOWN: usize = 10;
+    for file in files.iter().take(SHOWN) {
+        output::print(format!("{file:#}\n"))?;
+    }
+    match files.len().saturating_sub(SHOWN) {
+        0 => Ok(()),
+        more => output::print(format!("and {more} more files, which `faster-rcnn check` names\n")),
+    }
 }
 
 /// A team's member that is lost is told of by an error; the panics of threads that waited for it are details.
