@@ -10,6 +10,8 @@ use clap::error::ErrorKind;
 use faster_rcnn::weights::{LoadOptions, WeightFile};
 use faster_rcnn::{DeviceName, Error, Predictor};
 
+use crate::settings::WeightArguments;
+
 /// How to detect. What is not given is as in the weights' settings, or as in torchvision if they have none.
 #[derive(clap::Args)]
 pub struct DetectorArguments {
@@ -35,10 +37,8 @@ pub struct DetectorArguments {
     /// MAX of --image-size.
     #[arg(long, value_name = "PIXELS", requires = "weights", hide = true)]
     max_size: Option<usize>,
-    /// Another value for a setting of the detector, such as model.anchors.sizes=[8,16,32,64,128]; may be
-    /// given again.
-    #[arg(long, value_name = "model.KEY=VALUE", value_parser = setting, requires = "weights")]
-    set: Vec<String>,
+    #[command(flatten)]
+    weights: WeightArguments,
     /// Where to compute: cpu, cuda, cuda:N or wgpu.
     #[arg(long, default_value = "cpu")]
     device: DeviceName,
@@ -71,14 +71,6 @@ fn fraction(text: &str) -> Result<f32, &'static str> {
     }
 }
 
-/// `model.KEY=VALUE` without its `model.`.
-fn setting(text: &str) -> Result<String, &'static str> {
-    match text.trim_start().strip_prefix("model.") {
-        Some(setting) if setting.contains('=') => Ok(setting.to_string()),
-        _ => Err("expected model.KEY=VALUE"),
-    }
-}
-
 impl DetectorArguments {
     /// Reads the detector.
     pub fn load(&self, weights: &Path) -> Result<Predictor> {
@@ -90,7 +82,7 @@ impl DetectorArguments {
         Ok(predictor)
     }
 
-    /// The options as settings of the model.
+    /// The options as settings of the model. They hold over those of `--set`.
     fn options(&self) -> LoadOptions {
         let given = |key: &str, value: Option<String>| value.map(|value| format!("roi_heads.{key}={value}"));
         let options = [
@@ -98,11 +90,7 @@ impl DetectorArguments {
             given("nms_thresh", self.nms_threshold.map(toml_float)),
             given("detections_per_img", self.detections_per_image.map(|count| count.to_string())),
         ];
-        self.set
-            .iter()
-            .cloned()
-            .chain(options.into_iter().flatten())
-            .fold(LoadOptions::default(), LoadOptions::set)
+        options.into_iter().flatten().fold(self.weights.options(), LoadOptions::set)
     }
 
     /// What is not given of the two sizes is the weights' own. Sizes that cannot be are wrong usage.

@@ -45,7 +45,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", group = "source")]
     weights: Option<PathBuf>,
     /// Detections made elsewhere, in the JSON of `predict`.
-    #[arg(long, value_name = "PRED.json", group = "source")]
+    #[arg(long, value_name = "PRED.json", group = "source", conflicts_with = "WeightArguments")]
     detections: Option<PathBuf>,
     /// DeepPCB's PCBData, or a folder of its layout.
     #[arg(long, value_name = "DIR")]
