@@ -10,6 +10,7 @@ mod not_built;
 mod output;
 mod predict;
 mod predictions;
+mod settings;
 mod synth;
 mod train;
 mod weights;

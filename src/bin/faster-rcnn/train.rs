@@ -12,7 +12,7 @@ use faster_rcnn::data::{Split, deep_pcb};
 #[cfg(feature = "workers")]
 use faster_rcnn::train::Outcome;
 use faster_rcnn::train::{RunConfig, Start, Team, fit, fit_team};
-use faster_rcnn::weights::{LoadOptions, load_torchvision_with};
+use faster_rcnn::weights::{LoadOptions, WeightFile};
 #[cfg(feature = "workers")]
 use faster_rcnn::workers::{Address, LocalWorkers, connect};
 
@@ -122,7 +122,9 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Some(path) => {
             let mut model = config.model.init(&Device::flex());
             let options = allow.iter().fold(LoadOptions::default(), LoadOptions::allow);
-            let report = load_torchvision_with(&mut model, path, &options)?;
+            let options =
+                set.iter().filter_map(|set| set.strip_prefix("model.")).fold(options, LoadOptions::set);
+            let report = WeightFile::open(path)?.load_into(&mut model, &options)?;
             output::print(format!("{}\n{report}\n", path.display()))?;
             Start::Weights(Box::new(model))
         }
