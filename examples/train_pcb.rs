@@ -16,7 +16,7 @@ use faster_rcnn::data::{AugmentConfig, Split, SyntheticConfig, write_synthetic};
 use faster_rcnn::model::layers::NormKind;
 use faster_rcnn::model::resnet::ResNetDepth;
 use faster_rcnn::train::{RunConfig, Schedule, Start, TrainConfig, fit};
-use faster_rcnn::weights::load_torchvision;
+use faster_rcnn::weights::{LoadOptions, WeightFile};
 
 /// Boards that the quickstart makes, and their side in pixels.
 const BOARDS: usize = 1000;
@@ -98,7 +98,7 @@ fn main() -> anyhow::Result<()> {
         None => Start::Random,
         Some(path) => {
             let mut model = config.model.init(&Device::flex());
-            println!("{}", load_torchvision(&mut model, path)?);
+            println!("{}", WeightFile::open(path)?.load_into(&mut model, &LoadOptions::default())?);
             Start::Weights(Box::new(model))
         }
     };

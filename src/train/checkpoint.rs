@@ -26,7 +26,7 @@ use super::schedule::STEP;
 use super::step::Trainee;
 use crate::error::{Error, Result};
 use crate::model::FasterRcnn;
-use crate::weights;
+use crate::weights::{self, LoadOptions, WeightFile};
 
 /// Name of the metric that says which epoch is the best.
 pub(super) const BEST_METRIC: &str = "ap";
@@ -79,8 +79,10 @@ impl Checkpoints {
         if !path.exists() {
             return Err(Error::file(&path, "is not there: the run has no whole epoch yet, start it anew"));
         }
-        let (model, metadata) = weights::load_with_metadata(&path, device)?;
-        let state = metadata.get(STATE_KEY).ok_or_else(|| Error::file(&path, "not a run's checkpoint"))?;
+        let file = WeightFile::open(&path)?;
+        let model = file.load(&LoadOptions::default(), device)?;
+        let state =
+            file.metadata().get(STATE_KEY).ok_or_else(|| Error::file(&path, "not a run's checkpoint"))?;
         let state = serde_json::from_str(state).map_err(|error| Error::file(&path, error))?;
         Ok((model, state))
     }

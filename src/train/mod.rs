@@ -320,7 +320,7 @@ fn training_error(error: &TrainingError) -> Error {
 /// A fresh model, which knows what is to be trained, with the weights of another.
 fn with_weights_of(fresh: FasterRcnn, model: &FasterRcnn) -> Result<FasterRcnn> {
     weights::apply(fresh, weights::collect(model))
-        .map_err(|message| Error::Config(format!("weights: {message}")))
+        .map_err(|mismatch| Error::Config(format!("weights: {mismatch}")))
 }
 
 /// Data and detector must fit before the first step.

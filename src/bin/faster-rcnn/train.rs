@@ -7,15 +7,16 @@ use std::str::FromStr;
 
 use anyhow::Result;
 use burn::tensor::Device;
+use faster_rcnn::{DeviceName, Error};
 use faster_rcnn::data::{Split, deep_pcb};
 #[cfg(feature = "workers")]
 use faster_rcnn::train::Outcome;
 use faster_rcnn::train::{RunConfig, Start, Team, fit, fit_team};
-use faster_rcnn::weights::{LoadOptions, load_torchvision_with};
+use faster_rcnn::weights::{LoadOptions, WeightFile};
 #[cfg(feature = "workers")]
 use faster_rcnn::workers::{Address, LocalWorkers, connect};
 
-use crate::{DeviceName, output};
+use crate::output;
 
 const EXAMPLES: &str = "\
 The output folder holds config.toml (all settings), metrics.jsonl and curves.png, checkpoints/last.safetensors and
@@ -71,6 +72,9 @@ pub struct Arguments {
     #[cfg(feature = "workers")]
     #[arg(long, value_name = "FILE", requires = "workers")]
     token_file: Option<PathBuf>,
+    #[cfg(not(feature = "workers"))]
+    #[command(flatten)]
+    _workers: crate::not_built::WorkersOptions,
     /// Another value for a setting, such as train.epochs=3; may be given again.
     #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
     set: Vec<String>,
@@ -110,6 +114,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let Split { train, validation } = deep_pcb::open(data, config.train.seed)?;
     let (training, held_out) = (train.records.len(), validation.records.len());
     output::print(format!("{training} images to train on, {held_out} held out\n"))?;
+    print_left_out(&deep_pcb::left_out(data)?)?;
 
     let start = match weights {
         _ if *resume => Start::Resume,
@@ -117,12 +122,14 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Some(path) => {
             let mut model = config.model.init(&Device::flex());
             let options = allow.iter().fold(LoadOptions::default(), LoadOptions::allow);
-            let report = load_torchvision_with(&mut model, path, &options)?;
+            let options =
+                set.iter().filter_map(|set| set.strip_prefix("model.")).fold(options, LoadOptions::set);
+            let report = WeightFile::open(path)?.load_into(&mut model, &options)?;
             output::print(format!("{}\n{report}\n", path.display()))?;
             Start::Weights(Box::new(model))
         }
     };
-    let devices: Vec<Device> = device.iter().map(|device| device.device()).collect();
+    let devices: Vec<Device> = device.iter().map(|device| device.open()).collect::<Result<_, _>>()?;
     let outcome = match devices.as_slice() {
         #[cfg(feature = "workers")]
         _ if arguments.workers.is_some() => {
@@ -137,6 +144,18 @@ pub fn run(arguments: Arguments) -> Result<()> {
     };
     let best = output.join("checkpoints/best.safetensors");
     output::print(format!("{}\nbest weights: {}\n", outcome.evaluation, best.display()))
+}
+
+/// Names what the run does not see of the data set, as far as that is readable.
+fn print_left_out(files: &[Error]) -> Result<()> {
+    const SHOWN: usize = 10;
+    for file in files.iter().take(SHOWN) {
+        output::print(format!("{file:#}\n"))?;
+    }
+    match files.len().saturating_sub(SHOWN) {
+        0 => Ok(()),
+        more => output::print(format!("and {more} more files, which `faster-rcnn check` names\n")),
+    }
 }
 
 /// A team's member that is lost is told of by an error; the panics of threads that waited for it are details.
