@@ -63,6 +63,7 @@ mod heap;
 pub mod model;
 pub mod ops;
 mod predict;
+mod settings;
 pub mod structures;
 #[cfg(feature = "train")]
 pub mod train;
