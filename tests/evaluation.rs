@@ -58,6 +58,7 @@ impl DataSet {
                     xyxy: xyxy(x1, y1, x2, y2),
                     label,
                     crowd: crowd != 0,
+                    area: None,
                 })
                 .collect(),
             detections: image

@@ -164,6 +164,9 @@ impl View {
         // By the sizes and not by the factor: boxes follow the rounding to whole pixels.
         let (x, y) = (new_width as f32 / width as f32, new_height as f32 / height as f32);
         self.map_boxes(|[x1, y1, x2, y2]| [x1 * x, y1 * y, x2 * x, y2 * y]);
+        for annotation in &mut self.annotations {
+            annotation.area = annotation.area.map(|area| area * x * y);
+        }
     }
 
     fn flip_horizontal(&mut self) {
@@ -192,6 +195,9 @@ impl View {
             let [x1, y1, x2, y2] = annotation.xyxy;
             let visible = clip(&[x1 - x, y1 - y, x2 - x, y2 - y], (height as usize, width as usize));
             let stays = area(&visible) >= min_visible * area(&annotation.xyxy);
+            if visible != [x1 - x, y1 - y, x2 - x, y2 - y] {
+                annotation.area = None; // Nobody knows how much of the object was cut off.
+            }
             annotation.xyxy = visible;
             stays
         });

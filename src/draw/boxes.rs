@@ -205,7 +205,7 @@ mod tests {
         assert_eq!(drawn.dimensions(), (64 * 7, 48 * 7));
         assert_eq!(draw_detections(&RgbImage::new(400, 2), &bad, &names()).dimensions(), (400, 2));
         assert_eq!(draw_detections(&RgbImage::new(0, 0), &bad, &names()).dimensions(), (0, 0));
-        let crowd = Annotation { xyxy: [1.0, 2.0, 30.0, 30.0], label: 1, crowd: true };
+        let crowd = Annotation { xyxy: [1.0, 2.0, 30.0, 30.0], label: 1, crowd: true, area: None };
         assert_eq!(draw_annotations(&RgbImage::new(640, 640), &[crowd], &names()).dimensions(), (640, 640));
     }
 

@@ -84,7 +84,7 @@ mod tests {
                 Annotation::new(square(0.0), 1),
                 Annotation::new(square(50.0), 1),
                 Annotation::new(square(100.0), 2),
-                Annotation { xyxy: [200.0, 0.0, 300.0, 100.0], label: 1, crowd: true },
+                Annotation { xyxy: [200.0, 0.0, 300.0, 100.0], label: 1, crowd: true, area: None },
             ],
             detections: vec![
                 found(2.0, 2, 0.9),

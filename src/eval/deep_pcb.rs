@@ -253,7 +253,7 @@ mod tests {
     /// A crowd from 0 to 100 swallows the detection inside it; the object at 200 is found: all numbers 1.
     #[test]
     fn a_crowd_is_neither_hit_nor_miss() {
-        let crowd = Annotation { xyxy: [0.0, 0.0, 100.0, 100.0], label: 1, crowd: true };
+        let crowd = Annotation { xyxy: [0.0, 0.0, 100.0, 100.0], label: 1, crowd: true, area: None };
         let result = ImageResult {
             annotations: vec![crowd, known(200.0, 1)],
             detections: vec![found(20.0, 2, 0.9), found(200.0, 1, 0.8)],
