@@ -1,7 +1,10 @@
 //! Settings as TOML files and as single `key.of.table=value`, for any type that serde knows.
 //!
 //! Settings are changed as JSON values and not as TOML's own, whose integers have a sign: a seed may be any `u64`.
-#![cfg_attr(not(feature = "train"), allow(dead_code, reason = "files of settings are those of training runs"))]
+#![cfg_attr(
+    not(feature = "train"),
+    allow(dead_code, reason = "files of settings are those of training runs")
+)]
 
 use std::fs;
 use std::path::Path;

@@ -65,7 +65,7 @@ impl Checkpoints {
     pub fn write(&self, epoch: usize, best: BestEpoch, records: Records) -> Result<()> {
         let Records { model, optimizer, schedule } = records;
         let step = schedule.record(FIRST_GROUP).scalar(STEP).unwrap_or(0);
-        let info = RunInfo { epoch, step, best, ..self.info.clone() };
+        let info = self.info.at(epoch, step, best);
         let metadata = [(KEY.to_string(), serde_json::to_string(&info).expect("plain data is JSON"))];
         let template = self.template.clone();
         let model = template.try_load_record(model).map_err(Error::training)?.detector;

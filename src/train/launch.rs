@@ -134,13 +134,16 @@ fn training_error(error: Arc<TrainingError>) -> Error {
                 EventProcessorFailure::Metric(_) => None,
             });
             match reason {
-                Some(reason) => Error::NonFinite(reason.lines().last().unwrap_or_default().trim().to_string()),
+                Some(reason) => {
+                    Error::NonFinite(reason.lines().last().unwrap_or_default().trim().to_string())
+                }
                 None => Error::training(failed),
             }
         }
-        TrainingError::Dataset(_) => {
-            Error::Training { message: "stopped by an error".to_string(), source: Some(Box::new(Held(error))) }
-        }
+        TrainingError::Dataset(_) => Error::Training {
+            message: "stopped by an error".to_string(),
+            source: Some(Box::new(Held(error))),
+        },
         TrainingError::Checkpoint(failed) => Error::training(failed),
         other => Error::training(other),
     }
@@ -161,7 +164,7 @@ impl Held {
 
 impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error().map_or(Ok(()), |error| error.fmt(f))
+        self.error().map_or(Ok(()), |error| fmt::Display::fmt(error, f))
     }
 }
 

@@ -47,4 +47,6 @@ pub use run::{Outcome, PreparedRun, Run};
 pub use run_info::RunInfo;
 pub use schedule::Schedule;
 pub use start::Start;
+#[cfg(feature = "workers")]
+pub(crate) use team::Watch;
 pub use team::{Member, Team};

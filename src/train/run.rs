@@ -3,11 +3,10 @@
 use std::path::Path;
 use std::time::Instant;
 
-use burn::module::Module;
 use burn::tensor::Device;
 
 use super::best::BestEpoch;
-use super::checkpoint::{Checkpoints, Records, best_path, last_path};
+use super::checkpoint::{Checkpoints, best_path, last_path};
 use super::compute::Compute;
 use super::config::RunConfig;
 use super::folder::RunFolder;

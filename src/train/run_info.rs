@@ -42,6 +42,11 @@ impl RunInfo {
         }
     }
 
+    /// Of the same run after an epoch.
+    pub(super) fn at(&self, epoch: usize, step: u64, best: BestEpoch) -> Self {
+        Self { epoch, step, best, ..self.clone() }
+    }
+
     /// Reads it from a weight file; `None` where no run wrote the file.
     ///
     /// # Errors

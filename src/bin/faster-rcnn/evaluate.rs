@@ -9,6 +9,7 @@ use clap::ArgGroup;
 use faster_rcnn::data::Dataset;
 use faster_rcnn::data::deep_pcb::{self, CLASS_NAMES};
 use faster_rcnn::eval::{ImageResult, evaluate};
+use faster_rcnn::train::RunInfo;
 use faster_rcnn::{Error, Predictor, draw};
 
 use crate::{DeviceName, output, predictions};
@@ -49,9 +50,10 @@ pub struct Arguments {
     /// test.txt, or else a tenth by seed].
     #[arg(long, value_name = "FILE")]
     list: Option<PathBuf>,
-    /// The train.seed that held images out, where there are no lists.
-    #[arg(long, value_name = "S", default_value_t = 0, conflicts_with = "list")]
-    seed: u64,
+    /// The train.seed that held images out, where there are no lists [default: that of the run which wrote the
+    /// weights, or else 0].
+    #[arg(long, value_name = "S", conflicts_with = "list")]
+    seed: Option<u64>,
     /// Write all numbers to a JSON file.
     #[arg(long, value_name = "OUT")]
     json: Option<PathBuf>,
@@ -66,10 +68,13 @@ pub struct Arguments {
 pub fn run(arguments: Arguments) -> Result<()> {
     arguments.json.as_deref().map_or(Ok(()), output::prepare)?;
     arguments.plots.as_deref().map_or(Ok(()), output::create_folder)?;
+    let run = arguments.weights.as_ref().map(RunInfo::read).transpose()?.flatten();
+    let seed = arguments.seed.or(run.as_ref().map(|run| run.config.train.seed)).unwrap_or(0);
     let data = match &arguments.list {
         Some(list) => deep_pcb::read_list(&arguments.data, list)?,
-        None => deep_pcb::open(&arguments.data, arguments.seed)?.validation,
+        None => deep_pcb::open(&arguments.data, seed)?.validation,
     };
+    warn_of_training_images(run.as_ref(), &data);
     let mut names = CLASS_NAMES.map(String::from).to_vec();
     let results = match (&arguments.weights, &arguments.detections) {
         (Some(weights), _) => detect(weights, &data, &mut names, &arguments.device.device())?,
@@ -85,6 +90,14 @@ pub fn run(arguments: Arguments) -> Result<()> {
         draw::evaluation(folder, &results, threshold, &names)?;
     }
     output::print(format!("{evaluation}\n"))
+}
+
+/// Weights are better on the images that they were trained on than on others, so the numbers would say too much.
+fn warn_of_training_images(run: Option<&RunInfo>, data: &Dataset) {
+    let known = run.map_or(0, |run| run.trained_on(data));
+    if known > 0 {
+        eprintln!("warning: the weights were trained on {known} of these {} images", data.records.len());
+    }
 }
 
 /// Runs a detector on all images; the classes are called what its weights call them, if they do.
