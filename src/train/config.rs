@@ -159,7 +159,12 @@ impl RunConfig {
             Error::Config(message) => Error::Config(format!("{table}.{message}")),
             error => error,
         };
-        self.model.validate().map_err(|error| within("model", error))?;
+        let mut model = self.model.clone();
+        if model.num_classes == 0 {
+            // The data set will say how many there are.
+            model.num_classes = model.class_names.len().max(1) + 1;
+        }
+        model.validate().map_err(|error| within("model", error))?;
         self.train.validate()?;
         self.augment.validate().map_err(|error| within("augment", error))
     }

@@ -193,3 +193,63 @@ impl ModuleVisitor for Scale<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use image::{Rgb, RgbImage};
+
+    use super::*;
+    use crate::model::FasterRcnnConfig;
+    use crate::model::resnet::ResNetDepth;
+    use crate::structures::Image;
+    use crate::weights;
+
+    fn detector() -> FasterRcnn {
+        let mut config = FasterRcnnConfig::new(ResNetDepth::ResNet18, 3).with_image_size(64, 96);
+        config.fpn_channels = 8;
+        config.roi_heads.representation_size = 8;
+        config.roi_heads.score_thresh = 0.0;
+        config.init(&Device::flex())
+    }
+
+    fn batch(images: &[RgbImage]) -> Batch {
+        Batch {
+            names: (1..=images.len()).map(|number| format!("{number}.png")).collect(),
+            images: images.iter().map(Image::from).collect(),
+            annotations: vec![Vec::new(); images.len()],
+            seeds: vec![0; images.len()],
+            share: 1.0,
+        }
+    }
+
+    fn images() -> Vec<RgbImage> {
+        // Of two shapes: in one batch both would be padded.
+        let pixel = |x: u32, y: u32| Rgb([(7 * x) as u8, (5 * y) as u8, (x * y) as u8]);
+        vec![RgbImage::from_fn(96, 64, pixel), RgbImage::from_fn(64, 96, pixel)]
+    }
+
+    #[test]
+    fn validation_detects_what_a_predictor_detects() {
+        let (detector, images) = (detector(), images());
+        let trainee = Trainee::new(detector.clone(), &TrainConfig::default());
+        let validated = InferenceStep::step(&trainee, batch(&images)).sync().unwrap();
+        let found: Vec<_> = validated.results().iter().map(|result| result.detections.clone()).collect();
+        let together = detector.forward(&batch(&images).images);
+        let predictor = Predictor::new(detector);
+        let expected: Vec<_> = images.iter().map(|image| predictor.detect(image).unwrap()).collect();
+        assert!(expected.iter().all(|detections| !detections.is_empty()));
+        assert_eq!(found, expected);
+        assert_ne!(found, together);
+    }
+
+    #[test]
+    fn broken_weights_end_the_run_in_validation() {
+        let mut tensors = weights::collect(&detector());
+        tensors[0].values[0] = f32::NAN;
+        let detector = weights::apply(detector(), tensors).unwrap();
+        let trainee = Trainee::new(detector, &TrainConfig::default());
+        let error = InferenceStep::step(&trainee, batch(&images())).sync().unwrap_err();
+        assert!(error.to_string().contains("1.png: the detector's backbone computes NaN"), "{error}");
+    }
+}

@@ -33,12 +33,13 @@ pub struct Team {
 }
 
 /// Tells which member is lost. The threads that watch end with this value.
+#[cfg_attr(not(feature = "workers"), allow(dead_code, reason = "only workers are watched"))]
 #[derive(Debug)]
 pub(crate) struct Watch {
     /// Gets an error that names a member that is lost, and why.
     pub lost: Receiver<Error>,
     /// Where the other end of one of these has gone, its thread ends.
-    pub ends: Vec<Sender<()>>,
+    pub _ends: Vec<Sender<()>>,
 }
 
 /// The panic of a step on one member.

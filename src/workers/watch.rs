@@ -41,7 +41,7 @@ pub(super) fn start(addresses: &[Address]) -> Watch {
         });
         end
     };
-    Watch { lost, ends: addresses.iter().map(watch_one).collect() }
+    Watch { lost, _ends: addresses.iter().map(watch_one).collect() }
 }
 
 /// Asks again and again; why the worker is lost, or `None` where the watch has ended.
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn threads_end_with_the_watch() {
         let address = Address::WebSocket(listener().to_string());
-        let Watch { lost, ends } = start(&[address.clone(), address]);
+        let Watch { lost, _ends: ends } = start(&[address.clone(), address]);
         assert!(matches!(lost.recv_timeout(PAUSE / 2), Err(RecvTimeoutError::Timeout)));
         drop(ends);
         // A thread that ends drops its sender.

@@ -39,10 +39,10 @@ pub struct Arguments {
     /// File with the token that a trainer has to have.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Listen with iroh, on all addresses, with the key in this file, which is made where it is not there.
+    /// Listen with iroh, on all addresses, with the key in this file. The file is made where it is not there.
     #[arg(long, value_name = "FILE")]
     iroh: Option<PathBuf>,
-    /// Take the token from the first line of standard input, and end with it.
+    /// Take the token from the first line of standard input, and end when standard input is closed.
     #[arg(long, hide = true)]
     child: bool,
 }
