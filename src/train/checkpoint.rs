@@ -79,15 +79,18 @@ impl Checkpoints {
             weights::save_with_metadata(&model, &best_path(&self.folder), &metadata)?;
         }
         weights::save_with_metadata(&model, &last_path(&self.folder), &metadata)?;
-        self.remove_old_optimizers(&path)
+        self.remove_leftovers(&path)
     }
 
-    fn remove_old_optimizers(&self, current: &Path) -> Result<()> {
+    /// Removes the optimiser's states of other epochs, and temporary files that a killed process left.
+    fn remove_leftovers(&self, optimizer: &Path) -> Result<()> {
+        const TEMPORARY: [&str; 3] = [".last.safetensors.", ".best.safetensors.", ".optimizer-"];
         let entries = fs::read_dir(&self.folder).map_err(Error::io(&self.folder))?;
         for entry in entries {
             let path = entry.map_err(Error::io(&self.folder))?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if name.starts_with("optimizer-") && path != current {
+            let is_old = name.starts_with("optimizer-") && path != optimizer;
+            if is_old || TEMPORARY.iter().any(|start| name.starts_with(start)) {
                 fs::remove_file(&path).map_err(Error::io(&path))?;
             }
         }
