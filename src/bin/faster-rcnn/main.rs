@@ -7,6 +7,7 @@ mod evaluate;
 mod output;
 mod predict;
 mod predictions;
+mod settings;
 mod synth;
 mod train;
 mod weights;

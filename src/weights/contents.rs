@@ -1,79 +1,45 @@
-//! What a file of tensors holds: a detector, or a classifier to start its backbone from.
+//! Which model a file of tensors holds: a detector, or a classifier to start its backbone from.
 //!
 //! Three namings are known: today's detectors', the older one of the published v1 file
 //! (`rpn.head.conv.weight`, `backbone.fpn.inner_blocks.0.weight`), and the classifiers'
-//! (`conv1.weight`, ..., `fc.bias`). Each may stand under the key of a training checkpoint.
+//! (`conv1.weight`, ..., `fc.bias`). Each may be in any dictionary of a training checkpoint, and behind any prefix that a
+//! wrapper adds (`module.` of `DistributedDataParallel`, `_orig_mod.` of `torch.compile`, ...): all of these come down to
+//! what the names begin with, and that is searched for.
 //!
 //! Source: torchvision `models/detection/{faster_rcnn,rpn,backbone_utils}.py`,
 //! `ops/feature_pyramid_network.py` (`_load_from_state_dict`).
 
 use std::collections::BTreeMap;
-use std::fmt;
-
-use serde::Deserialize;
 
 use super::coco::COCO_CLASSES;
 use super::file::WeightFile;
+use super::kind::WeightFileKind;
+use super::options::LoadOptions;
+use super::report::EpsilonSource;
 use crate::error::{Error, Result};
 use crate::model::FasterRcnnConfig;
 use crate::model::box_head::BoxHeadKind;
 use crate::model::layers::{FrozenBatchNorm, NormKind};
 use crate::model::resnet::ResNetDepth;
 
-/// Where a state dict may stand in a file: at its root, or under a checkpoint's key, either bare or
-/// saved from a `DistributedDataParallel` wrapper.
-const PREFIXES: [&str; 8] = [
-    "",
-    "model.",
-    "state_dict.",
-    "model_state_dict.",
-    "module.",
-    "model.module.",
-    "state_dict.module.",
-    "model_state_dict.module.",
-];
-
 /// What the names of a detector's ResNet begin with.
-const BODY: &str = "backbone.body.";
+pub(super) const BODY: &str = "backbone.body.";
 
-/// The tensor that every detector has, and after [`BODY`] every classifier.
-const STEM: &str = "backbone.body.conv1.weight";
+/// A tensor that every detector has.
+const DETECTORS_STEM: &str = "backbone.body.conv1.weight";
+
+/// Tensors that every classifier has. The first alone is no sign: a ResNet's blocks have one of that name, too.
+const CLASSIFIERS_STEM: [&str; 2] = ["conv1.weight", "layer1.0.conv1.weight"];
 
 /// A batch norm's count of batches, which no computation looks at.
 const COUNTER: &str = ".num_batches_tracked";
 
-/// What a file holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// A ResNet that classifies images.
-    Classifier,
-    /// A whole Faster R-CNN.
-    Detector,
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Classifier => "classifier",
-            Self::Detector => "detector",
-        })
-    }
-}
-
-/// What a file holds, and its architecture.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Model {
-    /// A ResNet that classifies images.
-    Classifier(ResNetDepth),
-    /// A whole Faster R-CNN.
-    Detector(Box<FasterRcnnConfig>),
-}
-
 /// A file's tensors under today's names of a detector.
 #[derive(Debug)]
 pub(super) struct Contents {
-    pub kind: Kind,
+    pub kind: WeightFileKind,
+    /// What the model's names begin with in the file.
+    pub prefix: String,
     /// Today's name to the file's.
     pub names: BTreeMap<String, String>,
     /// The file's names of tensors that no detector has: a classifier's last layer, counters.
@@ -83,32 +49,27 @@ pub(super) struct Contents {
 }
 
 impl Contents {
-    pub fn of(file: &WeightFile) -> Result<Self> {
-        let classifier_stem = STEM.trim_start_matches(BODY);
-        let has = |prefix: &str, name: &str| file.tensors().contains_key(&format!("{prefix}{name}"));
-        let found = PREFIXES.iter().find_map(|prefix| match () {
-            () if has(prefix, STEM) => Some((prefix, Kind::Detector)),
-            () if has(prefix, classifier_stem) => Some((prefix, Kind::Classifier)),
-            () => None,
-        });
-        let Some((prefix, kind)) = found else {
-            let message = format!("is missing, and so is {classifier_stem}: neither a detector nor a ResNet");
-            return Err(Error::tensor(file.path(), STEM, message));
-        };
-        let mut contents = Self { kind, names: BTreeMap::new(), left_out: Vec::new(), old_names: false };
+    /// # Errors
+    ///
+    /// [`Error::Tensor`] where the file holds no model, [`Error::File`] where it holds several and the options do not
+    /// say which one is meant.
+    pub fn of(file: &WeightFile, options: &LoadOptions) -> Result<Self> {
+        let (prefix, kind) = find_model(file, options)?;
+        let mut contents =
+            Self { kind, prefix, names: BTreeMap::new(), left_out: Vec::new(), old_names: false };
         for stored in file.tensors().keys() {
-            // The rest of a checkpoint, such as the optimiser's state, is none of the model's.
-            let Some(name) = stored.strip_prefix(prefix) else { continue };
-            let classifiers_last = kind == Kind::Classifier && name.starts_with("fc.");
+            // The rest of a checkpoint, such as the optimizer's state, does not belong to the model.
+            let Some(name) = stored.strip_prefix(&contents.prefix) else { continue };
+            let classifiers_last = kind == WeightFileKind::Classifier && name.starts_with("fc.");
             if classifiers_last || name.ends_with(COUNTER) {
                 contents.left_out.push(stored.clone());
                 continue;
             }
             let today = match kind {
-                Kind::Classifier => format!("{BODY}{name}"),
-                Kind::Detector => todays_name(name),
+                WeightFileKind::Classifier => format!("{BODY}{name}"),
+                WeightFileKind::Detector => todays_name(name),
             };
-            contents.old_names |= kind == Kind::Detector && today != name;
+            contents.old_names |= kind == WeightFileKind::Detector && today != name;
             if contents.names.insert(today.clone(), stored.clone()).is_some() {
                 return Err(Error::tensor(file.path(), stored, format!("stands for {today} a second time")));
             }
@@ -116,10 +77,14 @@ impl Contents {
         Ok(contents)
     }
 
-    /// What torchvision's frozen batch norms add to the variance with these weights: 0 for the published
-    /// COCO v1 detector, which was trained so and is the one with the older names.
-    pub fn frozen_epsilon(&self) -> f64 {
-        if self.old_names { 0.0 } else { FrozenBatchNorm::EPSILON }
+    /// What torchvision's frozen batch norms add to the variance with these weights: 0 for the published COCO v1
+    /// detector, which was trained so and is the one with the older names. What was trained from it in Python has today's
+    /// names, and cannot be told from other files.
+    pub fn frozen_epsilon(&self) -> (f64, EpsilonSource) {
+        match self.old_names {
+            true => (0.0, EpsilonSource::OldNames),
+            false => (FrozenBatchNorm::EPSILON, EpsilonSource::Default),
+        }
     }
 
     /// Which ResNet it is or has.
@@ -148,7 +113,7 @@ impl Contents {
     /// The settings of a detector, from the names and shapes of its tensors; the others are torchvision's
     /// defaults. 91 classes are taken for those of COCO.
     pub fn config(&self, file: &WeightFile) -> Result<FasterRcnnConfig> {
-        if self.kind == Kind::Classifier {
+        if self.kind == WeightFileKind::Classifier {
             let message = "a classifier, not a detector: it can only be what training starts from";
             return Err(Error::file(file.path(), message));
         }
@@ -167,7 +132,7 @@ impl Contents {
             (true, false) => NormKind::FrozenBatch,
             (false, _) => NormKind::Group,
         };
-        config.frozen_epsilon = self.frozen_epsilon();
+        config.frozen_epsilon = self.frozen_epsilon().0;
         config.fpn_channels = side("backbone.fpn.inner_blocks.0.0.weight", 0)?;
         let fpn_norm = |kind: &str| has(&format!("backbone.fpn.inner_blocks.0.1.{kind}"));
         config.fpn_norm = match (fpn_norm("running_mean"), fpn_norm("weight")) {
@@ -188,9 +153,87 @@ impl Contents {
         if num_classes == COCO_CLASSES.len() + 1 {
             config.class_names = COCO_CLASSES.map(str::to_string).to_vec();
         }
-        config.validate().map_err(|error| Error::file(file.path(), error))?;
+        config
+            .validate()
+            .map_err(|error| Error::file_because(file.path(), "no detector that can work", error))?;
         Ok(config)
     }
+}
+
+/// What the names of the one model in a file begin with, and its kind.
+fn find_model(file: &WeightFile, options: &LoadOptions) -> Result<(String, WeightFileKind)> {
+    let has = |prefix: &str, name: &str| file.tensors().contains_key(&format!("{prefix}{name}"));
+    let classifies = |prefix: &str| CLASSIFIERS_STEM.iter().all(|name| has(prefix, name));
+    if let Some(prefix) = &options.prefix {
+        return match () {
+            () if has(prefix, DETECTORS_STEM) => Ok((prefix.clone(), WeightFileKind::Detector)),
+            () if classifies(prefix) => Ok((prefix.clone(), WeightFileKind::Classifier)),
+            () => Err(no_model(file, &format!(" behind {prefix:?}"))),
+        };
+    }
+    let prefixes = |stem: &'static str| {
+        let prefixes = file.tensors().keys().filter_map(move |name| name.strip_suffix(stem));
+        prefixes.filter(|prefix| prefix.is_empty() || prefix.ends_with('.'))
+    };
+    let mut kind = WeightFileKind::Detector;
+    let mut found: Vec<&str> = prefixes(DETECTORS_STEM).collect();
+    if found.is_empty() {
+        kind = WeightFileKind::Classifier;
+        found = prefixes(CLASSIFIERS_STEM[0]).filter(|prefix| classifies(prefix)).collect();
+    }
+    match found.as_slice() {
+        [] => Err(no_model(file, "")),
+        [prefix] if kind == WeightFileKind::Classifier && has_other_layers(file, prefix) => {
+            Err(no_model(file, ""))
+        }
+        [prefix] => Ok((prefix.to_string(), kind)),
+        [first, second, ..] => {
+            let message = format!(
+                "holds {} {kind}s, with names that begin with {first:?} and {second:?}: choose one by its prefix",
+                found.len()
+            );
+            Err(Error::file(file.path(), message))
+        }
+    }
+}
+
+/// Whether there are layers beside those behind the prefix: a ResNet is then only a part of another architecture.
+fn has_other_layers(file: &WeightFile, prefix: &str) -> bool {
+    file.tensors().iter().any(|(name, tensor)| {
+        !name.starts_with(prefix) && name.ends_with(".weight") && tensor.shape.len() >= 2
+    })
+}
+
+fn no_model(file: &WeightFile, place: &str) -> Error {
+    let message = format!(
+        "is missing{place}, and so is {}: neither a detector nor a ResNet; {}",
+        CLASSIFIERS_STEM[0],
+        beginnings(file)
+    );
+    Error::tensor(file.path(), DETECTORS_STEM, message)
+}
+
+/// How the names of a file begin: up to their second dot, and no more of them than a reader looks at.
+fn beginnings(file: &WeightFile) -> String {
+    const SHOWN: usize = 4;
+    let mut beginnings: Vec<String> = Vec::new();
+    for name in file.tensors().keys() {
+        let beginning = match name.match_indices('.').nth(1) {
+            Some((dot, _)) => &name[..=dot],
+            None => name,
+        };
+        // A hostile name may be long.
+        let beginning: String = beginning.chars().take(60).collect();
+        if beginnings.len() <= SHOWN && !beginnings.contains(&beginning) {
+            beginnings.push(beginning);
+        }
+    }
+    if beginnings.is_empty() {
+        return "it has no tensors".to_string();
+    }
+    let more = (beginnings.len() > SHOWN).then(|| "...".to_string());
+    let shown = beginnings.iter().take(SHOWN).map(|beginning| format!("{beginning:?}"));
+    format!("its names begin with {}", shown.chain(more).collect::<Vec<_>>().join(", "))
 }
 
 /// The name that torchvision has today for a detector's tensor.
