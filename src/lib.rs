@@ -52,6 +52,7 @@
 //! - Every random choice takes a seed.
 
 pub mod data;
+mod device;
 #[cfg(feature = "draw")]
 pub mod draw;
 mod error;
@@ -63,6 +64,7 @@ pub mod ops;
 mod predict;
 mod settings;
 pub mod structures;
+mod text;
 #[cfg(feature = "train")]
 pub mod train;
 pub mod weights;
@@ -72,7 +74,15 @@ pub mod workers;
 pub use burn;
 pub use image;
 
+pub use device::DeviceName;
 pub use error::{Cause, Error, Result};
 pub use heap::keep_heap;
 pub use model::{FasterRcnn, FasterRcnnConfig, Losses};
 pub use predict::Predictor;
+
+/// For this crate's own program, tests and benches: no part of the library's interface.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::files::{write_atomically, write_bytes};
+    pub use crate::text::read_text;
+}

@@ -1,6 +1,5 @@
 //! Inference: images in, [`Detection`]s out. The shell, the web and the examples all go through [`Predictor`].
 
-use std::iter;
 use std::path::Path;
 
 use burn::tensor::{Bool, Device, Tensor};
@@ -100,9 +99,8 @@ impl Predictor {
     ///
     /// An image's is what its loading or [`detect`](Self::detect) gives, with its name.
     pub fn results(&self, data: &Dataset) -> impl Iterator<Item = Result<ImageResult>> {
-        let mut batches = Loader::in_order(&data.records, 1, LOADER_THREADS).next_epoch();
-        let images = iter::from_fn(move || batches.next_batch());
-        images.flat_map(|batch| match batch {
+        let batches = Loader::in_order(&data.records, 1, LOADER_THREADS).next_epoch();
+        batches.flat_map(|batch| match batch {
             Ok(batch) => {
                 let images = batch.names.into_iter().zip(batch.images).zip(batch.annotations);
                 let result = |((name, image), annotations)| match self.run(image) {

@@ -7,15 +7,23 @@
 //! begin one step later.
 
 mod augment;
+mod boxes;
+#[cfg(feature = "train")]
+mod burn_loader;
+mod check;
 mod dataset;
 pub mod formats;
 mod images;
+mod jpeg;
 mod loader;
+mod random;
 mod synthetic;
 
 pub use augment::{AugmentConfig, augment};
+pub use check::Report;
 pub use dataset::{Dataset, Record, Split};
 pub use formats::deep_pcb;
-pub use images::load_image;
-pub use loader::{Batch, Loader};
+pub use images::{image_size, load_image};
+pub use loader::{Batch, Batches, Loader};
+pub use random::RandomKey;
 pub use synthetic::{SyntheticConfig, board, write_synthetic};

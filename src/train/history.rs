@@ -16,7 +16,6 @@ use super::folder::RunFolder;
 use super::rows::{Row, read};
 use crate::draw::{Panel, Series, line_charts};
 use crate::error::{Error, Result};
-use crate::files::write_atomically;
 use crate::model::Losses;
 
 /// Writes the file, and remembers the lines of the epochs' ends.
@@ -84,7 +83,7 @@ impl History {
             Panel { title: "training loss", x_label: "epoch", y_label: "loss", series: &losses },
             Panel { title: "validation", x_label: "epoch", y_label: "average precision", series: &precision },
         ];
-        write_atomically(&self.folder.path().join("curves.png"), |temporary| line_charts(temporary, &panels))
+        line_charts(self.folder.path().join("curves.png"), &panels)
     }
 
     /// The logger's methods return nothing, so an error ends the run by its handle.

@@ -32,7 +32,7 @@ pub(super) fn write(
     let json = serde_json::to_string_pretty(&evaluation).expect("an evaluation is JSON") + "\n";
     write_bytes(&output.join("evaluation.json"), json.as_bytes())?;
     let threshold = evaluation.deep_pcb.threshold.unwrap_or(DEFAULT_THRESHOLD);
-    draw::evaluation(output, &results, threshold, names)?;
+    draw::plot_evaluation(output, &results, threshold, names)?;
 
     let samples = output.join("samples");
     fs::create_dir_all(&samples).map_err(Error::io(&samples))?;

@@ -15,12 +15,12 @@ use super::report;
 use super::run_info::RunInfo;
 use super::start::Start;
 use super::step::Trainee;
-use crate::data::{Dataset, Split};
+use crate::data::Split;
 use crate::error::{Error, Result};
 use crate::eval::Evaluation;
 use crate::model::layers::NormKind;
 use crate::model::{FasterRcnn, FasterRcnnConfig};
-use crate::weights::{self, LoadReport};
+use crate::weights::{self, LoadOptions, LoadReport, WeightFile};
 
 /// A training run: settings, data, what it starts from and where it computes.
 ///
@@ -99,7 +99,8 @@ impl Run {
     /// Checks everything that can be checked before the first step, and reads the weights.
     ///
     /// Number and names of the classes come from the data set where the settings do not say them.
-    /// [`frozen_epsilon`](FasterRcnnConfig::frozen_epsilon) comes from the weights that the run starts from.
+    /// [`frozen_epsilon`](FasterRcnnConfig::frozen_epsilon) comes from the weights that the run starts from where neither
+    /// the settings nor the options of [`Start::Weights`] say another one.
     ///
     /// # Errors
     ///
@@ -112,8 +113,12 @@ impl Run {
         let mut config = given.clone();
         config.model = for_data(config.model, &data)?;
         config.validate()?;
-        check_labels("training", &data.train)?;
-        check_labels("validation", &data.validation)?;
+        for (side, data) in [("training", &data.train), ("validation", &data.validation)] {
+            if data.records.is_empty() {
+                return Err(Error::Config(format!("there are no {side} images")));
+            }
+            data.validate()?;
+        }
         let random = config.model.init(&compute.origin().autodiff());
         let (model, report, info) = match start {
             Start::Resume => {
@@ -123,7 +128,7 @@ impl Run {
             Start::Weights { path, options } => {
                 folder.check_unused(&given, &config)?;
                 let mut model = random;
-                let report = weights::load_torchvision_with(&mut model, &path, &options)?;
+                let report = WeightFile::open(&path)?.load_into(&mut model, &options)?;
                 config.model.frozen_epsilon = model.config().frozen_epsilon;
                 tracing::info!(path = %path.display(), applied = report.applied.len(), "read the weights");
                 (model, Some(report), RunInfo::new(config, &data))
@@ -221,7 +226,7 @@ fn resume(
         return Err(Error::file(path, message));
     }
     info.check_data(data, &path)?;
-    weights::load_torchvision(&mut model, &path)?;
+    WeightFile::open(&path)?.load_into(&mut model, &LoadOptions::default())?;
     info.config = config.clone();
     Ok((model, info))
 }
@@ -259,22 +264,6 @@ fn for_data(mut model: FasterRcnnConfig, data: &Split) -> Result<FasterRcnnConfi
         )));
     }
     Ok(model)
-}
-
-/// There must be images, and all labels must be those of classes.
-fn check_labels(side: &str, data: &Dataset) -> Result<()> {
-    if data.records.is_empty() {
-        return Err(Error::Config(format!("there are no {side} images")));
-    }
-    let classes = data.class_names.len();
-    for record in &data.records {
-        let mut labels = record.annotations.iter().map(|object| object.label);
-        if let Some(label) = labels.find(|label| !(1..=classes).contains(label)) {
-            let message = format!("has an object of class {label}, which is not one of 1..={classes}");
-            return Err(Error::file(&record.image, message));
-        }
-    }
-    Ok(())
 }
 
 /// Random weights are of use only where all of them can learn.

@@ -13,7 +13,7 @@ pub enum Start {
     Weights {
         /// torchvision's or this crate's; a detector's, or those of a ResNet classifier.
         path: PathBuf,
-        /// Which differences between the file and the detector are accepted.
+        /// What the file cannot say, and which differences between the file and the detector are accepted.
         options: LoadOptions,
     },
     /// The last checkpoint in the run's folder.

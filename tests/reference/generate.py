@@ -8,7 +8,8 @@ import sys
 
 import torch
 
-PARTS = {"ops": "ops", "model": "models", "evaluation": "evaluation", "weights": "weight_files"}
+PARTS = {"ops": "ops", "model": "models", "evaluation": "evaluation", "weights": "weight_files",
+         "images": "images"}
 
 
 def main():

@@ -21,7 +21,7 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
-    /// Folder for the data set: a new or an empty one.
+    /// Folder for the data set: a new one, or an empty one, which is replaced.
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
     /// How many boards.

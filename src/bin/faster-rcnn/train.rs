@@ -9,15 +9,14 @@ use std::str::FromStr;
 
 use anyhow::Result;
 use burn::tensor::Device;
-#[cfg(feature = "workers")]
-use faster_rcnn::Error;
 use faster_rcnn::data::deep_pcb;
 use faster_rcnn::train::{Compute, Run, RunConfig, Start, Team};
 use faster_rcnn::weights::LoadOptions;
 #[cfg(feature = "workers")]
 use faster_rcnn::workers::{Address, LocalWorkers, connect};
+use faster_rcnn::{DeviceName, Error};
 
-use crate::{DeviceName, output};
+use crate::output;
 
 const EXAMPLES: &str = "\
 The output folder holds config.toml (all settings), metrics.jsonl and curves.png, checkpoints/last.safetensors and
@@ -74,6 +73,9 @@ pub struct Arguments {
     #[cfg(feature = "workers")]
     #[arg(long, value_name = "FILE", requires = "workers")]
     token_file: Option<PathBuf>,
+    #[cfg(not(feature = "workers"))]
+    #[command(flatten)]
+    _workers: crate::not_built::WorkersOptions,
     /// Another value for a setting, such as train.epochs=3; may be given again.
     #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
     set: Vec<String>,
@@ -115,12 +117,15 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let data = deep_pcb::open(&arguments.data, config.train.seed)?;
     let (training, held_out) = (data.train.records.len(), data.validation.records.len());
     output::print(format!("{training} images to train on, {held_out} held out\n"))?;
+    print_left_out(&deep_pcb::left_out(&arguments.data)?)?;
 
     let start = match &arguments.weights {
         _ if arguments.resume => Start::Resume,
         None => Start::Random,
         Some(path) => {
             let options = arguments.allow.iter().fold(LoadOptions::default(), LoadOptions::allow);
+            let settings = arguments.set.iter().filter_map(|set| set.strip_prefix("model."));
+            let options = settings.fold(options, LoadOptions::set);
             Start::Weights { path: path.clone(), options }
         }
     };
@@ -149,7 +154,8 @@ impl Devices {
         if let Some(workers) = &arguments.workers {
             return Self::of_workers(workers, arguments.token_file.as_deref());
         }
-        let mut devices: Vec<Device> = arguments.device.iter().map(|device| device.device()).collect();
+        let devices = arguments.device.iter().map(|device| device.open());
+        let mut devices = devices.collect::<Result<Vec<Device>, Error>>()?;
         let compute = match devices.len() {
             1 => devices.remove(0).into(),
             _ => {
@@ -176,6 +182,18 @@ impl Devices {
             Workers::At(addresses) => (connect(addresses, token.as_deref())?, None),
         };
         Ok(Self { compute: team.into(), _local: local })
+    }
+}
+
+/// Names what the run does not see of the data set, as far as that is readable.
+fn print_left_out(files: &[Error]) -> Result<()> {
+    const SHOWN: usize = 10;
+    for file in files.iter().take(SHOWN) {
+        output::print(format!("{file:#}\n"))?;
+    }
+    match files.len().saturating_sub(SHOWN) {
+        0 => Ok(()),
+        more => output::print(format!("and {more} more files, which `faster-rcnn check` names\n")),
     }
 }
 

@@ -7,10 +7,11 @@ use std::{panic, process, thread};
 
 use anyhow::{Result, anyhow, bail, ensure};
 use burn::server::IrohIdentity;
+use faster_rcnn::DeviceName;
 use faster_rcnn::workers::{Endpoint, serve};
 use tracing::level_filters::LevelFilter;
 
-use crate::{DeviceName, output};
+use crate::output;
 
 const EXAMPLES: &str = "\
 Whoever may connect to a worker may use its device and its memory. Where it listens on more than the loopback address,
@@ -49,6 +50,7 @@ pub struct Arguments {
 
 pub fn run(arguments: Arguments) -> Result<()> {
     let Arguments { listen, device, token_file, iroh, child } = arguments;
+    let device = device.open()?;
     let token =
         if child { Some(token_of_parent()?) } else { token_file.as_deref().map(token).transpose()? };
     // With iroh, all addresses of the machine.
@@ -69,7 +71,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let log = tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr);
     let _ = log.with_ansi(io::stderr().is_terminal()).try_init();
     panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
-    serve(endpoint, &device.device(), token.as_deref())?;
+    serve(endpoint, &device, token.as_deref())?;
     Ok(())
 }
 

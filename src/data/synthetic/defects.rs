@@ -11,13 +11,13 @@
 use image::{GrayImage, Luma};
 use rand::{Rng, RngExt};
 
-use super::layout::{BARE, COPPER, Point, length};
+use super::canvas::{BARE, COPPER, Point, length};
 use crate::structures::{Annotation, Xyxy, intersection};
 
 /// DeepPCB's boxes reach from 10 pixels before the first changed pixel to 10 pixels after the last, its
 /// corners counted as pixels: measured on its isolated defects, of which 9 in 10 have exactly this.
 const BOX_MARGIN: u32 = 10;
-/// A change of fewer pixels is not a defect that one could see.
+/// A change of fewer pixels could hardly be seen.
 const FEWEST_PIXELS: usize = 24;
 /// Random places tried for a defect before another class is tried.
 const TRIES_PER_CLASS: usize = 200;

@@ -1,17 +1,20 @@
-//! Which class is taken for which.
+//! Which class is mistaken for which.
 
 use serde::Serialize;
 
-use super::{ImageResult, falling};
+use super::image_result::{ImageResult, check_labels};
+use super::ranking::highest_first;
 use crate::structures::{Annotation, area, intersection, iou};
 
 /// How often an object of one class was found as another.
 ///
-/// Detections at or above a score threshold and ground truths with an IoU above a threshold are paired
-/// whatever their classes, the pair of the highest IoU first, each at most once. Among pairs of equal IoU the
-/// one of the higher score goes first. A ground truth left over was taken for background, and so was
-/// background for the class of a detection left over. Crowd annotations, and detections left over of which
-/// more than the IoU threshold lies in one, are not counted. This is how Ultralytics counts, but for crowds.
+/// Detections at or above a score threshold are paired with ground truths, whatever their classes, where the
+/// IoU is above a threshold. The pair with the highest IoU comes first, among equal ones the one with the
+/// higher score. Every detection and every ground truth is in one pair at most. A ground truth without a pair
+/// counts as found as background, a detection without a pair as background found as its class.
+///
+/// Crowd annotations are not counted, nor are detections without a pair that lie in a crowd by more than the
+/// IoU threshold. Apart from crowds, Ultralytics counts the same way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ConfusionMatrix {
     /// `counts[true label][detected label]`, `C + 1` rows of `C + 1`; label 0 is the background.
@@ -29,13 +32,13 @@ pub fn confusion_matrix(
     score_threshold: f32,
     iou_threshold: f32,
 ) -> ConfusionMatrix {
-    super::check_labels(results, classes);
+    check_labels(results, classes);
     let mut counts = vec![vec![0; classes + 1]; classes + 1];
     for result in results {
         let (crowds, truths): (Vec<&Annotation>, Vec<&Annotation>) =
             result.annotations.iter().partition(|a| a.crowd);
         let mut found: Vec<_> = result.detections.iter().filter(|d| d.score >= score_threshold).collect();
-        found.sort_by(|a, b| falling(a.score, b.score));
+        found.sort_by(|a, b| highest_first(a.score, b.score));
 
         let mut pairs = Vec::new();
         for (d, detection) in found.iter().enumerate() {
@@ -44,7 +47,7 @@ pub fn confusion_matrix(
             }
         }
         pairs.retain(|pair| pair.0 > iou_threshold);
-        pairs.sort_by(|a, b| falling(a.0, b.0));
+        pairs.sort_by(|a, b| highest_first(a.0, b.0));
 
         let mut found_free = vec![true; found.len()];
         let mut truth_free = vec![true; truths.len()];
