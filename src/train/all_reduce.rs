@@ -3,17 +3,17 @@
 use burn::tensor::distributed::ReduceOperation;
 use burn::tensor::{Device, Tensor, s};
 
-/// Most elements in one transfer: 8 MB. Each transfer costs about a millisecond of a core, so pieces should be large.
-/// But a message that the socket does not take at once is slow: the WebSocket moves the rest of it in memory each time
-/// the socket has taken a part.
+/// Most elements in one transfer: 8 MB. Each transfer costs about a millisecond of a core, so pieces should
+/// be large. But a message that the socket does not take at once is slow: the WebSocket moves the rest of it
+/// in memory each time the socket has taken a part.
 const PIECE: usize = 2 << 20;
 
-/// Replaces each member's tensor, `[P]` each, by the sum of all. All members get the same sum, bit for bit, and get it
-/// again whenever it is repeated.
+/// Replaces each member's tensor, `[P]` each, by the sum of all. All members get the same sum, bit for bit,
+/// and get it again whenever it is repeated.
 ///
 /// Where members are other processes, each sums a part of the elements and sends the result to the others
-/// (reduce-scatter, then all-gather). So all members send and receive equally much. burn's own all-reduce sends all
-/// tensors to the first member and back.
+/// (reduce-scatter, then all-gather). So all members send and receive equally much. burn's own all-reduce
+/// sends all tensors to the first member and back.
 ///
 /// # Panics
 ///
@@ -37,8 +37,8 @@ fn is_in_another_process(device: &Device) -> bool {
     }
 }
 
-/// Works in rounds. In each round every member owns one piece of the elements: the other members send it their values,
-/// and it sends the sum back to all.
+/// Works in rounds. In each round every member owns one piece of the elements: the other members send it
+/// their values, and it sends the sum back to all.
 ///
 /// ```text
 /// for each round:
@@ -48,8 +48,8 @@ fn is_in_another_process(device: &Device) -> bool {
 /// send the sums of the last round
 /// ```
 ///
-/// A worker carries out its orders one after the other, and a transfer waits for its other end. In this order of
-/// transfers all workers send and receive at the same time.
+/// A worker carries out its orders one after the other, and a transfer waits for its other end. In this order
+/// of transfers all workers send and receive at the same time.
 fn in_pieces(tensors: &[Tensor<1>], devices: &[Device]) -> Vec<Tensor<1>> {
     let (members, elements) = (devices.len(), tensors[0].dims()[0]);
     let rounds = elements.div_ceil(PIECE * members);

@@ -2,10 +2,11 @@
 //!
 //! - `last.safetensors`: the weights after the last whole epoch, with a [`RunInfo`] in the metadata;
 //! - `best.safetensors`: those of the [best epoch](super::BestEpoch);
-//! - `optimizer-E.bpk`: the state of the optimiser (burn's own format) after the epoch E of `last.safetensors`.
+//! - `optimizer-E.bpk`: the state of the optimiser (burn's own format) after the epoch E of
+//!   `last.safetensors`.
 //!
-//! Each file is written whole or not at all, and `last.safetensors` after the others. So it always finds the state of
-//! the optimiser that belongs to it, whenever the process is killed or the power fails.
+//! Each file is written whole or not at all, and `last.safetensors` after the others. So it always finds the
+//! state of the optimiser that belongs to it, whenever the process is killed or the power fails.
 
 use std::fs;
 use std::path::{Path, PathBuf};

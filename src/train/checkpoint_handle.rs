@@ -1,5 +1,5 @@
-//! What burn-train writes and reads checkpoints through. It hands over a model, an optimiser and a schedule one by
-//! one, each on a thread of its own; here the three become one [`Checkpoints::write`].
+//! What burn-train writes and reads checkpoints through. It hands over a model, an optimiser and a schedule
+//! one by one, each on a thread of its own; here the three become one [`Checkpoints::write`].
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};

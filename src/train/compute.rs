@@ -24,7 +24,8 @@ impl Compute {
         }
     }
 
-    /// The device on which the model is made that training starts from. The members of a team get copies of it.
+    /// The device on which the model is made that training starts from. The members of a team get copies of
+    /// it.
     pub(super) fn origin(&self) -> Device {
         match self {
             Self::Device(device) => device.clone(),

@@ -31,8 +31,8 @@ pub struct TrainConfig {
     pub epochs: usize,
     /// Images of a forward and backward pass; on a team, of each member.
     pub batch_size: usize,
-    /// Batches whose gradients are averaged for one step of the optimiser. At an epoch's end the batches that remain
-    /// make a step of their own, in which each counts as much as in a whole group.
+    /// Batches whose gradients are averaged for one step of the optimiser. At an epoch's end the batches that
+    /// remain make a step of their own, in which each counts as much as in a whole group.
     pub accumulation: usize,
     /// The learning rate before warm-up and schedule.
     pub learning_rate: f64,
@@ -55,8 +55,8 @@ pub struct TrainConfig {
     /// Largest norm that the gradient of all parameters together may have; a larger one is scaled down to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
-    /// Ends the run after this many epochs without a better AP on the validation images. It has no effect where these
-    /// have no objects.
+    /// Ends the run after this many epochs without a better AP on the validation images. It has no effect
+    /// where these have no objects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub early_stopping: Option<usize>,
     /// Seed of shuffling, variation and sampling.
@@ -174,8 +174,8 @@ impl RunConfig {
         settings::to_toml(self)
     }
 
-    /// Names of the settings that differ, without those that a resumed run may change because no epoch's numbers
-    /// depend on them. Those of the cosine schedule depend on the number of epochs.
+    /// Names of the settings that differ, without those that a resumed run may change because no epoch's
+    /// numbers depend on them. Those of the cosine schedule depend on the number of epochs.
     pub(super) fn differences(&self, other: &Self) -> Vec<String> {
         let mut names = settings::differences(self, other);
         let mut free = vec!["train.loader_threads", "train.sample_pictures", "train.early_stopping"];

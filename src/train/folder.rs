@@ -1,4 +1,5 @@
-//! The folder of a run: what is where, and that training writes over nothing that another program or a person wrote.
+//! The folder of a run: what is where, and that training writes over nothing that another program or a person
+//! wrote.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -47,10 +48,10 @@ impl RunFolder {
         self.path.join("config.toml")
     }
 
-    /// Checks that a new run can be written here: that there is no run, and no file of a run's that it would write
-    /// over. What a run left that ended before its first checkpoint may be written over, for it is of no use; and a
-    /// `config.toml` with the run's own settings stays. `given` are the settings as the caller has them, `complete`
-    /// those that the run takes from them.
+    /// Checks that a new run can be written here: that there is no run, and no file of a run's that it would
+    /// write over. What a run left that ended before its first checkpoint may be written over, for it is of
+    /// no use; and a `config.toml` with the run's own settings stays. `given` are the settings as the caller
+    /// has them, `complete` those that the run takes from them.
     ///
     /// # Errors
     ///
@@ -73,8 +74,8 @@ impl RunFolder {
         }
     }
 
-    /// Makes the folder and writes `config.toml`, unless it is there with these settings, or a person wrote it. `given`
-    /// and `complete` are as for [`check_unused`](Self::check_unused).
+    /// Makes the folder and writes `config.toml`, unless it is there with these settings, or a person wrote
+    /// it. `given` and `complete` are as for [`check_unused`](Self::check_unused).
     pub fn create(&self, given: &RunConfig, complete: &RunConfig) -> Result<()> {
         let (checkpoints, path) = (self.checkpoints(), self.config());
         // First of all, since it shows that what follows is a run's.
@@ -145,8 +146,8 @@ impl Settings {
         self.config.as_ref() == Some(config)
     }
 
-    /// Whether the text is what this program writes for these settings, letter by letter. A person's has comments,
-    /// or another order.
+    /// Whether the text is what this program writes for these settings, letter by letter. A person's has
+    /// comments, or another order.
     fn is_generated(&self) -> bool {
         self.config.as_ref().is_some_and(|config| config.to_toml() == self.text)
     }

@@ -4,8 +4,8 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, s};
 
-/// The gradients of all parameters that are trained, in the model's order: `[P]`. A parameter without a gradient has
-/// zeros.
+/// The gradients of all parameters that are trained, in the model's order: `[P]`. A parameter without a
+/// gradient has zeros.
 pub(super) fn flatten(module: &impl Module, gradients: GradientsParams, device: &Device) -> Tensor<1> {
     let mut visitor = Flatten { gradients, device, parts: Vec::new() };
     module.visit(&mut visitor);

@@ -1,5 +1,5 @@
-//! The numbers of a run: `metrics.jsonl`, with a line for each training step and each end of an epoch, and the
-//! curves that are drawn from it.
+//! The numbers of a run: `metrics.jsonl`, with a line for each training step and each end of an epoch, and
+//! the curves that are drawn from it.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -29,8 +29,8 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Goes on with the file in `folder` after `epoch`, or begins it (0). Lines of later epochs, which no checkpoint
-    /// has, are cut off; those before stay as they are, byte for byte.
+    /// Goes on with the file in `folder` after `epoch`, or begins it (0). Lines of later epochs, which no
+    /// checkpoint has, are cut off; those before stay as they are, byte for byte.
     pub fn open(folder: &RunFolder, epoch: usize, interrupter: Interrupter) -> Result<Self> {
         let path = folder.metrics();
         let (rows, length) = if epoch == 0 { (Vec::new(), 0) } else { read(&path, epoch)? };

@@ -31,7 +31,8 @@ use crate::data::{Dataset, Loader, Split};
 use crate::error::{Error, Result};
 use crate::model::Losses;
 
-/// Trains `model` for the epochs after those that `info` says are done, from which `resumed` is what was left.
+/// Trains `model` for the epochs after those that `info` says are done, from which `resumed` is what was
+/// left.
 pub(super) fn launch(
     info: &RunInfo,
     model: Trainee,
@@ -113,8 +114,8 @@ fn strategy(compute: &Compute, training: &Loader) -> (TrainingStrategy<Trainee>,
     }
 }
 
-/// burn-train's dashboard on a terminal, else plain lines. A team has plain lines always: where a member is lost,
-/// nobody would put the terminal back as it was.
+/// burn-train's dashboard on a terminal, else plain lines. A team has plain lines always: where a member is
+/// lost, nobody would put the terminal back as it was.
 fn renderer(compute: &Compute, interrupter: Interrupter, done: usize) -> Box<dyn MetricsRenderer> {
     if matches!(compute, Compute::Device(_)) && std::io::stdout().is_terminal() {
         Box::new(TuiMetricsRendererWrapper::new(interrupter, (done > 0).then_some(done)))

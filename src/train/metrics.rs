@@ -58,8 +58,8 @@ pub(super) fn images_per_second() -> StepMetric<impl StepValue> {
     StepMetric::new("images/s", None, true, value)
 }
 
-/// What a [`StepMetric`] computes from a step and the seconds since the step before (`None` in the first step of an
-/// epoch); `None` where the number is unknown.
+/// What a [`StepMetric`] computes from a step and the seconds since the step before (`None` in the first step
+/// of an epoch); `None` where the number is unknown.
 pub(super) trait StepValue:
     FnMut(&Step, Option<f64>) -> Option<f64> + Clone + Send + Sync + 'static
 {

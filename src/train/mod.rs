@@ -3,15 +3,16 @@
 //! - `config.toml`, the complete settings;
 //! - `metrics.jsonl`, with a line for each step and each end of an epoch, and `curves.png`, drawn from it;
 //! - `checkpoints/best.safetensors` and `last.safetensors`, and the optimiser's state beside them;
-//! - `evaluation.json`, `precision_recall.png`, `confusion_matrix.png` and `samples/`: what the best weights do on the
-//!   validation images.
+//! - `evaluation.json`, `precision_recall.png`, `confusion_matrix.png` and `samples/`: what the best weights
+//!   do on the validation images.
 //!
-//! Every random choice comes from the seed, the epoch and the image, none from what happened before. So a run that was
-//! killed and resumed gives the same losses, bit for bit, as one that was not, with the same number of threads.
+//! Every random choice comes from the seed, the epoch and the image, none from what happened before. So a run
+//! that was killed and resumed gives the same losses, bit for bit, as one that was not, with the same number
+//! of threads.
 //!
 //! ```text
-//! Run ─ prepare (settings, data, weights) ─ launch ─ step (losses, gradients) ─ checkpoint ─ report
-//!                                              └ parallel (a team's members)
+//! Run ─ prepare (settings, data, weights) ─ launch ─ step (losses, gradients) ─ checkpoint, report
+//!                                              └ parallel (the members of a team)
 //! ```
 
 mod all_reduce;

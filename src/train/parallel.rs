@@ -1,9 +1,9 @@
-//! Data-parallel training: each member of a team has a replica of the model and a part of each batch; the gradients
-//! are summed over the team, and each replica takes the same step.
+//! Data-parallel training: each member of a team has a replica of the model and a part of each batch; the
+//! gradients are summed over the team, and each replica takes the same step.
 //!
-//! burn-train has strategies of its own for several devices. This one differs in three points: all gradients are
-//! exchanged at once and in a fixed order, so that a run repeats bit for bit; a member's part of a batch may be empty;
-//! a member that fails ends the run instead of leaving the others waiting.
+//! burn-train has strategies of its own for several devices. This one differs in three points: all gradients
+//! are exchanged at once and in a fixed order, so that a run repeats bit for bit; a member's part of a batch
+//! may be empty; a member that fails ends the run instead of leaving the others waiting.
 
 use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::module::{Module, ModuleVisitor, Param};
@@ -157,8 +157,9 @@ fn backward(replicas: &mut [Replica], batches: Vec<Batch>) -> Step {
 fn optimize(replicas: &mut [Replica]) {
     let gradients = replicas.iter_mut().map(|replica| replica.gradients.take().expect("a batch came before"));
     let sums = all_reduce(gradients.collect());
-    // Flush and sync before anything else is sent: a worker that waits for a transfer stops taking orders when its
-    // queue is full, and the thread that then cannot send may be the one that serves the other end of the transfer.
+    // Flush and sync before anything else is sent: a worker that waits for a transfer stops taking orders
+    // when its queue is full, and the thread that then cannot send may be the one that serves the other end
+    // of the transfer.
     each(&sums, |_, sum| sum.device().flush().unwrap_or_else(|error| panic!("{error}")));
     each(&sums, |_, sum| sum.device().sync().unwrap_or_else(|error| panic!("{error}")));
     each(replicas.iter_mut().zip(sums), |_, (Replica { learner, .. }, sum)| {
@@ -168,8 +169,8 @@ fn optimize(replicas: &mut [Replica]) {
     });
 }
 
-/// Checks that all replicas have the same weights, bit for bit, because they took the same steps. This finds a member
-/// that computes wrongly.
+/// Checks that all replicas have the same weights, bit for bit, because they took the same steps. This finds
+/// a member that computes wrongly.
 ///
 /// # Panics
 ///

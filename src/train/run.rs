@@ -44,7 +44,8 @@ pub struct Run {
     compute: Compute,
 }
 
-/// A run that can begin: its settings are complete and fit the data, its weights are read. Nothing is written yet.
+/// A run that can begin: its settings are complete and fit the data, its weights are read. Nothing is written
+/// yet.
 #[derive(Debug)]
 pub struct PreparedRun {
     /// The settings as the caller gave them.
@@ -86,10 +87,11 @@ impl Run {
 
     /// Computes elsewhere: on another [`Device`], or on all devices of a [`Team`](super::Team).
     ///
-    /// On a team each step takes [`batch_size`](super::TrainConfig::batch_size) images on each device, and the sum of
-    /// the gradients is what one device would have for all of these images together. There are two exceptions: a
-    /// loss's mean over candidates, where images have different numbers of them, and the statistics of batch norm,
-    /// which are each member's own. Those of the first member are kept; it also validates.
+    /// On a team each step takes [`batch_size`](super::TrainConfig::batch_size) images on each device, and
+    /// the sum of the gradients is what one device would have for all of these images together. There are two
+    /// exceptions: a loss's mean over candidates, where images have different numbers of them, and the
+    /// statistics of batch norm, which are each member's own. Those of the first member are kept; it also
+    /// validates.
     #[must_use]
     pub fn on(mut self, compute: impl Into<Compute>) -> Self {
         self.compute = compute.into();
@@ -99,14 +101,14 @@ impl Run {
     /// Checks everything that can be checked before the first step, and reads the weights.
     ///
     /// Number and names of the classes come from the data set where the settings do not say them.
-    /// [`frozen_epsilon`](FasterRcnnConfig::frozen_epsilon) comes from the weights that the run starts from where neither
-    /// the settings nor the options of [`Start::Weights`] say another one.
+    /// [`frozen_epsilon`](FasterRcnnConfig::frozen_epsilon) comes from the weights that the run starts from
+    /// where neither the settings nor the options of [`Start::Weights`] say another one.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] for settings that do not work or do not fit the data. [`Error::File`] where `folder` holds a
-    /// run that is not to be resumed, or files that a run would write over, or where a checkpoint cannot be used.
-    /// What loading weights gives.
+    /// [`Error::Config`] for settings that do not work or do not fit the data. [`Error::File`] where `folder`
+    /// holds a run that is not to be resumed, or files that a run would write over, or where a checkpoint
+    /// cannot be used. What loading weights gives.
     pub fn prepare(self, folder: impl AsRef<Path>) -> Result<PreparedRun> {
         let Self { config: given, data, start, compute } = self;
         let folder = RunFolder::new(folder.as_ref())?;
@@ -144,8 +146,8 @@ impl Run {
 
     /// Trains in `folder`, and says how good the best weights are on the validation images.
     ///
-    /// Shows burn-train's dashboard where standard output is a terminal and there is one device, else prints plain
-    /// lines.
+    /// Shows burn-train's dashboard where standard output is a terminal and there is one device, else prints
+    /// plain lines.
     ///
     /// # Errors
     ///
@@ -171,9 +173,9 @@ impl PreparedRun {
     /// # Errors
     ///
     /// [`Error::NonFinite`] where a loss or a detection is not a number, naming it and the images;
-    /// [`Error::Worker`] where a member of a team is lost, naming it; [`Error::Training`] for what else stops a run.
-    /// Checkpoints written before an error stay usable. Threads that wait for a lost worker are left behind until the
-    /// process ends.
+    /// [`Error::Worker`] where a member of a team is lost, naming it; [`Error::Training`] for what else stops
+    /// a run. Checkpoints written before an error stay usable. Threads that wait for a lost worker are left
+    /// behind until the process ends.
     pub fn fit(mut self) -> Result<Outcome> {
         match self.compute {
             Compute::Device(_) => self.train(),
@@ -207,7 +209,8 @@ impl PreparedRun {
     }
 }
 
-/// The weights and the progress of the run in `folder`, which must have begun with these settings and this data.
+/// The weights and the progress of the run in `folder`, which must have begun with these settings and this
+/// data.
 fn resume(
     folder: &RunFolder,
     config: &mut RunConfig,

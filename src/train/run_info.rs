@@ -14,7 +14,8 @@ use crate::weights::WeightFile;
 /// Where it stands in the metadata, as JSON.
 pub(super) const KEY: &str = "faster_rcnn_training";
 
-/// What a weight file tells of the run that wrote it: its settings, its progress, and on which images it was trained.
+/// What a weight file tells of the run that wrote it: its settings, its progress, and on which images it was
+/// trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunInfo {
     /// Whole epochs that these weights were trained for.
@@ -51,7 +52,8 @@ impl RunInfo {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] and [`Error::File`] where the file cannot be read, or this part of its metadata is damaged.
+    /// [`Error::Io`] and [`Error::File`] where the file cannot be read, or this part of its metadata is
+    /// damaged.
     pub fn read(weights: impl AsRef<Path>) -> Result<Option<Self>> {
         let file = WeightFile::open(weights)?;
         let Some(json) = file.metadata().get(KEY) else { return Ok(None) };
@@ -59,14 +61,15 @@ impl RunInfo {
         serde_json::from_str(json).map_err(damaged).map(Some)
     }
 
-    /// How many images of `data` the weights were trained on. An image is known by its file name, its size and its
-    /// objects, so it may have moved to another folder.
+    /// How many images of `data` the weights were trained on. An image is known by its file name, its size
+    /// and its objects, so it may have moved to another folder.
     pub fn trained_on(&self, data: &Dataset) -> usize {
         let trained: HashSet<u64> = self.train_images.0.iter().copied().collect();
         data.records.iter().filter(|record| trained.contains(&fingerprint(record))).count()
     }
 
-    /// Checks that a resumed run has the images that it began with, in the same order: shuffling depends on it.
+    /// Checks that a resumed run has the images that it began with, in the same order: shuffling depends on
+    /// it.
     pub(super) fn check_data(&self, data: &Split, path: &Path) -> Result<()> {
         let sides = [
             ("training", &self.train_images, &data.train),
@@ -79,12 +82,10 @@ impl RunInfo {
                 let message = format!("the run began with {began} {name} images, there are {now} now");
                 return Err(Error::file(path, message));
             }
-            if let Some(place) = (0..found.0.len()).find(|place| found.0[*place] != known.0[*place]) {
-                let image = data.records[place].image.display();
-                let message = format!(
-                    "the run began with other {name} images: image {} is {image} now, or its objects have changed",
-                    place + 1
-                );
+            if let Some(index) = (0..found.0.len()).find(|index| found.0[*index] != known.0[*index]) {
+                let image = data.records[index].image.display();
+                let now = format!("image {} is {image} now, or its objects have changed", index + 1);
+                let message = format!("the run began with other {name} images: {now}");
                 return Err(Error::file(path, message));
             }
         }
@@ -126,7 +127,8 @@ impl TryFrom<String> for Fingerprints {
     }
 }
 
-/// FNV-1a of an image's name, size and objects: stable from version to version, unlike the standard library's hashes.
+/// FNV-1a of an image's name, size and objects: stable from version to version, unlike the standard library's
+/// hashes.
 fn fingerprint(record: &Record) -> u64 {
     let name = record.name();
     let (height, width) = record.size;

@@ -21,8 +21,8 @@ pub enum Start {
 }
 
 impl Start {
-    /// The weights of a file, all of which must fit the detector. Layers whose shapes follow the number of classes
-    /// start from random values where the file has other classes.
+    /// The weights of a file, all of which must fit the detector. Layers whose shapes follow the number of
+    /// classes start from random values where the file has other classes.
     pub fn weights(path: impl Into<PathBuf>) -> Self {
         Self::Weights { path: path.into(), options: LoadOptions::default() }
     }

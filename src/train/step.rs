@@ -1,5 +1,5 @@
-//! What one step does: a training step computes losses and gradients and changes the weights, a validation step
-//! detects.
+//! What one step does: a training step computes losses and gradients and changes the weights, a validation
+//! step detects.
 
 use std::sync::{Arc, OnceLock};
 
@@ -118,8 +118,8 @@ impl InferenceStep for Trainee {
     type Input = Batch;
     type Output = Validated;
 
-    /// Detects as [`Predictor`] does, image by image, so that the numbers of an epoch are those that an evaluation of
-    /// its weights gives.
+    /// Detects as [`Predictor`] does, image by image, so that the numbers of an epoch are those that an
+    /// evaluation of its weights gives.
     fn step(&self, batch: Batch) -> Validated {
         let predictor = self.predictor.get_or_init(|| Arc::new(Predictor::new(self.detector.clone())));
         let images = batch.names.into_iter().zip(batch.images).zip(batch.annotations);

@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 
 /// Between two looks at whether a member was lost.
 const PAUSE: Duration = Duration::from_millis(100);
-/// After a panic, how long to wait for the watch to name the worker that caused it: the panic may be that of another
-/// one, which waited for it.
+/// After a panic, how long to wait for the watch to name the worker that caused it: the panic may be that of
+/// another one, which waited for it.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// One of the devices.
@@ -84,8 +84,8 @@ impl Team {
         &self.members
     }
 
-    /// Does work that needs all members, on a thread of its own. Where a member is lost, the thread is left behind,
-    /// because it may wait for that member for ever.
+    /// Does work that needs all members, on a thread of its own. Where a member is lost, the thread is left
+    /// behind, because it may wait for that member for ever.
     pub(super) fn work<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,

@@ -14,8 +14,8 @@ use crate::train::{Member, Team};
 ///
 /// # Errors
 ///
-/// [`Error::Worker`] names the first worker that cannot be used, and says why; [`Error::Config`] where there are no
-/// addresses.
+/// [`Error::Worker`] names the first worker that cannot be used, and says why; [`Error::Config`] where there
+/// are no addresses.
 pub fn connect(addresses: &[Address], token: Option<&str>) -> Result<Team> {
     let Some(first) = addresses.first() else {
         return Err(Error::Config("there are no workers to connect to".to_string()));

@@ -10,8 +10,8 @@ use rand::RngExt;
 use super::address::Address;
 use crate::error::{Error, Result};
 
-/// Worker processes on this machine. They end when the value is dropped. They also end when this process is killed,
-/// because each watches its standard input.
+/// Worker processes on this machine. They end when the value is dropped. They also end when this process is
+/// killed, because each watches its standard input.
 #[derive(Debug)]
 pub struct LocalWorkers {
     children: Vec<Child>,
@@ -20,8 +20,9 @@ pub struct LocalWorkers {
 }
 
 impl LocalWorkers {
-    /// Starts `count` processes `PROGRAM worker`, each on a free port of the loopback address and with its share of
-    /// the processor's cores. They let in who has a random token, which they are told on standard input.
+    /// Starts `count` processes `PROGRAM worker`, each on a free port of the loopback address and with its
+    /// share of the processor's cores. They let in who has a random token, which they are told on standard
+    /// input.
     ///
     /// # Errors
     ///

@@ -1,12 +1,13 @@
-//! Workers: processes on this machine or others, each of which serves one device to a trainer, with burn's remote
-//! devices and this crate's own operations.
+//! Workers: processes on this machine or others, each of which serves one device to a trainer, with burn's
+//! remote devices and this crate's own operations.
 //!
-//! A worker runs [`serve`]. A trainer [`connect`]s to several, and [`Run::on`](crate::train::Run::on) takes the
-//! [`Team`](crate::train::Team) that it gets. [`LocalWorkers`] are processes that a trainer starts and ends itself.
+//! A worker runs [`serve`]. A trainer [`connect`]s to several, and [`Run::on`](crate::train::Run::on) takes
+//! the [`Team`](crate::train::Team) that it gets. [`LocalWorkers`] are processes that a trainer starts and
+//! ends itself.
 //!
-//! Over `ws://` nothing is encrypted, and the token keeps strangers out, but not who listens in: it is for networks that
-//! are trusted. `iroh://` authenticates the worker by its key and encrypts. Relays are off, so nothing goes through
-//! other people's servers.
+//! Over `ws://` nothing is encrypted, and the token keeps strangers out, but not who listens in: it is for
+//! networks that are trusted. `iroh://` authenticates the worker by its key and encrypts. Relays are off, so
+//! nothing goes through other people's servers.
 
 mod address;
 mod connect;

@@ -61,8 +61,8 @@ impl Endpoint {
 ///
 /// # Errors
 ///
-/// [`Error::Config`] where the token is empty or the device cannot be served, [`Error::Worker`] where the port cannot be
-/// listened on.
+/// [`Error::Config`] where the token is empty or the device cannot be served, [`Error::Worker`] where the
+/// port cannot be listened on.
 pub fn serve(endpoint: Endpoint, device: &Device, token: Option<&str>) -> Result<()> {
     let mut server = RemoteServer::new([device.clone()]);
     // Operations for a backend that is not the device's are refused.

@@ -1,6 +1,6 @@
-//! Finds out that a worker does not answer any more. A process that is stopped, or whose link is cut, leaves the
-//! trainer's connection open and silent. So each worker is asked for a sign of life over a connection of its own: any
-//! answer to an HTTP request at its WebSocket port, or iroh's handshake.
+//! Finds out that a worker does not answer any more. A process that is stopped, or whose link is cut, leaves
+//! the trainer's connection open and silent. So each worker is asked for a sign of life over a connection of
+//! its own: any answer to an HTTP request at its WebSocket port, or iroh's handshake.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -96,7 +96,8 @@ fn ask(address: &Address) -> Result<(), Silent> {
     }
 }
 
-/// Asks at all addresses of a host in turn, until one answers: `localhost` may be `::1` first, where nobody listens.
+/// Asks at all addresses of a host in turn, until one answers: `localhost` may be `::1` first, where nobody
+/// listens.
 fn ask_any(addresses: &[SocketAddr], host: &str) -> Result<(), Silent> {
     let mut refused = true;
     let mut last = Silent { is_final: true, ..Silent::new("has no address") };

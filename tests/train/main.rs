@@ -1,5 +1,5 @@
-//! Whole training runs, small: what they leave behind, that they repeat and resume bit for bit, how they stop, and that
-//! they write over nothing.
+//! Whole training runs, small: what they leave behind, that they repeat and resume bit for bit, how they
+//! stop, and that they write over nothing.
 
 mod classes;
 mod folders;
@@ -43,7 +43,8 @@ fn config() -> RunConfig {
         batch_size: 2,
         accumulation: 2,
         learning_rate: 0.005,
-        // Other than the cosine, it does not depend on the number of epochs, which may change when a run is resumed.
+        // Other than the cosine, it does not depend on the number of epochs, which may change when a run is
+        // resumed.
         schedule: Schedule::MultiStep { milestones: vec![1], gamma: 0.1 },
         warmup_steps: 2,
         clip_norm: Some(5.0),

@@ -27,8 +27,8 @@ fn a_run_repeats_and_a_killed_one_resumes_to_the_same_bits() {
         ["last.safetensors", "optimizer-1.bpk"].map(file).map(|path| (fs::read(&path).unwrap(), path));
     resume(2);
     assert!(fs::read_to_string(&path).unwrap().starts_with(&text), "what is written stays, byte for byte");
-    // As a kill leaves it while the second epoch's checkpoint is written: its numbers, optimiser and best weights are
-    // there, but `last.safetensors` is the first epoch's, and there are temporary files.
+    // As a kill leaves it while the second epoch's checkpoint is written: its numbers, optimiser and best
+    // weights are there, but `last.safetensors` is the first epoch's, and there are temporary files.
     for (bytes, path) in first {
         fs::write(path, bytes).unwrap();
     }

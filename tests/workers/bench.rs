@@ -140,7 +140,8 @@ impl Bench {
         assert!(causes.iter().any(|cause| text.contains(cause)), "{text}");
     }
 
-    /// Checks that the checkpoint is whole and that a run resumed on `workers` gives the losses of `expected`.
+    /// Checks that the checkpoint is whole and that a run resumed on `workers` gives the losses of
+    /// `expected`.
     pub fn assert_resumes(&self, output: &str, workers: &str, expected: &[f64]) {
         let last = self.path(output).join("checkpoints/last.safetensors");
         weights::load(&last, &Device::flex()).unwrap();

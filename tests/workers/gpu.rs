@@ -22,7 +22,8 @@ use super::training::{gradient, values};
 use super::{PROGRAM, alike, assert_close, losses};
 use super::{boards, model};
 
-/// What a worker's GPU computes is what the same GPU computes here: the same kernels, so that only their order may differ.
+/// What a worker's GPU computes is what the same GPU computes here: the same kernels, so that only their
+/// order may differ.
 #[test]
 fn a_worker_serves_a_gpu() {
     let Some(gpu) = gpu() else { return };

@@ -1,5 +1,5 @@
-//! Training on several workers: processes on this machine, also in network namespaces of their own, against the same
-//! training in one process; and every way in which a worker can fail.
+//! Training on several workers: processes on this machine, also in network namespaces of their own, against
+//! the same training in one process; and every way in which a worker can fail.
 #![cfg(feature = "workers")]
 
 mod bench;
@@ -27,8 +27,8 @@ use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_faster-rcnn");
 
-/// A thin ResNet-18 at 128 pixels whose images all have as many candidates, so that a mean over the batch is the mean
-/// of its images' means.
+/// A thin ResNet-18 at 128 pixels whose images all have as many candidates, so that a mean over the batch is
+/// the mean of its images' means.
 fn model() -> FasterRcnnConfig {
     let mut model = FasterRcnnConfig::new(ResNetDepth::ResNet18, 7)
         .with_class_names(&deep_pcb::CLASS_NAMES)
@@ -58,8 +58,9 @@ fn config(batch_size: usize, epochs: usize) -> RunConfig {
     config
 }
 
-/// Settings for a comparison of losses. The scores of random weights are nearly equal, and which of two proposals goes
-/// first soon depends on a last digit, which two orders of one sum do not share: so the steps are small.
+/// Settings for a comparison of losses. The scores of random weights are nearly equal, and which of two
+/// proposals goes first soon depends on a last digit, which two orders of one sum do not share: so the steps
+/// are small.
 fn alike(batch_size: usize, epochs: usize) -> RunConfig {
     let mut config = config(batch_size, epochs);
     config.train.learning_rate = 2e-5;

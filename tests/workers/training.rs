@@ -64,8 +64,8 @@ fn the_gradients_of_four_workers_sum_to_those_of_one_process() {
     let relative = difference / norm(&mut whole.iter().copied());
     assert!(whole.len() == sums[0].len() && relative < 1e-5, "{relative}");
 
-    // More elements than travel at once, and fewer than there are workers; numbers that do not divide. Small whole numbers
-    // sum exactly.
+    // More elements than travel at once, and fewer than there are workers; numbers that do not divide. Small
+    // whole numbers sum exactly.
     for elements in [(9 << 20) + 5, 3] {
         let tensors = team.members().iter().enumerate().map(|(index, member)| {
             let values = (0..elements).map(|place| (place % 1000 + index) as f32).collect::<Vec<_>>();

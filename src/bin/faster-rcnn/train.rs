@@ -19,13 +19,15 @@ use faster_rcnn::{DeviceName, Error};
 use crate::output;
 
 const EXAMPLES: &str = "\
-The output folder holds config.toml (all settings), metrics.jsonl and curves.png, checkpoints/last.safetensors and
-best.safetensors, and in the end evaluation.json, precision_recall.png, confusion_matrix.png and samples/. A run may
-be killed at any moment: --resume goes on after its last whole epoch and gives the same numbers. Files of others are
-never written over: a folder that holds some under these names is refused.
+The output folder holds config.toml (all settings), metrics.jsonl and curves.png, checkpoints/last.safetensors
+and best.safetensors, and in the end evaluation.json, precision_recall.png, confusion_matrix.png and samples/. A
+run may be killed at any moment: --resume goes on after its last whole epoch and gives the same numbers. Files of
+others are never written over: a folder that holds some under these names is refused.
 
-Weights to start from are torchvision's (.pth), of a detector or of a ResNet classifier, or this program's. Where a
-detector's classes differ in number, the last layers start random. `faster-rcnn weights --help` says more.
+Weights to start from are torchvision's (.pth), of a detector or of a ResNet classifier, or this program's. Where
+a detector's classes differ in number, the last layers start random. `faster-rcnn weights --help` says more.
+
+The classes are those of the data set. Where the settings name others, that is an error.
 
 Examples:
 
@@ -33,7 +35,8 @@ Examples:
       --set model.norm=group --set model.trainable_layers=5
   faster-rcnn train --config configs/deep_pcb.toml --data PCBData --output runs/coco \\
       --weights fasterrcnn_resnet50_fpn_coco-258fb6c6.pth --set train.learning_rate=0.005
-  faster-rcnn train --config runs/coco/config.toml --data PCBData --output runs/coco --resume --set train.epochs=40
+  faster-rcnn train --config runs/coco/config.toml --data PCBData --output runs/coco --resume \\
+      --set train.epochs=40
   faster-rcnn train --config configs/gpu_nv_s.toml --data PCBData --output runs/four --token-file token \\
       --workers ws://10.0.0.5:3000,ws://10.0.0.6:3000,ws://10.0.0.7:3000,ws://10.0.0.8:3000";
 
@@ -44,8 +47,8 @@ pub struct Arguments {
     /// Settings of the run, TOML.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// DeepPCB's PCBData, or a folder of its layout. Without trainval.txt and test.txt, a tenth of the images,
-    /// chosen by train.seed, is held out.
+    /// DeepPCB's PCBData, or a folder of its layout. Without trainval.txt and test.txt, a tenth of the
+    /// images, chosen by train.seed, is held out.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// Folder of the run.
@@ -54,8 +57,8 @@ pub struct Arguments {
     /// Weights to start from; random ones without.
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     weights: Option<PathBuf>,
-    /// Accept tensors of the weights whose names begin so, although the detector has no place for them, or lacks
-    /// them, or has them in another shape; may be given again.
+    /// Accept tensors of the weights whose names begin so, although the detector has no place for them, or
+    /// lacks them, or has them in another shape; may be given again.
     #[arg(long, value_name = "PREFIX", requires = "weights")]
     allow: Vec<String>,
     /// Go on with the run in the output folder.
@@ -64,8 +67,8 @@ pub struct Arguments {
     /// Where to compute; several devices, such as cuda:0,cuda:1, train together.
     #[arg(long, value_delimiter = ',', default_value = "cpu")]
     device: Vec<DeviceName>,
-    /// Workers to train on together: ws://HOST:PORT or iroh://ID@ADDRESS:PORT of each, or local:N for N processes
-    /// on this machine, which are started and ended.
+    /// Workers to train on together: ws://HOST:PORT or iroh://ID@ADDRESS:PORT of each, or local:N for N
+    /// processes on this machine, which are started and ended.
     #[cfg(feature = "workers")]
     #[arg(long, value_name = "ADDRESSES", conflicts_with = "device")]
     workers: Option<Workers>,
