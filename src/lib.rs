@@ -70,6 +70,13 @@ pub mod weights;
 #[cfg(feature = "workers")]
 pub mod workers;
 
+/// What this crate's own tests and benches need beside its interface. It changes without notice.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::ops::backend::DetectionOps;
+    pub use crate::ops::primitives::MapShapes;
+}
+
 pub use burn;
 pub use image;
 

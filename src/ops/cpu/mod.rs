@@ -19,10 +19,9 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{IntDType, TensorData};
 use burn_flex::FlexTensor;
 
-use super::{
-    ABSENT, DetectionOps, FeatureMaps, MapShapes, NormOptions, PoolOptions, Residual, RoiAlignOptions,
-    conv2d_shape, pool_shape,
-};
+use super::backend::DetectionOps;
+use super::options::{ABSENT, NormOptions, PoolOptions, RoiAlignOptions, conv2d_shape, pool_shape};
+use super::primitives::{FeatureMaps, MapShapes, Residual};
 use conv2d::{Epilogue, Geometry};
 use levels::Levels;
 use max_pool::Sides;

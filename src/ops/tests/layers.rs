@@ -10,8 +10,9 @@ use super::{
     Source, assert_close, assert_differences, assert_repeatable, devices, floats, gradient, non_contiguous,
     on,
 };
+use crate::ops::options::conv2d_shape;
 use crate::ops::{
-    ConvWeight, Fused, NormOptions, PoolOptions, conv2d, conv2d_shape, in_host_memory, max_pool2d, normalize,
+    ConvWeight, Fused, NormOptions, PoolOptions, conv2d, in_host_memory, max_pool2d, normalize,
 };
 
 #[test]
