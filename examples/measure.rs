@@ -38,7 +38,7 @@ use burn::backend::Dispatch;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use clap::{Parser, ValueEnum};
-use faster_rcnn::model::layers::NormKind;
+use faster_rcnn::NormKind;
 use faster_rcnn::ops::{DetectionOps, Fused, conv2d};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;

@@ -14,7 +14,7 @@ use clap::Parser;
 use faster_rcnn::FasterRcnnConfig;
 use faster_rcnn::data::deep_pcb::{self, CLASS_NAMES};
 use faster_rcnn::data::{AugmentConfig, Dataset, Record};
-use faster_rcnn::model::layers::NormKind;
+use faster_rcnn::NormKind;
 use faster_rcnn::structures::{Annotation, Xyxy};
 use faster_rcnn::train::{RunConfig, Schedule, Start, TrainConfig, fit};
 use image::imageops::crop_imm;

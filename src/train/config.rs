@@ -242,7 +242,7 @@ fn differences(one: &Value, other: &Value, name: &str, names: &mut Vec<String>) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::resnet::ResNetDepth;
+    use crate::model::ResNetDepth;
 
     fn file(text: &str) -> (tempfile::TempDir, std::path::PathBuf) {
         let folder = tempfile::tempdir().unwrap();

@@ -16,9 +16,9 @@ use super::coco::COCO_CLASSES;
 use super::file::WeightFile;
 use crate::error::{Error, Result};
 use crate::model::FasterRcnnConfig;
-use crate::model::box_head::BoxHeadKind;
+use crate::model::BoxHeadKind;
 use crate::model::layers::{FrozenBatchNorm, NormKind};
-use crate::model::resnet::ResNetDepth;
+use crate::model::ResNetDepth;
 
 /// Where a state dict may stand in a file: at its root, or under a checkpoint's key, either bare or
 /// saved from a `DistributedDataParallel` wrapper.

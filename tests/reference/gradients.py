@@ -37,7 +37,7 @@ def generate():
     for file, variant, config in [
         ("model", "frozen", models.RESNET50),
         *(("model_resnet18", variant, {**models.RESNET18, "norm": norm}) for variant, norm in models.RESNET18_NORMS),
-        ("model_v2", "v2", models_v2.V2),
+        ("model_v2", "resnet18", models_v2.V2_RESNET18),
     ]:
         targets = models.targets_of(config)
         runs[f"{file}/{variant}/train"] = run(config, targets)

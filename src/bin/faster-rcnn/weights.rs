@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Subcommand;
 use faster_rcnn::FasterRcnnConfig;
-use faster_rcnn::model::box_head::BoxHeadKind;
-use faster_rcnn::model::layers::NormKind;
-use faster_rcnn::model::resnet::ResNetDepth;
+use faster_rcnn::BoxHeadKind;
+use faster_rcnn::NormKind;
+use faster_rcnn::ResNetDepth;
 use faster_rcnn::weights::{Model, Published, WeightFile, cache_folder, convert, fetch, inspect, published};
 
 use crate::output;
