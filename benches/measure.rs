@@ -39,7 +39,7 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use clap::{Parser, ValueEnum};
 use faster_rcnn::internals::DetectionOps;
-use faster_rcnn::model::layers::NormKind;
+use faster_rcnn::NormKind;
 use faster_rcnn::ops::{Fused, conv2d};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;

@@ -13,7 +13,7 @@ use clap::Parser;
 use faster_rcnn::FasterRcnnConfig;
 use faster_rcnn::data::deep_pcb::{self, CLASS_NAMES};
 use faster_rcnn::data::{AugmentConfig, Dataset, Record, Split};
-use faster_rcnn::model::layers::NormKind;
+use faster_rcnn::NormKind;
 use faster_rcnn::structures::{Annotation, Xyxy};
 use faster_rcnn::train::{Run, RunConfig, Schedule, Start, TrainConfig};
 use image::imageops::crop_imm;

@@ -27,7 +27,7 @@
 //! ```no_run
 //! use faster_rcnn::FasterRcnnConfig;
 //! use faster_rcnn::data::deep_pcb;
-//! use faster_rcnn::model::layers::NormKind;
+//! use faster_rcnn::NormKind;
 //! use faster_rcnn::train::{Run, RunConfig};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -59,7 +59,7 @@ mod error;
 pub mod eval;
 mod files;
 mod heap;
-pub mod model;
+mod model;
 pub mod ops;
 mod predict;
 mod settings;
@@ -77,14 +77,23 @@ pub use image;
 pub use device::DeviceName;
 pub use error::{Cause, Error, Result};
 pub use heap::keep_heap;
-pub use model::{FasterRcnn, FasterRcnnConfig, Losses};
+pub use model::{
+    AnchorConfig, BoxHeadKind, FasterRcnn, FasterRcnnConfig, Losses, NormKind, PreparedFasterRcnn, ResNetDepth,
+    RoiHeadsConfig, RpnConfig, Sampling, TransformConfig,
+};
 pub use predict::Predictor;
+pub use structures::{Annotation, Detection, Image, Xyxy};
 
-/// For this crate's own program, tests and benches: no part of the library's interface.
+/// For this crate's own program, tests and benches. It may change with any version.
 #[doc(hidden)]
 pub mod internals {
     pub use crate::files::{write_atomically, write_bytes};
     pub use crate::ops::backend::DetectionOps;
     pub use crate::ops::primitives::MapShapes;
     pub use crate::text::read_text;
+
+    /// The parts of the detector.
+    pub mod model {
+        pub use crate::model::*;
+    }
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
-use faster_rcnn::model::resnet::ResNetDepth;
+use faster_rcnn::ResNetDepth;
 use faster_rcnn::weights::{self, LoadOptions, NamedTensor, WeightFile};
 use faster_rcnn::{Error, FasterRcnn, FasterRcnnConfig, Predictor, Result};
 use image::RgbImage;

@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 use burn::tensor::Device;
 use common::unit;
-use faster_rcnn::model::resnet::ResNetDepth;
+use faster_rcnn::ResNetDepth;
 use faster_rcnn::weights::{
     self, EpsilonSource, Layout, LoadOptions, LoadReport, NamedTensor, WeightFile, WeightFileKind,
 };

@@ -18,7 +18,7 @@ use super::step::Trainee;
 use crate::data::Split;
 use crate::error::{Error, Result};
 use crate::eval::Evaluation;
-use crate::model::layers::NormKind;
+use crate::model::NormKind;
 use crate::model::{FasterRcnn, FasterRcnnConfig};
 use crate::weights::{self, LoadOptions, LoadReport, WeightFile};
 

@@ -15,7 +15,7 @@ use super::report::{EpsilonSource, LoadReport, Reshaped};
 use super::save::{CONFIG_KEY, save_with_metadata, write_safetensors};
 use crate::error::{Error, Result};
 use crate::model::layers::FrozenBatchNorm;
-use crate::model::resnet::ResNetDepth;
+use crate::model::ResNetDepth;
 use crate::model::{FasterRcnn, FasterRcnnConfig};
 use crate::settings;
 

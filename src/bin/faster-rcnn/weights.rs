@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Subcommand;
-use faster_rcnn::model::box_head::BoxHeadKind;
-use faster_rcnn::model::layers::NormKind;
-use faster_rcnn::model::resnet::ResNetDepth;
+use faster_rcnn::BoxHeadKind;
+use faster_rcnn::NormKind;
+use faster_rcnn::ResNetDepth;
 use faster_rcnn::weights::{
     EpsilonSource, LoadOptions, Published, WeightFile, cache_folder, fetch, published,
 };
