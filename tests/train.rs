@@ -122,7 +122,7 @@ fn a_run_repeats_and_resumes_bit_for_bit_and_leaves_what_it_promises() {
     assert_eq!(RunConfig::load(&whole.join("config.toml"), &[]).unwrap().model, config.model);
     let pictures =
         ["curves.png", "precision_recall.png", "confusion_matrix.png"].map(|name| whole.join(name));
-    let sample = whole.join("samples").join(&validation.records[0].name()).with_extension("png");
+    let sample = whole.join("samples").join(validation.records[0].name()).with_extension("png");
     for picture in pictures.iter().chain([&sample]) {
         assert!(image::open(picture).unwrap().width() > 128, "{}", picture.display());
     }
