@@ -31,7 +31,7 @@ impl Bench {
     fn new(boards: usize) -> Self {
         let bench = Self { folder: tempfile::tempdir().unwrap() };
         let config = SyntheticConfig { size: SIZE, seed: 3 };
-        write_synthetic(&bench.path("boards"), boards, &config).unwrap();
+        write_synthetic(bench.path("boards"), boards, &config).unwrap();
         weights::save(&tiny().init(&Device::flex()), &bench.path("tiny.safetensors")).unwrap();
         bench
     }
