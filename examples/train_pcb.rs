@@ -11,10 +11,10 @@ use anyhow::{Context, bail};
 use burn::tensor::Device;
 use clap::Parser;
 use faster_rcnn::FasterRcnnConfig;
+use faster_rcnn::NormKind;
+use faster_rcnn::ResNetDepth;
 use faster_rcnn::data::deep_pcb::{self, CLASS_NAMES};
 use faster_rcnn::data::{AugmentConfig, Split, SyntheticConfig, write_synthetic};
-use faster_rcnn::model::layers::NormKind;
-use faster_rcnn::model::resnet::ResNetDepth;
 use faster_rcnn::train::{RunConfig, Schedule, Start, TrainConfig, fit};
 use faster_rcnn::weights::{LoadOptions, WeightFile};
 

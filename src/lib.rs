@@ -26,10 +26,9 @@
 //!
 //! ```no_run
 //! use burn::tensor::Device;
-//! use faster_rcnn::FasterRcnnConfig;
 //! use faster_rcnn::data::deep_pcb;
-//! use faster_rcnn::model::layers::NormKind;
 //! use faster_rcnn::train::{RunConfig, Start, fit};
+//! use faster_rcnn::{FasterRcnnConfig, NormKind};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let model = FasterRcnnConfig::resnet50_fpn(7)
@@ -60,7 +59,7 @@ mod error;
 pub mod eval;
 mod files;
 mod heap;
-pub mod model;
+mod model;
 pub mod ops;
 mod predict;
 mod settings;
@@ -76,5 +75,18 @@ pub use image;
 
 pub use error::{Cause, Error, Result};
 pub use heap::keep_heap;
-pub use model::{FasterRcnn, FasterRcnnConfig, Losses};
+pub use model::{
+    AnchorConfig, BoxHeadKind, FasterRcnn, FasterRcnnConfig, Losses, NormKind, PreparedFasterRcnn,
+    ResNetDepth, RoiHeadsConfig, RpnConfig, Sampling, TransformConfig,
+};
 pub use predict::Predictor;
+pub use structures::{Annotation, Detection, Image, Xyxy};
+
+/// What the tests and the benchmarks look at. It may change with any version.
+#[doc(hidden)]
+pub mod internals {
+    /// The parts of the detector.
+    pub mod model {
+        pub use crate::model::*;
+    }
+}

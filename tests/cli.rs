@@ -9,10 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
+use faster_rcnn::NormKind;
+use faster_rcnn::ResNetDepth;
 use faster_rcnn::data::deep_pcb::{self, CLASS_NAMES};
 use faster_rcnn::data::{Record, SyntheticConfig, write_synthetic};
-use faster_rcnn::model::layers::NormKind;
-use faster_rcnn::model::resnet::ResNetDepth;
 use faster_rcnn::structures::Annotation;
 use faster_rcnn::train::{RunConfig, TrainConfig};
 use faster_rcnn::weights::NamedTensor;

@@ -13,9 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
-use faster_rcnn::model::resnet::ResNetDepth;
 use faster_rcnn::weights::{self, LoadOptions, NamedTensor, WeightFile};
-use faster_rcnn::{Error, FasterRcnn, FasterRcnnConfig, Predictor, Result};
+use faster_rcnn::{Error, FasterRcnn, FasterRcnnConfig, Predictor, ResNetDepth, Result};
 use image::RgbImage;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -6,10 +6,10 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::Device;
+use faster_rcnn::NormKind;
+use faster_rcnn::ResNetDepth;
 use faster_rcnn::data::deep_pcb::{self, CLASS_NAMES};
 use faster_rcnn::data::{Dataset, Split, SyntheticConfig, write_synthetic};
-use faster_rcnn::model::layers::NormKind;
-use faster_rcnn::model::resnet::ResNetDepth;
 use faster_rcnn::train::{RunConfig, Schedule, Start, TrainConfig, fit};
 use faster_rcnn::{Error, FasterRcnnConfig, weights};
 use serde_json::Value;
@@ -105,7 +105,7 @@ fn a_run_repeats_and_resumes_bit_for_bit_and_leaves_what_it_promises() {
         rows.iter().filter(|row| row["split"] == split && row.contains_key("step") == step).count()
     };
     assert_eq!((of("train", true), of("train", false), of("valid", false)), (3 * 4, 3, 3));
-    let names = ["loss", "objectness", "rpn_box_reg", "classifier", "box_reg"];
+    let names = ["loss", "loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg"];
     for row in rows.iter().filter(|row| row["split"] == "train") {
         let value = |name: &str| row[name].as_f64().unwrap();
         assert!(names.iter().all(|name| value(name).is_finite() && value(name) >= 0.0), "{row:?}");

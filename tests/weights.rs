@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 use burn::tensor::Device;
 use common::unit;
-use faster_rcnn::model::resnet::ResNetDepth;
+use faster_rcnn::ResNetDepth;
 use faster_rcnn::weights::{
     self, EpsilonSource, Layout, LoadOptions, LoadReport, NamedTensor, WeightFile, WeightFileKind,
 };
@@ -538,7 +538,7 @@ fn what_is_set_holds_over_what_a_file_says() {
         ("anchors.size=[8]", "anchors.size=[8]: unknown field `size`"),
         ("anchor.sizes=[8]", "there is no table `anchor`"),
         ("anchors.sizes=[8]", "anchors.sizes=[8]: invalid length 1"),
-        ("roi_heads.score_thresh=2", "roi_heads: thresholds"),
+        ("roi_heads.score_thresh=2", "roi_heads.score_thresh must be in 0..=1"),
         ("class_names=[\"a\"]", "class_names must name each class"),
         ("fpn_channels=64", "has shape [256, 256, 1, 1], expected [64, 256, 1, 1]"),
         (

@@ -22,12 +22,9 @@ use common::{gpu, relative_error};
 use faster_rcnn::data::{
     AugmentConfig, Batch, Dataset, Loader, Split, SyntheticConfig, deep_pcb, write_synthetic,
 };
-use faster_rcnn::model::layers::NormKind;
-use faster_rcnn::model::resnet::ResNetDepth;
-use faster_rcnn::model::sampler::Draw;
 use faster_rcnn::train::{RunConfig, Schedule, Start, Team, TrainConfig, all_reduce, fit, fit_team};
 use faster_rcnn::workers::{Address, LocalWorkers, connect};
-use faster_rcnn::{FasterRcnn, FasterRcnnConfig, weights};
+use faster_rcnn::{FasterRcnn, FasterRcnnConfig, NormKind, ResNetDepth, Sampling, weights};
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_faster-rcnn");
@@ -98,8 +95,7 @@ fn assert_close(found: &[f64], expected: &[f64]) {
 
 /// The gradient of a batch's losses, of all parameters together.
 fn gradient(model: &FasterRcnn, batch: &Batch) -> Tensor<1> {
-    let images = model.config().transform.batch(&batch.images, &model.device());
-    let losses = model.losses(&images, &batch.annotations, &mut Draw::seeded(batch.seeds.clone()));
+    let losses = model.losses(&batch.images, &batch.annotations, &mut Sampling::seeded(batch.seeds.clone()));
     let mut gradients =
         Flat(GradientsParams::from_grads((losses.sum() * batch.share).backward(), model), Vec::new());
     model.visit(&mut gradients);

@@ -10,6 +10,7 @@
 )]
 
 mod autodiff;
+mod conv_weight;
 mod cpu;
 #[cfg(feature = "cube")]
 mod cube;
@@ -24,14 +25,13 @@ mod generic;
 pub(crate) mod remote;
 #[cfg(test)]
 mod tests;
-mod transformed;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Backend, Dispatch, DispatchDevice, ExtensionType, backend_extension};
+use burn::backend::{Backend, Dispatch, DispatchDevice, ExtensionType, TensorMetadata, backend_extension};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Int, IntDType, Tensor};
 
-pub use transformed::TransformedWeight;
+pub use conv_weight::ConvWeight;
 
 /// How RoIAlign samples a box; the meaning of each field is that of `torchvision.ops.roi_align`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -66,7 +66,38 @@ pub struct PoolOptions {
     pub padding: [usize; 2],
 }
 
-/// What is added to the output of a convolution or a norm.
+/// Steps after a convolution or a norm, in the same pass over the map: `relu(y + residual)`, each where asked for.
+///
+/// ```
+/// # use faster_rcnn::burn::tensor::Tensor;
+/// # use faster_rcnn::ops::Fused;
+/// # let shortcut = Tensor::<4>::zeros([1, 1, 2, 2], &Default::default());
+/// let end_of_a_block = Fused::default().plus(shortcut).relu();
+/// # assert!(end_of_a_block.relu && end_of_a_block.residual.is_some());
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Fused {
+    /// Added to the output, `[N, C out, H out, W out]` like it.
+    pub residual: Option<Tensor<4>>,
+    /// Whether negative values become 0 in the end.
+    pub relu: bool,
+}
+
+impl Fused {
+    /// Adds `residual`, a tensor of the output's shape.
+    #[must_use]
+    pub fn plus(self, residual: Tensor<4>) -> Self {
+        Self { residual: Some(residual), ..self }
+    }
+
+    /// Ends with a ReLU.
+    #[must_use]
+    pub fn relu(self) -> Self {
+        Self { relu: true, ..self }
+    }
+}
+
+/// [`Fused::residual`] on a backend. burn routes enums of tensors to a backend, but not an `Option` of one.
 #[derive(Debug, Clone, ExtensionType)]
 pub enum Residual<B: Backend> {
     /// Nothing.
@@ -178,7 +209,7 @@ pub trait DetectionOps: Backend {
         iou_threshold: f32,
     ) -> IntTensor<Self>;
 
-    /// See [`conv2d`]. On the CPU the weight may be that of a [`TransformedWeight`].
+    /// See [`conv2d`].
     fn convolution(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -189,6 +220,20 @@ pub trait DetectionOps: Backend {
     ) -> FloatTensor<Self> {
         let sums = Self::conv2d(x, weight, Some(bias), options);
         generic::residual_and_relu(sums, residual, relu)
+    }
+
+    /// [`conv2d`] with the weight of a [`ConvWeight::Winograd`], `[36, C out, C in]`, which only the CPU takes.
+    fn winograd_convolution(
+        _x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        _bias: FloatTensor<Self>,
+        #[extension_type] _residual: Residual<Self>,
+        _relu: bool,
+    ) -> FloatTensor<Self> {
+        let device = weight.device();
+        panic!(
+            "a weight transformed by Winograd's algorithm is for the CPU without autodiff, not for {device:?}"
+        )
     }
 
     /// Gradient of [`conv2d`] with respect to `x`, of that `shape`; `grad` is that of the convolution's sums.
@@ -364,20 +409,24 @@ fn round_down(value: f64) -> f32 {
     if f64::from(nearest) > value { nearest.next_down() } else { nearest }
 }
 
-/// Two-dimensional convolution, `relu(x * weight + bias + residual)`, the last two steps where asked for.
+/// Two-dimensional convolution, `x * weight + bias`, and the steps of `fused`.
 ///
 /// # Shapes
 ///
-/// - `x`: `[N, C in, H, W]`, `weight`: `[C out, C in, kernel height, kernel width]`, `bias`: `[C out]`
-/// - `residual` and output: `[N, C out, H out, W out]`
+/// - `x`: `[N, C in, H, W]`
+/// - `weight`: `[C out, C in, kernel height, kernel width]`, plain or in the form of [`ConvWeight::prepared`]
+/// - `bias`: `[C out]`
+/// - residual and output: `[N, C out, H out, W out]`
+///
+/// Differentiable with a plain weight.
 pub fn conv2d(
     x: Tensor<4>,
-    weight: Tensor<4>,
+    weight: impl Into<ConvWeight>,
     bias: Tensor<1>,
-    residual: Option<Tensor<4>>,
-    relu: bool,
     options: ConvOptions<2>,
+    fused: Fused,
 ) -> Tensor<4> {
+    let weight = weight.into();
     let ([_, channels, ..], [outputs, inputs, ..]) = (x.dims(), weight.dims());
     assert!(
         options.groups == 1 && channels == inputs && bias.dims() == [outputs],
@@ -388,14 +437,18 @@ pub fn conv2d(
         bias.dims(),
         options.groups
     );
-    Tensor::from_dispatch(<Dispatch as DetectionOps>::convolution(
-        x.into_dispatch(),
-        weight.into_dispatch(),
-        bias.into_dispatch(),
-        residual.into(),
-        relu,
-        options,
-    ))
+    let (x, bias, residual) = (x.into_dispatch(), bias.into_dispatch(), fused.residual.into());
+    Tensor::from_dispatch(match weight {
+        ConvWeight::Plain(weight) => {
+            let weight = weight.into_dispatch();
+            <Dispatch as DetectionOps>::convolution(x, weight, bias, residual, fused.relu, options)
+        }
+        ConvWeight::Winograd(weight) => {
+            weight.assert_serves(&options);
+            let weight = weight.values.into_dispatch();
+            <Dispatch as DetectionOps>::winograd_convolution(x, weight, bias, residual, fused.relu)
+        }
+    })
 }
 
 /// The shape of [`conv2d`]'s output.
@@ -438,7 +491,7 @@ fn pool_shape([batch, channels, height, width]: [usize; 4], options: PoolOptions
 /// Batch norm with the statistics of the batch, or group norm
 /// ([Ioffe and Szegedy 2015](https://arxiv.org/abs/1502.03167),
 /// [Wu and He 2018](https://arxiv.org/abs/1803.08494)):
-/// `relu((x - mean) / sqrt(variance + epsilon) * gamma + beta + residual)`, the last two steps where asked for.
+/// `(x - mean) / sqrt(variance + epsilon) * gamma + beta`, and the steps of `fused`.
 ///
 /// # Shapes
 ///
@@ -448,9 +501,8 @@ pub fn normalize(
     x: Tensor<4>,
     gamma: Tensor<1>,
     beta: Tensor<1>,
-    residual: Option<Tensor<4>>,
-    relu: bool,
     options: NormOptions,
+    Fused { residual, relu }: Fused,
 ) -> (Tensor<4>, Tensor<1>, Tensor<1>) {
     let channels = x.dims()[1];
     assert!(

@@ -55,7 +55,7 @@ use crate::data::{Dataset, Loader};
 use crate::error::{Error, Result};
 use crate::eval::Evaluation;
 use crate::files::write_bytes;
-use crate::model::layers::NormKind;
+use crate::model::NormKind;
 use crate::model::{FasterRcnn, Losses};
 use crate::weights;
 

@@ -237,8 +237,8 @@ mod tests {
     use super::super::{LearningRates, RunConfig, optimizer};
     use super::*;
     use crate::model::FasterRcnnConfig;
-    use crate::model::layers::NormKind;
-    use crate::model::resnet::ResNetDepth;
+    use crate::model::NormKind;
+    use crate::model::ResNetDepth;
 
     fn replica(seed: u64) -> Replica {
         let mut config = FasterRcnnConfig::new(ResNetDepth::ResNet18, 7)

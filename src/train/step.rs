@@ -10,8 +10,7 @@ use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use super::TrainConfig;
 use crate::data::Batch;
 use crate::eval::ImageResult;
-use crate::model::sampler::Draw;
-use crate::model::{FasterRcnn, Losses};
+use crate::model::{FasterRcnn, Losses, Sampling};
 
 /// The detector and how its gradients are used.
 #[derive(Module, Debug)]
@@ -78,9 +77,8 @@ impl TrainStep for Trainee {
                 item: Step { losses: [0.0; 4], names: batch.names },
             };
         }
-        let transform = &self.detector.config().transform;
-        let images = transform.batch(&batch.images, &self.detector.device());
-        let losses = self.detector.losses(&images, &batch.annotations, &mut Draw::seeded(batch.seeds));
+        let sampling = &mut Sampling::seeded(batch.seeds);
+        let losses = self.detector.losses(&batch.images, &batch.annotations, sampling);
         // One read from the device for all four.
         let values = Tensor::cat(losses.terms().to_vec(), 0).into_data();
         let values: Vec<f32> = values.try_into_vec().expect("losses are f32");

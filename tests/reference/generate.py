@@ -8,7 +8,7 @@ import sys
 
 import torch
 
-PARTS = {"ops": "ops", "model": "models", "evaluation": "evaluation", "weights": "weight_files"}
+PARTS = {"ops": "ops", "model": "models", "model_v2": "models_v2", "gradients": "gradients", "evaluation": "evaluation", "weights": "weight_files"}
 
 
 def main():

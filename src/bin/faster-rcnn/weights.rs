@@ -7,13 +7,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Subcommand;
-use faster_rcnn::model::box_head::BoxHeadKind;
-use faster_rcnn::model::layers::NormKind;
-use faster_rcnn::model::resnet::ResNetDepth;
 use faster_rcnn::weights::{
     EpsilonSource, LoadOptions, Published, WeightFile, cache_folder, fetch, published,
 };
-use faster_rcnn::{Error, FasterRcnnConfig};
+use faster_rcnn::{BoxHeadKind, Error, FasterRcnnConfig, NormKind, ResNetDepth};
 
 use crate::output;
 use crate::settings::WeightArguments;

@@ -1,0 +1,3 @@
+//! Settings of any value: an error, or a detector that works.
+
+mod settings;
