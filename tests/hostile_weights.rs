@@ -365,21 +365,21 @@ fn hostile_files_give_errors() {
 }
 
 /// The places of all values in JSON, containers included.
-fn places(value: &Value, place: String, places_of: &mut Vec<String>) {
+fn places(value: &Value, place: String, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
             for (name, value) in fields {
-                places(value, format!("{place}/{name}"), places_of);
+                places(value, format!("{place}/{name}"), found);
             }
         }
         Value::Array(values) => {
             for (index, value) in values.iter().enumerate() {
-                places(value, format!("{place}/{index}"), places_of);
+                places(value, format!("{place}/{index}"), found);
             }
         }
         _ => {}
     }
-    places_of.push(place);
+    found.push(place);
 }
 
 #[test]

@@ -384,12 +384,12 @@ fn a_round_trip_changes_no_bit() {
         assert!(bits(&weights::collect(&model)) == expected);
 
         let entries = [("run".to_string(), "7".to_string())];
-        weights::save_with_metadata(&model, &path("first"), &entries).unwrap();
+        weights::save_with_metadata(&model, path("first"), &entries).unwrap();
         let file = WeightFile::open(path("first")).unwrap();
         let read = file.load(&LoadOptions::default(), &Device::flex()).unwrap();
         assert_eq!((read.config(), file.metadata()["run"].as_str()), (&config(v2), "7"));
         assert!(bits(&weights::collect(&read)) == expected);
-        weights::save_with_metadata(&read, &path("second"), &entries).unwrap();
+        weights::save_with_metadata(&read, path("second"), &entries).unwrap();
         let second = WeightFile::open(path("second")).unwrap();
         second.convert(path("third"), &LoadOptions::default()).unwrap();
         let first = fs::read(path("first")).unwrap();

@@ -18,8 +18,7 @@
 //! # fn main() -> faster_rcnn::Result<()> {
 //! # let folder = tempfile::tempdir().unwrap();
 //! # let path = folder.path().join("detector.safetensors");
-//! # let mut config = FasterRcnnConfig::new(faster_rcnn::ResNetDepth::ResNet18, 7);
-//! # (config.fpn_channels, config.roi_heads.representation_size) = (8, 8);
+//! # let config = FasterRcnnConfig::tiny(7);
 //! let detector = config.init(&Device::flex());
 //! weights::save(&detector, &path)?;
 //!
