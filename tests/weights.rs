@@ -1,4 +1,5 @@
-//! Weight files that PyTorch and torchvision wrote (`tests/reference/weight_files.py`), and those written here.
+//! Weight files that PyTorch and torchvision wrote (`tests/reference/weight_files.py`), and those written
+//! here.
 
 mod common;
 
