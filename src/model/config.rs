@@ -247,7 +247,9 @@ impl FasterRcnnConfig {
         let names: Vec<String> = class_names.iter().map(|name| name.as_ref().to_string()).collect();
         let own = match (self.class_names.as_slice(), self.num_classes) {
             ([], 0) => None,
-            ([], count) => (count != names.len() + 1).then(|| format!("num_classes = {count}, with background")),
+            ([], count) => {
+                (count != names.len() + 1).then(|| format!("num_classes = {count}, with background"))
+            }
             (own, count) => {
                 let fits = own == names && (count == 0 || count == names.len() + 1);
                 (!fits).then(|| format!("num_classes = {count}, with background, and the names {own:?}"))

@@ -129,8 +129,8 @@ fn to_torchvision_layout<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
     if D == 2 { tensor.swap_dims(0, 1) } else { tensor }
 }
 
-/// Calls `use_tensor` with the name, the shape and a function that reads the values of each tensor. A tensor whose
-/// values are not read need not be there yet.
+/// Calls `use_tensor` with the name, the shape and a function that reads the values of each tensor. A tensor
+/// whose values are not read need not be there yet.
 fn for_each(model: &FasterRcnn, use_tensor: impl FnMut(String, Vec<usize>, &dyn Fn() -> Vec<f32>)) {
     model.visit(&mut Visitor { path: Vec::new(), use_tensor });
 }
