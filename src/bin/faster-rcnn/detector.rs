@@ -5,7 +5,6 @@ use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::Result;
-use clap::CommandFactory;
 use clap::error::ErrorKind;
 use faster_rcnn::weights::{LoadOptions, WeightFile};
 use faster_rcnn::{DeviceName, Error, Predictor};
@@ -102,8 +101,8 @@ impl DetectorArguments {
             (Some(size), ..) => (size.min, size.max.unwrap_or(own.max_size.max(size.min))),
         };
         predictor.with_image_size(min, max).unwrap_or_else(|error| {
-            let message = format!("an image size of {min},{max}: {error}");
-            crate::Arguments::command().error(ErrorKind::ValueValidation, message).exit()
+            let message = format!("an image size of {min},{max}: {error}\n");
+            <clap::Error>::raw(ErrorKind::ValueValidation, message).exit()
         })
     }
 }
