@@ -7,7 +7,6 @@ use std::str::FromStr;
 
 use anyhow::Result;
 use burn::tensor::Device;
-use faster_rcnn::{DeviceName, Error};
 use faster_rcnn::data::{Split, deep_pcb};
 #[cfg(feature = "workers")]
 use faster_rcnn::train::Outcome;
@@ -15,6 +14,7 @@ use faster_rcnn::train::{RunConfig, Start, Team, fit, fit_team};
 use faster_rcnn::weights::{LoadOptions, WeightFile};
 #[cfg(feature = "workers")]
 use faster_rcnn::workers::{Address, LocalWorkers, connect};
+use faster_rcnn::{DeviceName, Error};
 
 use crate::output;
 
