@@ -45,7 +45,8 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", group = "source")]
     weights: Option<PathBuf>,
     /// Detections made elsewhere, in the JSON of `predict`.
-    #[arg(long, value_name = "PRED.json", group = "source", conflicts_with = "WeightArguments")]
+    #[arg(long, value_name = "PRED.json", group = "source")]
+    #[arg(conflicts_with_all = ["DetectorArguments", "WeightArguments"])]
     detections: Option<PathBuf>,
     /// DeepPCB's PCBData, or a folder of its layout.
     #[arg(long, value_name = "DIR")]
@@ -113,5 +114,7 @@ fn detect(predictor: &Predictor, data: &Dataset) -> Result<Vec<ImageResult>> {
     if shows_progress {
         let _ = writeln!(stderr());
     }
+    let detections: usize = results.iter().map(|result| result.detections.len()).sum();
+    tracing::info!(images = count, detections, "looked for objects");
     Ok(results)
 }
