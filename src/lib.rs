@@ -25,11 +25,10 @@
 //! Train a detector of defects on printed circuit boards:
 //!
 //! ```no_run
-//! use burn::tensor::Device;
 //! use faster_rcnn::FasterRcnnConfig;
 //! use faster_rcnn::data::deep_pcb;
 //! use faster_rcnn::model::layers::NormKind;
-//! use faster_rcnn::train::{RunConfig, Start, fit};
+//! use faster_rcnn::train::{Run, RunConfig};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let model = FasterRcnnConfig::resnet50_fpn(7)
@@ -38,8 +37,7 @@
 //!     .with_trainable_layers(5);
 //! let config = RunConfig::new(model);
 //! let data = deep_pcb::open("PCBData", config.train.seed)?;
-//! let outcome =
-//!     fit(&config, Start::Random, &data.train, &data.validation, "runs/deep_pcb".as_ref(), &Device::flex())?;
+//! let outcome = Run::new(config, data).fit("runs/deep_pcb")?;
 //! println!("{}", outcome.evaluation);
 //! # Ok(())
 //! # }
@@ -86,5 +84,7 @@ pub use predict::Predictor;
 #[doc(hidden)]
 pub mod internals {
     pub use crate::files::{write_atomically, write_bytes};
+    pub use crate::ops::backend::DetectionOps;
+    pub use crate::ops::primitives::MapShapes;
     pub use crate::text::read_text;
 }

@@ -114,7 +114,8 @@ impl Predictor {
         })
     }
 
-    fn run(&self, image: Image) -> Result<Vec<Detection>> {
+    /// As [`detect`](Self::detect), of an image that is converted already.
+    pub(crate) fn run(&self, image: Image) -> Result<Vec<Detection>> {
         let images = self.config().transform.batch(&[image], &self.model.device());
         let stages = self.model.stages(&images);
         let (mut detections, finite) = self.model.detections_and(&images, &stages, finite(&stages));

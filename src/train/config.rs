@@ -29,10 +29,10 @@ pub struct RunConfig {
 pub struct TrainConfig {
     /// Passes over the training images.
     pub epochs: usize,
-    /// Images of a forward and backward pass.
+    /// Images of a forward and backward pass; on a team, of each member.
     pub batch_size: usize,
-    /// Batches whose gradients are averaged for one step of the optimiser. Those that remain at an epoch's end
-    /// make a step of their own, each with the same share as in a whole group.
+    /// Batches whose gradients are averaged for one step of the optimiser. At an epoch's end the batches that
+    /// remain make a step of their own, in which each counts as much as in a whole group.
     pub accumulation: usize,
     /// The learning rate before warm-up and schedule.
     pub learning_rate: f64,
@@ -52,17 +52,18 @@ pub struct TrainConfig {
     /// Weight decay of all other biases; `weight_decay` where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bias_weight_decay: Option<f64>,
-    /// Longest that the gradient of all parameters together may be; a longer one is shortened to it.
+    /// Largest norm that the gradient of all parameters together may have; a larger one is scaled down to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
-    /// Ends the run after so many epochs without a better AP on the validation images.
+    /// Ends the run after this many epochs without a better AP on the validation images. It has no effect
+    /// where these have no objects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub early_stopping: Option<usize>,
     /// Seed of shuffling, variation and sampling.
     pub seed: u64,
     /// Threads that decode and vary images.
     pub loader_threads: usize,
-    /// Validation images that are drawn at the end, ground truth beside predictions.
+    /// How many validation images are drawn at the end, with the ground truth beside the predictions.
     pub sample_pictures: usize,
 }
 
@@ -139,7 +140,8 @@ impl RunConfig {
     ///
     /// [`Error::Io`] where the file cannot be read, [`Error::File`] with the line where it is not such a
     /// file, [`Error::Config`] for a faulty setting or override.
-    pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
+    pub fn load(path: impl AsRef<Path>, overrides: &[String]) -> Result<Self> {
+        let path = path.as_ref();
         let config: Self = settings::with(&settings::read(path)?, overrides)?;
         match config.validate() {
             Err(Error::Config(message)) if overrides.is_empty() => Err(Error::file(path, message)),
@@ -157,7 +159,12 @@ impl RunConfig {
             Error::Config(message) => Error::Config(format!("{table}.{message}")),
             error => error,
         };
-        self.model.validate().map_err(|error| within("model", error))?;
+        let mut model = self.model.clone();
+        if model.num_classes == 0 {
+            // The data set will say how many there are.
+            model.num_classes = model.class_names.len().max(1) + 1;
+        }
+        model.validate().map_err(|error| within("model", error))?;
         self.train.validate()?;
         self.augment.validate().map_err(|error| within("augment", error))
     }
@@ -167,8 +174,8 @@ impl RunConfig {
         settings::to_toml(self)
     }
 
-    /// Names of the settings that differ, but for those that a resumed run may change: they have no part in what
-    /// an epoch computes. The cosine schedule depends on the number of epochs.
+    /// Names of the settings that differ, without those that a resumed run may change because no epoch's
+    /// numbers depend on them. Those of the cosine schedule depend on the number of epochs.
     pub(super) fn differences(&self, other: &Self) -> Vec<String> {
         let mut names = settings::differences(self, other);
         let mut free = vec!["train.loader_threads", "train.sample_pictures", "train.early_stopping"];

@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::ArgGroup;
 use faster_rcnn::data::{Dataset, deep_pcb};
 use faster_rcnn::eval::{ImageResult, evaluate};
+use faster_rcnn::train::RunInfo;
 use faster_rcnn::{Predictor, draw};
 
 use crate::detector::{DetectorArguments, check_classes};
@@ -55,9 +56,10 @@ pub struct Arguments {
     /// test.txt, or else a tenth by seed].
     #[arg(long, value_name = "FILE")]
     list: Option<PathBuf>,
-    /// The train.seed that held images out, where there are no lists.
-    #[arg(long, value_name = "S", default_value_t = 0, conflicts_with = "list")]
-    seed: u64,
+    /// The train.seed that held images out, where there are no lists [default: that of the run which wrote the
+    /// weights, or else 0].
+    #[arg(long, value_name = "S", conflicts_with = "list")]
+    seed: Option<u64>,
     /// Write all numbers to a JSON file.
     #[arg(long, value_name = "OUT")]
     json: Option<PathBuf>,
@@ -75,10 +77,13 @@ pub fn run(arguments: Arguments) -> Result<()> {
         output::prepare(json, inputs.map(PathBuf::as_path))?;
     }
     plots.as_deref().map_or(Ok(()), output::create_folder)?;
+    let run = weights.as_ref().map(RunInfo::read).transpose()?.flatten();
+    let seed = arguments.seed.or(run.as_ref().map(|run| run.config.train.seed)).unwrap_or(0);
     let data = match list {
         Some(list) => deep_pcb::read_list(&arguments.data, list)?,
-        None => deep_pcb::open(&arguments.data, arguments.seed)?.validation,
+        None => deep_pcb::open(&arguments.data, seed)?.validation,
     };
+    warn_of_training_images(run.as_ref(), &data);
     let results = match (weights, detections) {
         (Some(weights), _) => {
             let predictor = arguments.detector.load(weights)?;
@@ -97,6 +102,14 @@ pub fn run(arguments: Arguments) -> Result<()> {
         draw::plot_evaluation(folder, &results, threshold, &data.class_names)?;
     }
     output::print(format!("{evaluation}\n"))
+}
+
+/// Weights are better on the images that they were trained on than on others, so the numbers would say too much.
+fn warn_of_training_images(run: Option<&RunInfo>, data: &Dataset) {
+    let known = run.map_or(0, |run| run.trained_on(data));
+    if known > 0 {
+        eprintln!("warning: the weights were trained on {known} of these {} images", data.records.len());
+    }
 }
 
 /// Runs a detector on all images of a data set, and shows on a terminal how far it is.

@@ -145,7 +145,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
             describe(&WeightFile::open(file)?, tensors, &weights.options())
         }
         Command::Convert { from, to, weights } => {
-            output::prepare(&to, [from.as_path()])?;
+            output::prepare(&to, std::iter::empty())?;
             let file = WeightFile::open(&from)?;
             if to.exists() && from.canonicalize()? == to.canonicalize()? {
                 return Err(Error::file(&to, "is the file to convert: choose another one to write").into());
