@@ -47,7 +47,10 @@ pub struct Arguments {
     weights: Option<PathBuf>,
     /// Detections made elsewhere, in the JSON of `predict`.
     #[arg(long, value_name = "PRED.json", group = "source")]
-    #[arg(conflicts_with_all = ["DetectorArguments", "WeightArguments"])]
+    #[arg(conflicts_with_all = [
+        "score_threshold", "nms_threshold", "detections_per_image", "image_size", "min_size", "max_size", "settings",
+        "prefix",
+    ])]
     detections: Option<PathBuf>,
     /// DeepPCB's PCBData, or a folder of its layout.
     #[arg(long, value_name = "DIR")]
