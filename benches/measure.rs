@@ -38,8 +38,9 @@ use burn::backend::Dispatch;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use clap::{Parser, ValueEnum};
+use faster_rcnn::internals::DetectionOps;
 use faster_rcnn::model::layers::NormKind;
-use faster_rcnn::ops::{DetectionOps, conv2d};
+use faster_rcnn::ops::{Fused, conv2d};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 use serde::Deserialize;
@@ -182,7 +183,7 @@ fn convolutions(shapes: &Path, iterations: usize) -> Result<()> {
         let options = ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1);
         let (x, weight) = (uniform("x", x_shape), uniform("weight", weight_shape));
         let bias = Tensor::zeros([weight_shape[0]], &device);
-        let forward = || conv2d(x.clone(), weight.clone(), bias.clone(), None, false, options.clone());
+        let forward = || conv2d(x.clone(), weight.clone(), bias.clone(), options.clone(), Fused::default());
         let grad = uniform("grad", forward().dims());
         let dispatch = |tensor: &Tensor<4>| tensor.clone().into_dispatch();
         let input = || {

@@ -84,5 +84,7 @@ pub use predict::Predictor;
 #[doc(hidden)]
 pub mod internals {
     pub use crate::files::{write_atomically, write_bytes};
+    pub use crate::ops::backend::DetectionOps;
+    pub use crate::ops::primitives::MapShapes;
     pub use crate::text::read_text;
 }

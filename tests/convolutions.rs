@@ -3,7 +3,7 @@
 
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor, TensorData};
-use faster_rcnn::ops::{TransformedWeight, conv2d};
+use faster_rcnn::ops::{ConvWeight, Fused, conv2d};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -79,7 +79,7 @@ fn convolutions_of_the_model_are_as_exact_as_their_algorithm() {
         let grad_tensor = tensor(&grad, [1, outputs, side_out, side_out]);
         let options = ConvOptions::new([stride; 2], [kernel / 2; 2], [1, 1], 1);
         let bias = Tensor::zeros([outputs], &device);
-        let output = conv2d(x_tensor.clone(), weight_tensor.clone(), bias, None, false, options.clone());
+        let output = conv2d(x_tensor.clone(), weight_tensor.clone(), bias, options.clone(), Fused::default());
         let gradients = (output.clone() * grad_tensor).sum().backward();
         let values = |tensor: Tensor<4>| tensor.into_data().iter::<f32>().map(f64::from).collect::<Vec<_>>();
         let of_x = values(x_tensor.grad(&gradients).unwrap());
@@ -121,11 +121,12 @@ fn convolutions_of_the_model_are_as_exact_as_their_algorithm() {
             terms.sum()
         };
         check("forward", case.winograd(), sample(output.len(), &output, &forward));
-        if let Some(transformed) = TransformedWeight::new(&weight_tensor.inner(), &options) {
-            let bias = Tensor::zeros([outputs], &device.clone().without_autodiff());
-            let output = values(transformed.conv2d(x_tensor.inner(), bias, None, false));
-            check("forward, transformed once", true, sample(output.len(), &output, &forward));
-        }
+        // The weight of a model that is prepared for inference. Winograd's algorithm computes it on maps of any size.
+        let prepared = ConvWeight::prepared(weight_tensor.inner(), &options);
+        let winograd = matches!(prepared, ConvWeight::Winograd(_));
+        let bias = Tensor::zeros([outputs], &device.clone().without_autodiff());
+        let output = values(conv2d(x_tensor.inner(), prepared, bias, options, Fused::default()));
+        check("forward, prepared", winograd, sample(output.len(), &output, &forward));
         let of_weight_exact = |index: usize| -> f64 {
             let (connection, v, u) = split(index, kernel);
             let (channel, input) = (connection / inputs, connection % inputs);

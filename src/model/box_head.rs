@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::init::WeightInit;
 use super::layers::{ConvNorm, NormKind};
+use crate::ops::Fused;
 
 /// Which layers the box head has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,7 +88,7 @@ impl BoxHead {
                 relu(fc7.forward(x))
             }
             Self::FourConv(FourConvHead { convs, fc }) => {
-                let x = convs.iter().fold(pooled, |x, conv| conv.forward(x, None, true));
+                let x = convs.iter().fold(pooled, |x, conv| conv.forward(x, Fused::default().relu()));
                 relu(fc.forward(x.flatten::<2>(1, 3)))
             }
         }

@@ -12,7 +12,7 @@ use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 
 use super::init::WeightInit;
 use super::layers::{ConvNorm, Norm, NormKind};
-use crate::ops::{PoolOptions, max_pool2d};
+use crate::ops::{Fused, PoolOptions, max_pool2d};
 
 /// The pyramid's convolutions; one of each a level, from C2 to C5.
 #[derive(Module, Debug)]
@@ -59,16 +59,16 @@ impl Fpn {
                 nearest.output_size = Some([height, width]);
                 interpolate(above, nearest)
             });
-            let merged = inner.forward(map, above_upsampled, false);
+            let merged = inner.forward(map, Fused { residual: above_upsampled, relu: false });
             if pyramid.is_empty() {
-                let p5 = layer.forward(merged.clone(), None, false);
+                let p5 = layer.forward(merged.clone(), Fused::default());
                 pyramid.push(max_pool2d(
                     p5.clone(),
                     PoolOptions { kernel: [1, 1], stride: [2, 2], padding: [0, 0] },
                 ));
                 pyramid.push(p5);
             } else {
-                pyramid.push(layer.forward(merged.clone(), None, false));
+                pyramid.push(layer.forward(merged.clone(), Fused::default()));
             }
             above = Some(merged);
         }

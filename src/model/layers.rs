@@ -7,7 +7,7 @@ use burn::tensor::ops::ConvOptions;
 use serde::{Deserialize, Serialize};
 
 use super::init::WeightInit;
-use crate::ops::{self, NormOptions, TransformedWeight};
+use crate::ops::{self, ConvWeight, Fused, NormOptions};
 
 /// A square convolution with the same stride and padding on both axes.
 #[derive(Module, Debug)]
@@ -25,7 +25,7 @@ pub struct Conv2d {
 /// A convolution's weight and bias with the norm after it, as the device multiplies with it.
 #[derive(Module, Debug)]
 struct Prepared {
-    weight: TransformedWeight,
+    weight: ConvWeight,
     /// `[C out]`
     bias: Tensor<1>,
 }
@@ -39,15 +39,16 @@ impl Conv2d {
 
     /// `[N, C in, H, W]` to `[N, C out, H / stride, W / stride]`, sides rounded up.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        self.forward_with(x, None, false)
+        self.forward_with(x, Fused::default())
     }
 
-    /// [`forward`](Self::forward), then the sum with a residual of the output's shape, then ReLU, where asked for.
-    pub fn forward_with(&self, x: Tensor<4>, residual: Option<Tensor<4>>, relu: bool) -> Tensor<4> {
-        match &self.prepared {
-            Some(prepared) => prepared.weight.conv2d(x, prepared.bias.clone(), residual, relu),
-            None => ops::conv2d(x, self.weight.val(), self.bias_or_zeros(), residual, relu, self.options()),
-        }
+    /// [`forward`](Self::forward), then the steps of `fused`.
+    pub fn forward_with(&self, x: Tensor<4>, fused: Fused) -> Tensor<4> {
+        let (weight, bias) = match &self.prepared {
+            Some(prepared) => (prepared.weight.clone(), prepared.bias.clone()),
+            None => (self.weight.val().into(), self.bias_or_zeros()),
+        };
+        ops::conv2d(x, weight, bias, self.options(), fused)
     }
 
     /// Keeps the weight as the device multiplies with it, where that is another form.
@@ -57,10 +58,10 @@ impl Conv2d {
 
     fn keep(&mut self, weight_and_bias: impl FnOnce(&Self) -> (Tensor<4>, Tensor<1>)) {
         let (shape, device) = (self.weight.lazy_shape().dims(), self.weight.lazy_device());
-        if self.prepared.is_none() && TransformedWeight::serves(shape, &self.options(), &device) {
+        if self.prepared.is_none() && ConvWeight::is_transformed_for(shape, &self.options(), &device) {
             let (weight, bias) = weight_and_bias(self);
-            let weight = TransformedWeight::new(&weight, &self.options());
-            self.prepared = weight.map(|weight| Prepared { weight, bias });
+            let weight = ConvWeight::prepared(weight, &self.options());
+            self.prepared = Some(Prepared { weight, bias });
         }
     }
 
@@ -170,20 +171,18 @@ impl Norm {
         }
     }
 
-    /// `relu(norm(conv(x)) + residual)`, the last two steps where asked for. A batch norm of constant
+    /// `norm(conv(x))` and the steps of `fused`. A batch norm of constant
     /// statistics is folded into the weight and the bias, which saves passes over the map.
-    pub fn after(&self, conv: &Conv2d, x: Tensor<4>, residual: Option<Tensor<4>>, relu: bool) -> Tensor<4> {
+    pub fn after(&self, conv: &Conv2d, x: Tensor<4>, fused: Fused) -> Tensor<4> {
         match self {
-            Self::FrozenBatch(_) | Self::Batch(_) if conv.prepared.is_some() => {
-                conv.forward_with(x, residual, relu)
-            }
-            Self::FrozenBatch(norm) => folded(conv, norm.affine(), x, residual, relu),
+            Self::FrozenBatch(_) | Self::Batch(_) if conv.prepared.is_some() => conv.forward_with(x, fused),
+            Self::FrozenBatch(norm) => folded(conv, norm.affine(), x, fused),
             Self::Batch(norm) if x.device().is_autodiff() && norm.training.is_enabled() => {
                 let options = NormOptions { groups: None, epsilon: norm.epsilon };
                 let x = conv.forward(x);
                 let [images, _, height, width] = x.dims();
                 let (gamma, beta) = (norm.gamma.val(), norm.beta.val());
-                let (output, mean, variance) = ops::normalize(x, gamma, beta, residual, relu, options);
+                let (output, mean, variance) = ops::normalize(x, gamma, beta, options, fused);
                 let count = (images * height * width) as f64;
                 if count == 0.0 {
                     return output; // no statistics to keep
@@ -195,27 +194,21 @@ impl Norm {
                 }
                 output
             }
-            Self::Batch(norm) => folded(conv, running_affine(norm), x, residual, relu),
+            Self::Batch(norm) => folded(conv, running_affine(norm), x, fused),
             Self::Group(norm) => {
                 let options = NormOptions { groups: Some(norm.num_groups), epsilon: norm.epsilon };
                 let (gamma, beta) =
                     norm.gamma.as_ref().zip(norm.beta.as_ref()).expect("a norm has an affine");
                 let (gamma, beta) = (gamma.val(), beta.val());
-                ops::normalize(conv.forward(x), gamma, beta, residual, relu, options).0
+                ops::normalize(conv.forward(x), gamma, beta, options, fused).0
             }
         }
     }
 }
 
-/// `relu(conv(x) * scale + shift + residual)`, `[C out]` each of the factor and the summand.
-fn folded(
-    conv: &Conv2d,
-    (scale, shift): (Tensor<1>, Tensor<1>),
-    x: Tensor<4>,
-    residual: Option<Tensor<4>>,
-    relu: bool,
-) -> Tensor<4> {
-    ops::conv2d(x, conv.scaled(scale), shift, residual, relu, conv.options())
+/// `conv(x) * scale + shift` and the steps of `fused`, `[C out]` each of the factor and the summand.
+fn folded(conv: &Conv2d, (scale, shift): (Tensor<1>, Tensor<1>), x: Tensor<4>, fused: Fused) -> Tensor<4> {
+    ops::conv2d(x, conv.scaled(scale), shift, conv.options(), fused)
 }
 
 /// What a batch norm with the statistics of training is at inference.
@@ -255,12 +248,11 @@ impl ConvNorm {
         }
     }
 
-    /// `relu(norm(conv(x)) + residual)`, each step but the convolution where there is one;
-    /// `[N, C in, H, W]` to `[N, C out, H / stride, W / stride]`.
-    pub fn forward(&self, x: Tensor<4>, residual: Option<Tensor<4>>, relu: bool) -> Tensor<4> {
+    /// `norm(conv(x))` and the steps of `fused`; `[N, C in, H, W]` to `[N, C out, H / stride, W / stride]`.
+    pub fn forward(&self, x: Tensor<4>, fused: Fused) -> Tensor<4> {
         match &self.norm {
-            Some(norm) => norm.after(&self.conv, x, residual, relu),
-            None => self.conv.forward_with(x, residual, relu),
+            Some(norm) => norm.after(&self.conv, x, fused),
+            None => self.conv.forward_with(x, fused),
         }
     }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::init::WeightInit;
 use super::layers::{Conv2d, ConvNorm, Norm, NormKind};
-use crate::ops::{PoolOptions, max_pool2d};
+use crate::ops::{Fused, PoolOptions, max_pool2d};
 
 /// Number of layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,7 +132,7 @@ impl ResNet {
 
     /// `[N, 3, H, W]` to C2..C5.
     pub fn forward(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
-        let x = self.bn1.after(&self.conv1, images, None, true);
+        let x = self.bn1.after(&self.conv1, images, Fused::default().relu());
         let mut x = max_pool2d(x, PoolOptions { kernel: [3, 3], stride: [2, 2], padding: [1, 1] });
         let mut maps = Vec::with_capacity(4);
         for layer in [&self.layer1, &self.layer2, &self.layer3, &self.layer4] {
@@ -179,16 +179,17 @@ impl Block {
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let shortcut = match &self.downsample {
-            Some(downsample) => downsample.forward(x.clone(), None, false),
+            Some(downsample) => downsample.forward(x.clone(), Fused::default()),
             None => x.clone(),
         };
-        let x = self.bn1.after(&self.conv1, x, None, true);
+        let end = Fused::default().plus(shortcut).relu();
+        let x = self.bn1.after(&self.conv1, x, Fused::default().relu());
         match (&self.conv3, &self.bn3) {
             (Some(conv3), Some(bn3)) => {
-                let x = self.bn2.after(&self.conv2, x, None, true);
-                bn3.after(conv3, x, Some(shortcut), true)
+                let x = self.bn2.after(&self.conv2, x, Fused::default().relu());
+                bn3.after(conv3, x, end)
             }
-            _ => self.bn2.after(&self.conv2, x, Some(shortcut), true),
+            _ => self.bn2.after(&self.conv2, x, end),
         }
     }
 }

@@ -17,7 +17,7 @@ use super::layers::Conv2d;
 use super::losses::{binary_cross_entropy, smooth_l1_sum};
 use super::matcher::{Match, Matcher};
 use super::sampler::{BalancedSampler, Draw};
-use crate::ops::top_k;
+use crate::ops::{Fused, top_k};
 use crate::structures::Xyxy;
 
 /// Settings of the RPN; defaults are torchvision's, and so are the names.
@@ -141,7 +141,10 @@ impl Rpn {
             .iter()
             .map(|map| {
                 let [batch, _, height, width] = map.dims();
-                let hidden = self.conv.iter().fold(map.clone(), |x, conv| conv.forward_with(x, None, true));
+                let hidden = self
+                    .conv
+                    .iter()
+                    .fold(map.clone(), |x, conv| conv.forward_with(x, Fused::default().relu()));
                 let logits = self.cls_logits.forward(hidden.clone()); // [N, A, H, W]
                 let deltas = self.bbox_pred.forward(hidden); // [N, A*4, H, W]
                 let anchors = logits.dims()[1] * height * width;

@@ -15,7 +15,8 @@ use burn_cubecl::Cube;
 use super::address::Address;
 use super::identity;
 use crate::error::{Error, Result};
-use crate::ops::{DetectionOps, remote};
+use crate::ops::backend::DetectionOps;
+use crate::ops::deferred::remote;
 
 /// Where a worker is to listen.
 #[derive(Debug)]

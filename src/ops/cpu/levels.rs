@@ -1,6 +1,6 @@
 //! The boxes of each map of a pyramid, for a kernel that knows one map.
 
-use crate::ops::RoiAlignOptions;
+use crate::ops::options::RoiAlignOptions;
 
 /// The boxes that are pooled from one map.
 pub(super) struct Part {

@@ -4,7 +4,7 @@
 use rayon::prelude::*;
 
 use super::simd::vectorized;
-use crate::ops::PoolOptions;
+use crate::ops::options::PoolOptions;
 
 /// Sides of a plane of the input and of the output.
 #[derive(Clone, Copy)]

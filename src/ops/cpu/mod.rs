@@ -19,10 +19,9 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{IntDType, TensorData};
 use burn_flex::FlexTensor;
 
-use super::{
-    ABSENT, DetectionOps, FeatureMaps, MapShapes, NormOptions, PoolOptions, Residual, RoiAlignOptions,
-    conv2d_shape, pool_shape,
-};
+use super::backend::DetectionOps;
+use super::options::{ABSENT, NormOptions, PoolOptions, RoiAlignOptions, conv2d_shape, pool_shape};
+use super::primitives::{FeatureMaps, MapShapes, Residual};
 use conv2d::{Epilogue, Geometry};
 use levels::Levels;
 use max_pool::Sides;
@@ -108,27 +107,21 @@ impl DetectionOps for Flex {
         relu: bool,
         options: ConvOptions<2>,
     ) -> FloatTensor<Self> {
-        let transformed = weight.layout().num_dims() == 3;
-        let kernel = if transformed {
-            let [_, outputs, inputs] = dims(&weight);
-            [outputs, inputs, 3, 3]
-        } else {
-            dims(&weight)
-        };
-        let geometry = geometry(dims(&x), kernel, &options);
-        let (x, weight, bias) = (contiguous(x), contiguous(weight), contiguous(bias));
-        let residual = residual.into_option().map(contiguous);
-        if let Some(residual) = &residual {
-            let shape = dims::<4>(residual);
-            assert_eq!(shape, geometry.output, "the residual of a convolution has the shape of its output");
-        }
-        let epilogue = epilogue(&bias, &residual, relu);
-        let output = if transformed {
-            winograd::forward_transformed(floats(&x), floats(&weight), epilogue, &geometry)
-        } else {
-            conv2d::forward(floats(&x), floats(&weight), epilogue, &geometry)
-        };
-        tensor(output, geometry.output)
+        let geometry = geometry(dims(&x), dims(&weight), &options);
+        convolve(x, weight, bias, residual, relu, geometry, conv2d::forward)
+    }
+
+    fn winograd_convolution(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        residual: Residual<Self>,
+        relu: bool,
+    ) -> FloatTensor<Self> {
+        let [_, outputs, inputs] = dims(&weight);
+        let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
+        let geometry = geometry(dims(&x), [outputs, inputs, 3, 3], &options);
+        convolve(x, weight, bias, residual, relu, geometry, winograd::forward_transformed)
     }
 
     fn convolution_input_backward(
@@ -214,13 +207,33 @@ impl DetectionOps for Flex {
     }
 }
 
-/// Whether `convolution` takes a weight of this shape as [`transformed`], too.
+/// Runs one of the algorithms of a convolution, `forward`.
+fn convolve(
+    x: FlexTensor,
+    weight: FlexTensor,
+    bias: FlexTensor,
+    residual: Residual<Flex>,
+    relu: bool,
+    geometry: Geometry,
+    forward: impl FnOnce(&[f32], &[f32], Epilogue, &Geometry) -> Vec<f32>,
+) -> FlexTensor {
+    let (x, weight, bias) = (contiguous(x), contiguous(weight), contiguous(bias));
+    let residual = residual.into_option().map(contiguous);
+    if let Some(residual) = &residual {
+        let shape = dims::<4>(residual);
+        assert_eq!(shape, geometry.output, "the residual of a convolution has the shape of its output");
+    }
+    let output = forward(floats(&x), floats(&weight), epilogue(&bias, &residual, relu), &geometry);
+    tensor(output, geometry.output)
+}
+
+/// Whether `winograd_convolution` computes what a convolution with a weight of this shape does.
 pub(super) fn transforms(weight: [usize; 4], options: &ConvOptions<2>) -> bool {
     // It does for maps of any size.
     !options.is_asymmetric() && winograd::computes(&geometry([1, weight[1], 1, 1], weight, options))
 }
 
-/// The weight `[C out, C in, 3, 3]` of a convolution as `[36, C out, C in]`, which `convolution` takes as well.
+/// The weight `[C out, C in, 3, 3]` of a convolution as `[36, C out, C in]`, which `winograd_convolution` takes.
 pub(super) fn transformed(weight: &[f32], [outputs, inputs]: [usize; 2]) -> Vec<f32> {
     let mut values = vec![0.0; winograd::POINTS * outputs * inputs];
     winograd::transform_weight(weight, [outputs, inputs], &mut values);

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::gemm::Shared;
 use super::simd::vectorized;
-use crate::ops::RoiAlignOptions;
+use crate::ops::options::RoiAlignOptions;
 
 /// Channels that are turned, or that a thread owns in the backward pass, at a time.
 const BLOCK: usize = 64;

@@ -20,7 +20,9 @@ use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::{DetectionOps, FeatureMaps, MapShapes, RoiAlignOptions};
+use crate::ops::backend::DetectionOps;
+use crate::ops::options::RoiAlignOptions;
+use crate::ops::primitives::{FeatureMaps, MapShapes};
 
 impl DetectionOps for CubeBackend {
     fn roi_align(

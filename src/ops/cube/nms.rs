@@ -23,7 +23,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::{dims, empty, one_unit_each, top_k};
-use crate::ops::ABSENT;
+use crate::ops::options::ABSENT;
 
 const UNITS: usize = 256;
 

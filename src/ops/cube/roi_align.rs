@@ -18,7 +18,7 @@ use cubecl::prelude::*;
 
 use super::sampling::{Axis, Sampling, level_of, scale_of};
 use super::{dims, empty, one_unit_each};
-use crate::ops::RoiAlignOptions;
+use crate::ops::options::RoiAlignOptions;
 
 /// Channels a unit computes: what the sample positions cost is shared by so many.
 const CHANNELS: usize = 4;

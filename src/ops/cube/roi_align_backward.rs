@@ -31,7 +31,8 @@ use cubecl::prelude::*;
 
 use super::sampling::{Axis, Sampling, level_of, scale_of};
 use super::{dims, empty, one_unit_each};
-use crate::ops::{FeatureMaps, MapShapes, RoiAlignOptions};
+use crate::ops::options::RoiAlignOptions;
+use crate::ops::primitives::{FeatureMaps, MapShapes};
 
 /// Side of a tile.
 const TILE: usize = 8;

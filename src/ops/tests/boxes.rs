@@ -9,7 +9,8 @@ use super::{
     Source, assert_close, assert_differences, assert_repeatable, devices, floats, gpu, gradient, integers,
     non_contiguous, on,
 };
-use crate::ops::{ABSENT, RoiAlignOptions, batched_nms, pyramid_roi_align, roi_align, round_down, top_k};
+use crate::ops::functional::round_down;
+use crate::ops::{ABSENT, RoiAlignOptions, batched_nms, pyramid_roi_align, roi_align, top_k};
 
 #[test]
 fn roi_align_equals_its_reference() {

@@ -1,5 +1,7 @@
 //! Convolutions and norms.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
 
@@ -8,8 +10,9 @@ use super::{
     Source, assert_close, assert_differences, assert_repeatable, devices, floats, gradient, non_contiguous,
     on,
 };
+use crate::ops::options::conv2d_shape;
 use crate::ops::{
-    NormOptions, PoolOptions, TransformedWeight, conv2d, conv2d_shape, in_host_memory, max_pool2d, normalize,
+    ConvWeight, Fused, NormOptions, PoolOptions, conv2d, in_host_memory, max_pool2d, normalize,
 };
 
 #[test]
@@ -68,16 +71,17 @@ fn conv2d_and_its_gradients_equal_their_reference() {
                 |which: &str| format!("{x_shape:?} {weight_shape:?} {options:?} on {device:?}, {which}");
             let (x, weight, bias) = (on(device, &x), on(device, &weight), on(device, &bias));
             let (residual, grad) = (on(device, &residual), on(device, &grad));
-            let convolve = |x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1>, residual, relu| {
-                conv2d(x.clone(), weight.clone(), bias.clone(), residual, relu, options.clone())
+            let convolve = |x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1>, fused| {
+                conv2d(x.clone(), weight.clone(), bias.clone(), options.clone(), fused)
             };
-            let plain =
-                |x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1>| convolve(x, weight, bias, None, false);
+            let plain = |x: &Tensor<4>, weight: &Tensor<4>, bias: &Tensor<1>| {
+                convolve(x, weight, bias, Fused::default())
+            };
             assert_close(&floats(&plain(&x, &weight, &bias)), &output, &what("forward"));
             let strided = plain(&non_contiguous(&x), &non_contiguous(&weight), &bias);
             assert_close(&floats(&strided), &output, &what("not contiguous"));
             assert_repeatable(|| plain(&x, &weight, &bias), &what("forward"));
-            let fused = convolve(&x, &weight, &bias, Some(non_contiguous(&residual)), true);
+            let fused = convolve(&x, &weight, &bias, Fused::default().plus(non_contiguous(&residual)).relu());
             assert_close(&floats(&fused), &residual_and_relu, &what("residual and ReLU"));
 
             let of_x = |x: Tensor<4>| plain(&x, &weight, &bias);
@@ -98,7 +102,8 @@ fn conv2d_and_its_gradients_equal_their_reference() {
             assert_close(&actual, &bias_gradient, &what("gradient of the bias"));
 
             // ReLU and the residual hand on the gradient where the output is not zero.
-            let of_residual = |residual: Tensor<4>| convolve(&x, &weight, &bias, Some(residual), true);
+            let of_residual =
+                |residual: Tensor<4>| convolve(&x, &weight, &bias, Fused::default().plus(residual).relu());
             let passed = floats(&fused).into_iter().zip(&grad_array.values);
             let expected: Vec<f64> = passed.map(|(y, grad)| if y > 0.0 { *grad } else { 0.0 }).collect();
             let actual = floats(&gradient(of_residual, &residual, &grad));
@@ -143,7 +148,7 @@ fn normalize_and_its_gradients_equal_their_reference() {
             let (gamma, beta): (Tensor<1>, Tensor<1>) =
                 (source.random([shape[1]]), source.random([shape[1]]));
             let plain = |x: &Tensor<4>, gamma: &Tensor<1>, beta: &Tensor<1>| {
-                normalize(x.clone(), gamma.clone(), beta.clone(), None, false, options)
+                normalize(x.clone(), gamma.clone(), beta.clone(), options, Fused::default())
             };
             let arrays = (Array::from(&x), Array::from(&gamma), Array::from(&beta));
             let (expected, mean, variance) = reference::normalize(&arrays.0, &arrays.1, &arrays.2, options);
@@ -159,7 +164,14 @@ fn normalize_and_its_gradients_equal_their_reference() {
 
             let residual = source.random(shape);
             let fused = |residual: Tensor<4>| {
-                normalize(x.clone(), gamma.clone(), beta.clone(), Some(residual), true, options).0
+                normalize(
+                    x.clone(),
+                    gamma.clone(),
+                    beta.clone(),
+                    options,
+                    Fused::default().plus(residual).relu(),
+                )
+                .0
             };
             let sums = expected.values.iter().zip(floats(&residual)).map(|(sum, residual)| sum + residual);
             let expected: Vec<f64> = sums.map(|sum| sum.max(0.0)).collect();
@@ -191,39 +203,70 @@ fn normalize_and_its_gradients_equal_their_reference() {
     }
 }
 
-/// A transformed weight gives what the weight gives, also on maps too small for it to pay once.
+/// A prepared weight gives what the plain one gives, also on maps too small for Winograd's algorithm to pay once.
 #[test]
-fn a_transformed_weight_convolves_as_the_weight_does() {
-    let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
+fn a_prepared_weight_convolves_as_the_weight_does() {
+    let options = |stride, padding| ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1);
+    // N, C in, C out, H, W; kernel, stride; whether the CPU transforms the weight
+    let cases = [
+        ([1, 3, 5, 1, 1], 3, 1, true),
+        ([2, 17, 33, 10, 9], 3, 1, true),
+        ([1, 4, 2, 33, 30], 3, 1, true),
+        ([0, 2, 3, 8, 8], 3, 1, true),
+        ([2, 3, 4, 10, 9], 3, 2, false),
+        ([2, 3, 4, 10, 9], 1, 1, false),
+    ];
     for device in devices() {
         let mut source = Source::new(&device);
-        for [batch, inputs, outputs, height, width] in
-            [[1, 3, 5, 1, 1], [2, 17, 33, 10, 9], [1, 4, 2, 33, 30], [0, 2, 3, 8, 8]]
-        {
+        for ([batch, inputs, outputs, height, width], kernel, stride, transformed) in cases {
+            let options = options(stride, kernel / 2);
             let x = source.random([batch, inputs, height, width]);
-            let (weight, bias) = (source.random([outputs, inputs, 3, 3]), source.random([outputs]));
-            let Some(transformed) = TransformedWeight::new(&weight, &options) else {
-                assert!(!in_host_memory(&device), "a 3x3 weight is transformed for the CPU");
-                continue;
-            };
-            let residual: Tensor<4> = source.random([batch, outputs, height, width]);
-            let expected = reference::Convolution {
+            let (weight, bias) = (source.random([outputs, inputs, kernel, kernel]), source.random([outputs]));
+            let prepared = ConvWeight::prepared(weight.clone(), &options);
+            let is_transformed = matches!(prepared, ConvWeight::Winograd(_));
+            assert_eq!(
+                is_transformed,
+                transformed && in_host_memory(&device),
+                "{kernel} / {stride} on {device:?}"
+            );
+            assert_eq!(prepared.dims(), weight.dims());
+            let output = conv2d_shape(x.dims(), weight.dims(), &options);
+            let residual: Tensor<4> = source.random(output);
+            let slow = reference::Convolution {
                 x: x.dims(),
                 weight: weight.dims(),
-                output: residual.dims(),
+                output,
                 options: options.clone(),
             };
-            let expected = expected.output(&Array::from(&x), &Array::from(&weight), &Array::from(&bias));
+            let expected = slow.output(&Array::from(&x), &Array::from(&weight), &Array::from(&bias));
             let sums = expected.values.iter().zip(floats(&residual)).map(|(sum, residual)| sum + residual);
             let expected: Vec<f64> = sums.map(|sum| sum.max(0.0)).collect();
-            let actual = transformed.conv2d(non_contiguous(&x), bias, Some(residual), true);
-            assert_close(&floats(&actual), &expected, &format!("{:?}", x.dims()));
+            let fused = Fused::default().plus(residual).relu();
+            let actual = conv2d(non_contiguous(&x), prepared, bias, options, fused);
+            assert_close(&floats(&actual), &expected, &format!("{:?} on {device:?}", x.dims()));
         }
-        let weight = source.random([2, 3, 3, 3]);
-        let other_stride = ConvOptions::new([2, 2], [1, 1], [1, 1], 1);
-        assert!(TransformedWeight::new(&weight, &other_stride).is_none());
-        assert!(TransformedWeight::new(&source.random([2, 3, 1, 1]), &options).is_none());
     }
+}
+
+/// A transformed weight is never taken for a plain one: not where gradients are asked for, not with other options.
+#[test]
+fn a_transformed_weight_in_the_wrong_place_is_refused() {
+    let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
+    let device = Device::flex();
+    let weight = || ConvWeight::prepared(Tensor::<4>::ones([2, 3, 3, 3], &device), &options);
+    let message = |device: &Device, options: &ConvOptions<2>| {
+        let (x, bias) = (Tensor::<4>::ones([1, 3, 8, 8], device), Tensor::<1>::zeros([2], device));
+        let run = AssertUnwindSafe(|| conv2d(x, weight(), bias, options.clone(), Fused::default()));
+        *catch_unwind(run).expect_err("this must panic").downcast::<String>().expect("a message")
+    };
+    let refused = message(&device.clone().autodiff(), &options);
+    assert!(refused.contains("without autodiff"), "{refused}");
+    let refused = message(&device, &ConvOptions::new([2, 2], [1, 1], [1, 1], 1));
+    assert!(refused.contains("stride 1, padding 1"), "{refused}");
+    assert!(matches!(
+        ConvWeight::prepared(Tensor::<4>::ones([2, 3, 3, 3], &device.autodiff()), &options),
+        ConvWeight::Plain(_)
+    ));
 }
 
 #[test]

@@ -21,7 +21,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 #[cfg(feature = "workers")]
-use super::{DetectionOps, remote::registry};
+use super::{backend::DetectionOps, deferred::remote::registry};
 use gpu::gpu;
 use reference::Array;
 

@@ -7,7 +7,7 @@
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Int, Tensor};
 
-use crate::ops::{NormOptions, PoolOptions, RoiAlignOptions};
+use crate::ops::options::{NormOptions, PoolOptions, RoiAlignOptions};
 
 /// A tensor's elements on the host.
 #[derive(Clone)]

@@ -5,7 +5,8 @@ use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{IntDType, Slice};
 
-use super::{NormOptions, PoolOptions, Residual};
+use super::options::{NormOptions, PoolOptions};
+use super::primitives::Residual;
 
 pub(super) fn residual_and_relu<B: Backend>(
     sums: FloatTensor<B>,

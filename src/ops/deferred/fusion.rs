@@ -1,13 +1,13 @@
-//! The operations on a fused backend: described now, run when burn comes to them.
+//! The operations on a fused backend: noted now, run when burn comes to them.
 
 use std::marker::PhantomData;
 
 use burn::backend::fusion::custom::{CustomOpIr, HandleContainer, Operation, OperationIr, StreamId};
 use burn::backend::fusion::{ExecutionError, Fusion, FusionBackend, FusionRuntime, FusionTensor};
 
-use super::DetectionOps;
-use super::custom::{Call, execute};
-use super::described::Described;
+use super::operations::Deferred;
+use super::wire::{Call, execute};
+use crate::ops::backend::DetectionOps;
 
 #[derive(Debug)]
 struct Run<B>(CustomOpIr, PhantomData<B>);
@@ -22,10 +22,10 @@ impl<B: FusionBackend + DetectionOps> Operation<B::FusionRuntime> for Run<B> {
     }
 }
 
-impl<B: FusionBackend + DetectionOps> Described for Fusion<B> {
+impl<B: FusionBackend + DetectionOps> Deferred for Fusion<B> {
     type Tensor = FusionTensor<B::FusionRuntime>;
 
-    fn call(call: Call, inputs: Vec<Self::Tensor>) -> Vec<Self::Tensor> {
+    fn defer(call: Call, inputs: Vec<Self::Tensor>) -> Vec<Self::Tensor> {
         let client = inputs[0].client.clone();
         let inputs: Vec<_> = inputs.into_iter().map(FusionTensor::into_ir).collect();
         let description = call.describe(&inputs, || client.create_empty_handle());

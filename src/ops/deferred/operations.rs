@@ -1,5 +1,4 @@
-//! The operations on backends that do not run them here and now: fused and remote ones are told of the
-//! [`Call`] instead.
+//! The operations on a backend that does not run them here and now: each notes its [`Call`] instead.
 
 use std::fmt::Debug;
 
@@ -9,21 +8,23 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::IntDType;
 use burn::tensor::ops::ConvOptions;
 
-use super::custom::Call;
-use super::{DetectionOps, FeatureMaps, MapShapes, NormOptions, PoolOptions, Residual, RoiAlignOptions};
+use super::wire::Call;
+use crate::ops::backend::DetectionOps;
+use crate::ops::options::{NormOptions, PoolOptions, RoiAlignOptions};
+use crate::ops::primitives::{FeatureMaps, MapShapes, Residual};
 
-/// A backend that is told what to do and does it later or elsewhere.
-pub(super) trait Described {
+/// A backend that notes what to do, and does it later or elsewhere.
+pub(super) trait Deferred {
     /// Its tensors, of whatever kind.
     type Tensor: Debug;
 
-    /// The outputs of a call, which are not there yet. It has at least one input.
-    fn call(call: Call, inputs: Vec<Self::Tensor>) -> Vec<Self::Tensor>;
+    /// Notes a call and returns its outputs, which are not computed yet. It has at least one input.
+    fn defer(call: Call, inputs: Vec<Self::Tensor>) -> Vec<Self::Tensor>;
 }
 
 impl<B> DetectionOps for B
 where
-    B: Described + Backend<FloatTensorPrimitive = B::Tensor, IntTensorPrimitive = B::Tensor>,
+    B: Deferred + Backend<FloatTensorPrimitive = B::Tensor, IntTensorPrimitive = B::Tensor>,
 {
     fn roi_align(
         maps: FeatureMaps<Self>,
@@ -32,7 +33,7 @@ where
         options: RoiAlignOptions,
     ) -> FloatTensor<Self> {
         let inputs = maps.into_vec().into_iter().chain([rois]).collect();
-        B::call(Call::RoiAlign(min_areas, options), inputs).output()
+        B::defer(Call::RoiAlign { min_areas, options }, inputs).output()
     }
 
     fn roi_align_backward(
@@ -43,12 +44,12 @@ where
         options: RoiAlignOptions,
     ) -> FeatureMaps<Self> {
         let mut maps =
-            B::call(Call::RoiAlignBackward(shapes, min_areas, options), vec![grad, rois]).into_iter();
+            B::defer(Call::RoiAlignBackward { shapes, min_areas, options }, vec![grad, rois]).into_iter();
         shapes.maps(|_| maps.next().expect("a gradient for each map"))
     }
 
     fn top_k(values: FloatTensor<Self>, k: usize, dtype: IntDType) -> IntTensor<Self> {
-        B::call(Call::TopK(k, dtype), vec![values]).output()
+        B::defer(Call::TopK { k, dtype }, vec![values]).output()
     }
 
     fn batched_nms(
@@ -57,7 +58,7 @@ where
         groups: IntTensor<Self>,
         iou_threshold: f32,
     ) -> IntTensor<Self> {
-        B::call(Call::BatchedNms { iou_threshold }, vec![boxes, scores, groups]).output()
+        B::defer(Call::BatchedNms { iou_threshold }, vec![boxes, scores, groups]).output()
     }
 
     fn convolution(
@@ -69,7 +70,7 @@ where
         options: ConvOptions<2>,
     ) -> FloatTensor<Self> {
         let inputs = [x, weight, bias].into_iter().chain(residual.into_option()).collect();
-        B::call(Call::Convolution { relu, options }, inputs).output()
+        B::defer(Call::Convolution { relu, options }, inputs).output()
     }
 
     fn convolution_input_backward(
@@ -78,7 +79,7 @@ where
         shape: [usize; 4],
         options: ConvOptions<2>,
     ) -> FloatTensor<Self> {
-        B::call(Call::ConvolutionInputBackward(shape, options), vec![weight, grad]).output()
+        B::defer(Call::ConvolutionInputBackward { shape, options }, vec![weight, grad]).output()
     }
 
     fn convolution_weight_backward(
@@ -87,15 +88,15 @@ where
         shape: [usize; 4],
         options: ConvOptions<2>,
     ) -> FloatTensor<Self> {
-        B::call(Call::ConvolutionWeightBackward(shape, options), vec![x, grad]).output()
+        B::defer(Call::ConvolutionWeightBackward { shape, options }, vec![x, grad]).output()
     }
 
     fn convolution_bias_backward(grad: FloatTensor<Self>) -> FloatTensor<Self> {
-        B::call(Call::ConvolutionBiasBackward, vec![grad]).output()
+        B::defer(Call::ConvolutionBiasBackward {}, vec![grad]).output()
     }
 
     fn max_pool(x: FloatTensor<Self>, options: PoolOptions) -> FloatTensor<Self> {
-        B::call(Call::MaxPool(options), vec![x]).output()
+        B::defer(Call::MaxPool { options }, vec![x]).output()
     }
 
     fn max_pool_backward(
@@ -104,7 +105,7 @@ where
         grad: FloatTensor<Self>,
         options: PoolOptions,
     ) -> FloatTensor<Self> {
-        B::call(Call::MaxPoolBackward(options), vec![x, output, grad]).output()
+        B::defer(Call::MaxPoolBackward { options }, vec![x, output, grad]).output()
     }
 
     fn normalize(
@@ -116,7 +117,7 @@ where
         options: NormOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let inputs = [x, gamma, beta].into_iter().chain(residual.into_option()).collect();
-        B::call(Call::Normalize { relu, options }, inputs).outputs().into()
+        B::defer(Call::Normalize { relu, options }, inputs).outputs().into()
     }
 
     fn normalize_backward(
@@ -127,6 +128,6 @@ where
         grad: FloatTensor<Self>,
         options: NormOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        B::call(Call::NormalizeBackward(options), vec![x, gamma, mean, variance, grad]).outputs().into()
+        B::defer(Call::NormalizeBackward { options }, vec![x, gamma, mean, variance, grad]).outputs().into()
     }
 }
