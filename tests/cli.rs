@@ -238,8 +238,14 @@ fn settings_and_data_that_do_not_work_are_named() {
     let message = bench.fail(&train_mask);
     assert!(message.contains("mask.safetensors: tensor roi_heads.mask.bias: does not belong"), "{message}");
     assert!(!bench.path("run").exists());
-    let said = bench.succeed(&format!("{train_mask} --allow roi_heads.mask."));
+    let set = "--set model.frozen_epsilon=0.5";
+    let said = bench.succeed(&format!("{train_mask} --allow roi_heads.mask. {set}"));
     assert!(said.contains("unused: 1 (roi_heads.mask.bias)"), "{said}");
+    // What is set holds, whatever the weights were trained with, and a resumed run cannot have another one.
+    let written = fs::read_to_string(bench.path("run/config.toml")).unwrap();
+    assert!(written.contains("frozen_epsilon = 0.5\n"), "{written}");
+    let message = bench.fail(&format!("{train} tiny.toml --resume --set model.frozen_epsilon=0.25"));
+    assert!(message.contains("other settings: model.frozen_epsilon"), "{message}");
 
     bench.write("boards/group00000/00000_not/00000000.txt", "1 2 3\n");
     let message = bench.fail("train --data boards --output other --config tiny.toml");
