@@ -8,15 +8,17 @@ use tempfile::Builder;
 
 use crate::error::{Error, Result};
 
-/// Has `write` write a temporary file beside `path`, and puts it in the place of `path` when it is whole and on the
-/// disk. Whatever interrupts this, also a power failure, `path` holds either what it held before or the whole new file.
+/// Has `write` write a temporary file beside `path`, and puts it in the place of `path` when it is whole and
+/// on the disk. Whatever interrupts this, also a power failure, `path` holds either what it held before or
+/// the whole new file.
 ///
-/// The temporary file has a random name, so that several processes may write the same `path`; the last one wins. Its
-/// name begins with a dot and has the extension of `path`.
+/// The temporary file has a random name, so that several processes may write the same `path`; the last one
+/// wins. Its name begins with a dot and has the extension of `path`.
 ///
 /// # Errors
 ///
-/// What `write` gives, and [`Error::Io`] where the folder of `path` cannot be written. The temporary file is gone then.
+/// What `write` gives, and [`Error::Io`] where the folder of `path` cannot be written. The temporary file is
+/// gone then.
 pub fn write_atomically(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
@@ -37,17 +39,18 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&Path) -> Result<()>) ->
     sync_folder(folder)
 }
 
-/// Has `write` fill a temporary folder beside `path`, and gives it the name `path` when it is whole. Whatever interrupts
-/// this, also the end of the process, there is no half folder called `path`, and what others have is left alone.
+/// Has `write` fill a temporary folder beside `path`, and gives it the name `path` when it is whole. Whatever
+/// interrupts this, also the end of the process, there is no half folder called `path`, and what others have
+/// is left alone.
 ///
-/// `path` is new, or an empty folder, which is replaced. Folders above it are made. The temporary folder's name is
-/// random and begins with a dot; where the process is killed it stays. So that the files survive a power failure, too,
-/// `write` makes each with [`write_new`].
+/// `path` is new, or an empty folder, which is replaced. Folders above it are made. The temporary folder's
+/// name is random and begins with a dot; where the process is killed it stays. So that the files survive a
+/// power failure, too, `write` makes each with [`write_new`].
 ///
 /// # Errors
 ///
-/// [`Error::File`] where `path` is a folder that is not empty, what `write` gives, and [`Error::Io`] where the folder
-/// above `path` cannot be written.
+/// [`Error::File`] where `path` is a folder that is not empty, what `write` gives, and [`Error::Io`] where
+/// the folder above `path` cannot be written.
 pub fn write_folder_atomically(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let occupied = || Error::file(path, "the folder is not empty; a new or an empty one is written to");
     let exists = match fs::read_dir(path) {

@@ -1,4 +1,5 @@
-//! Image files of all kinds, against what Pillow reads (`tests/reference/images.py`), and files that are no images.
+//! Image files of all kinds, against what Pillow reads (`tests/reference/images.py`), and files that are no
+//! images.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,8 +16,8 @@ fn fixtures() -> Vec<PathBuf> {
     files
 }
 
-/// JPEG leaves the inverse transform's and the colours' rounding to the decoder, and how colours that are stored at
-/// half the size are enlarged. 16 bits are rounded to 8. All else is exact.
+/// JPEG leaves the inverse transform's and the colours' rounding to the decoder, and how colours that are
+/// stored at half the size are enlarged. 16 bits are rounded to 8. All else is exact.
 fn tolerance(path: &Path) -> u8 {
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("jpg") => 4,

@@ -1,8 +1,8 @@
 //! Random variation of training images: scale, flips, quarter turns and crops, each with its boxes.
 //!
-//! A defect has no preferred direction on a board, so flips and quarter turns cost nothing and show eight
-//! views of every image. Coordinates are continuous: a box `[x1, y1, x2, y2]` covers the pixels
-//! `x1..x2`, and a horizontal flip of an image of width `W` takes `x1` to `W - x1`.
+//! A defect has no preferred direction on a board, so flips and quarter turns give eight views of every image
+//! at no cost. Coordinates are continuous: a box `[x1, y1, x2, y2]` covers the pixels `x1..x2`, and a
+//! horizontal flip of an image of width `W` takes `x1` to `W - x1`.
 
 use image::{
     RgbImage,
@@ -15,7 +15,7 @@ use super::random::RandomKey;
 use crate::error::{Error, Result};
 use crate::structures::{Annotation, Xyxy, area, clip};
 
-/// Of a box that a crop cuts through, less than a pixel is nothing to learn from.
+/// Where less than this many pixels of a box remain after a crop, there is nothing to learn from.
 const SMALLEST_SIDE: f32 = 1.0;
 
 /// What may happen to a training image, in this order: scale, flips, quarter turns, crop.
@@ -31,8 +31,8 @@ pub struct AugmentConfig {
     /// `(height, width)` in pixels of a window at a random place, cut out after everything else; an
     /// image that is smaller in a direction keeps its size there. Default none.
     pub crop: Option<(usize, usize)>,
-    /// A box stays when at least this part of its area is inside the crop; it is clipped. Default 0.5. One of which
-    /// less than a pixel remains in a direction goes, too.
+    /// A box stays when at least this part of its area is inside the crop; it is clipped. Default 0.5. A box
+    /// of which less than a pixel remains in either direction is dropped, too.
     pub min_visible: f64,
     /// `[lowest, highest]` factor by which the image is enlarged. Default `[1, 1]`: not at all.
     pub scale_jitter: [f64; 2],
@@ -88,11 +88,11 @@ impl AugmentConfig {
     }
 }
 
-/// Varies an image and its boxes. The outcome depends on `key` only, so a run can be repeated and continued whatever
-/// the number of loader threads.
+/// Varies an image and its boxes. The outcome depends on `key` only, so a run can be repeated and continued
+/// whatever the number of loader threads.
 ///
-/// Boxes are in pixels of `image` and come back in pixels of the returned one. Only a crop drops any. Labels and crowd
-/// flags stay; an area grows with the scale, and is none where a crop cuts through.
+/// Boxes are in pixels of `image` and come back in pixels of the returned one. Only a crop drops any. Labels
+/// and crowd flags stay; an area grows with the scale, and is none where a crop cuts through.
 ///
 /// # Panics
 ///
@@ -313,7 +313,8 @@ mod tests {
         assert_eq!((boxes[0].xyxy, boxes[0].area), ([2.5, 2.5, 3.25, 7.5], Some(3.75)));
 
         let thin = [10.0, 0.0, 10.5, 8.0];
-        // Left edge of the crop, what is left of the thin box and of the one at 10..13 with all that is visible kept.
+        // Left edge of the crop, what is left of the thin box and of the one at 10..13 with all that is
+        // visible kept.
         for (left, expected) in
             [(5, vec![[5.0, 0.0, 5.5, 8.0], [5.0, 0.0, 8.0, 8.0]]), (12, vec![[0.0, 0.0, 1.0, 8.0]])]
         {

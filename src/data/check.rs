@@ -11,11 +11,12 @@ use crate::error::{Error, Result};
 pub struct Report {
     /// What keeps the data set from being read.
     pub faults: Vec<Error>,
-    /// What is read, but is hardly meant: images given twice, boxes thinner than a pixel, files that are left out.
+    /// What is read, but is hardly meant: images given twice, boxes thinner than a pixel, files that are left
+    /// out.
     pub warnings: Vec<Error>,
 }
 
-/// Of equal files these are equal, and of others hardly ever.
+/// The same for equal files, and hardly ever for others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Fingerprint {
     bytes: usize,

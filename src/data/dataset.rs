@@ -146,9 +146,10 @@ impl Dataset {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] where two classes have one name or a class has none. [`Error::File`], with the image's path,
-    /// for the first record of which the size is 0, a label is not in `1..=class_names.len()`, or a box is not finite,
-    /// is empty (`x1 >= x2` or `y1 >= y2`) or reaches more than half a pixel out of its image.
+    /// [`Error::Config`] where two classes have one name or a class has none. [`Error::File`], with the
+    /// image's path, for the first record of which the size is 0, a label is not in `1..=class_names.len()`,
+    /// or a box is not finite, is empty (`x1 >= x2` or `y1 >= y2`) or reaches more than half a pixel out of
+    /// its image.
     pub fn validate(&self) -> Result<()> {
         let mut names = HashSet::new();
         for name in &self.class_names {
@@ -164,8 +165,8 @@ impl Dataset {
         fault.map_or(Ok(()), |(record, message)| Err(Error::file(&record.image, message)))
     }
 
-    /// Holds out a part of the images, chosen by `seed`; both sides keep the present order. Neither side is empty where
-    /// there are two images or more and the fraction is neither 0 nor 1.
+    /// Holds out a part of the images, chosen by `seed`; both sides keep the present order. Neither side is
+    /// empty where there are two images or more and the fraction is neither 0 nor 1.
     ///
     /// # Panics
     ///

@@ -12,34 +12,34 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbIma
 use super::jpeg;
 use crate::error::{Error, Result};
 
-/// Names of image files end so, in small or capital letters.
+/// Extensions of image files, in small or capital letters.
 pub(super) const EXTENSIONS: [&str; 7] = ["jpg", "jpeg", "png", "bmp", "tif", "tiff", "webp"];
 
 /// Names the environment variable that raises (or lowers) [`MOST_PIXELS`].
 const MOST_PIXELS_VARIABLE: &str = "FASTER_RCNN_MAX_IMAGE_PIXELS";
 
-/// The most pixels of an image, 16384 x 16384. A file of some kilobytes can ask for any number of them. A pixel takes
-/// 3 bytes once it is decoded and 12 more as the floating point numbers that the model takes, so the largest image
-/// takes 4 GiB.
+/// The most pixels of an image, 16384 x 16384. A file of some kilobytes can ask for any number of them. A
+/// pixel takes 3 bytes once it is decoded and 12 more as the floating point numbers that the model takes, so
+/// the largest image takes 4 GiB.
 const MOST_PIXELS: u64 = 1 << 28;
 
-/// The most bytes of a decoded pixel: four channels of 32 bits. Decoders may take memory for as many pixels as there
-/// may be.
+/// The most bytes of a decoded pixel: four channels of 32 bits. Decoders may take memory for as many pixels
+/// as there may be.
 const MOST_BYTES_PER_PIXEL: u64 = 16;
 
 /// Decodes a JPEG, PNG, BMP, TIFF or WebP file, whatever its extension says.
 ///
-/// The pixels are those of Pillow's `ImageOps.exif_transpose(image).convert("RGB")`, but for a rounding: an image that
-/// is stored turned or mirrored (EXIF's orientation) is put upright, a grey one becomes three equal channels, and
-/// transparency is left out. 16 bits a channel become 8 by division by 257.
+/// The pixels are those of Pillow's `ImageOps.exif_transpose(image).convert("RGB")`, but for a rounding: an
+/// image that is stored turned or mirrored (EXIF's orientation) is put upright, a grey one becomes three
+/// equal channels, and transparency is left out. 16 bits a channel become 8 by division by 257.
 ///
-/// An image may have 2^28 pixels, which take 0.8 GB. The environment variable `FASTER_RCNN_MAX_IMAGE_PIXELS` sets
-/// another limit.
+/// An image may have 2^28 pixels, which take 0.8 GB. The environment variable `FASTER_RCNN_MAX_IMAGE_PIXELS`
+/// sets another limit.
 ///
 /// # Errors
 ///
-/// [`Error::Io`]; [`Error::Image`] for what cannot be decoded; [`Error::File`] where the file is cut off or the image
-/// has too many pixels. Each has the path.
+/// [`Error::Io`]; [`Error::Image`] for what cannot be decoded; [`Error::File`] where the file is cut off or
+/// the image has too many pixels. Each has the path.
 pub fn load_image(path: impl AsRef<Path>) -> Result<RgbImage> {
     let path = path.as_ref();
     let bytes = fs::read(path).map_err(Error::io(path))?;
@@ -98,7 +98,8 @@ fn open<'a>(path: &Path, bytes: &'a [u8]) -> Result<(impl ImageDecoder + 'a, Ori
     let (width, height) = decoder.dimensions();
     check_pixels(path, (width, height), limit)?;
     let orientation = match format {
-        // The decoder gives no metadata of a TIFF file. What EXIF keeps in other formats is itself a TIFF file.
+        // The decoder gives no metadata of a TIFF file. What EXIF keeps in other formats is itself a TIFF
+        // file.
         ImageFormat::Tiff => Orientation::from_exif_chunk(bytes).unwrap_or(Orientation::NoTransforms),
         // Metadata that cannot be read is no reason to refuse the pixels.
         _ => decoder.orientation().unwrap_or(Orientation::NoTransforms),
@@ -111,8 +112,8 @@ fn check_pixels(path: &Path, (width, height): (u32, u32), limit: u64) -> Result<
         return Ok(());
     }
     let message = format!(
-        "an image of {width} x {height} pixels has more than the {limit} that are read; the environment variable \
-         {MOST_PIXELS_VARIABLE} sets another limit"
+        "an image of {width} x {height} pixels has more than the {limit} that are read; the environment \
+         variable {MOST_PIXELS_VARIABLE} sets another limit"
     );
     Err(Error::file(path, message))
 }

@@ -1,7 +1,8 @@
 //! Whether a JPEG file was cut off.
 //!
-//! A file is a chain of segments, each a marker (`FF` and a code) and most with a length. The entropy-coded data of a
-//! scan follows the segment `FF DA` and has no length: it goes on to the next marker. (ITU T.81, B.1.1)
+//! A file is a chain of segments, each a marker (`FF` and a code) and most with a length. The entropy-coded
+//! data of a scan follows the segment `FF DA` and has no length: it goes on to the next marker. (ITU T.81,
+//! B.1.1)
 
 /// What a JPEG file begins with: the marker of its start, and the first byte of the next marker.
 pub(super) const START: [u8; 3] = [0xFF, 0xD8, 0xFF];
@@ -9,8 +10,8 @@ pub(super) const START: [u8; 3] = [0xFF, 0xD8, 0xFF];
 const END_OF_IMAGE: u8 = 0xD9;
 const START_OF_SCAN: u8 = 0xDA;
 
-/// Whether the end marker of the image is there. Bytes after it belong to no image and are not looked at, and neither
-/// are those of segments, such as the thumbnail in EXIF data, which is a JPEG of its own.
+/// Whether the end marker of the image is there. Bytes after it belong to no image and are not looked at, and
+/// neither are those of segments, such as the thumbnail in EXIF data, which is a JPEG of its own.
 pub(super) fn is_complete(bytes: &[u8]) -> bool {
     let mut rest = &bytes[START.len() - 1..];
     while let Some((marker, after)) = next_marker(rest) {
@@ -29,13 +30,15 @@ pub(super) fn is_complete(bytes: &[u8]) -> bool {
     false
 }
 
-/// The code of the next marker, and what follows it. As decoders do, skips bytes that do not belong between segments.
+/// The code of the next marker, and what follows it. As decoders do, skips bytes that do not belong between
+/// segments.
 fn next_marker(bytes: &[u8]) -> Option<(u8, &[u8])> {
     let at = bytes.windows(2).position(|pair| pair[0] == 0xFF && pair[1] != 0xFF && pair[1] != 0)?;
     Some((bytes[at + 1], &bytes[at + 2..]))
 }
 
-/// What follows the entropy-coded data of a scan. In it, `FF 00` is a byte `FF`, and restart markers belong to it.
+/// What follows the entropy-coded data of a scan. In it, `FF 00` is a byte `FF`, and restart markers belong
+/// to it.
 fn skip_scan(bytes: &[u8]) -> &[u8] {
     let is_end = |pair: &[u8]| pair[0] == 0xFF && !matches!(pair[1], 0 | 0xD0..=0xD7 | 0xFF);
     &bytes[bytes.windows(2).position(is_end).unwrap_or(bytes.len())..]

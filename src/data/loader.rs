@@ -1,5 +1,5 @@
-//! Batches for training and validation, decoded and varied on background threads, so that the model never waits for
-//! an image.
+//! Batches for training and validation, decoded and varied on background threads, so that the model never
+//! waits for an image.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -43,9 +43,9 @@ struct Variation {
 
 /// Gives the images of a data set in batches, once an epoch; the last batch may be smaller.
 ///
-/// A loader counts its epochs: each call of [`next_epoch`](Self::next_epoch) starts the next one. What epoch `e` gives
-/// depends on the seed and `e` only, not on the number of threads. Several loaders can share an epoch, a
-/// [shard](Self::shard) each.
+/// A loader counts its epochs: each call of [`next_epoch`](Self::next_epoch) starts the next one. What epoch
+/// `e` gives depends on the seed and `e` only, not on the number of threads. Several loaders can share an
+/// epoch, a [shard](Self::shard) each.
 ///
 /// ```
 /// use faster_rcnn::data::{AugmentConfig, Loader, Record};
@@ -104,8 +104,9 @@ impl Loader {
         self
     }
 
-    /// The loader `index` of `count` that share each epoch. Together they give the batches of one loader with `count`
-    /// times the batch size, each its part. The last batch is shared as evenly as can be; a part of it may be empty.
+    /// The loader `index` of `count` that share each epoch. Together they give the batches of one loader with
+    /// `count` times the batch size, each its part. The last batch is shared as evenly as can be; a part of
+    /// it may be empty.
     ///
     /// # Panics
     ///
@@ -126,7 +127,8 @@ impl Loader {
         self.part.len()
     }
 
-    /// The loader of some positions in each epoch's order: parts that do not overlap share no image in any epoch.
+    /// The loader of some positions in each epoch's order: parts that do not overlap share no image in any
+    /// epoch.
     #[cfg(any(feature = "train", test))]
     pub(super) fn slice_of(&self, start: usize, end: usize) -> Self {
         self.with_part(self.part.start + start..self.part.start + end)
@@ -165,8 +167,8 @@ impl Loader {
         order[self.part.clone()].chunks(self.batch_size * count).map(part_of).collect()
     }
 
-    /// Starts the threads of the next epoch. The count of epochs advances although the loader is shared, for burn-train
-    /// asks a shared loader for one epoch after the other.
+    /// Starts the threads of the next epoch. The count of epochs advances although the loader is shared, for
+    /// burn-train asks a shared loader for one epoch after the other.
     pub fn next_epoch(&self) -> Batches {
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed);
         let batches: Arc<[(Vec<usize>, f32)]> = self.order(epoch).into();
@@ -192,7 +194,8 @@ impl Loader {
     }
 }
 
-/// The batches of an epoch, in order. An image that cannot be read makes its batch an error; the others still come.
+/// The batches of an epoch, in order. An image that cannot be read makes its batch an error; the others still
+/// come.
 ///
 /// Where it is dropped before its end, the threads end after the batches that they are at.
 #[derive(Debug)]

@@ -1,10 +1,9 @@
 //! Where images and their boxes come from: the first word of `images ─ transform ─ …`.
 //!
-//! A [`Dataset`] is what everything else takes; the [`formats`] read one from disk. [`write_synthetic`] makes boards
-//! in DeepPCB's layout (for tests and for a first training without a download), [`augment`] varies an image between
-//! epochs, and a [`Loader`] gives images in batches from background threads.
-//! Everything here is plain pixels and [`Annotation`](crate::structures::Annotation)s on the host; tensors
-//! begin one step later.
+//! A [`Dataset`] is what everything else takes; the [`formats`] read one from disk. [`write_synthetic`] makes
+//! boards in DeepPCB's layout (for tests and for a first training without a download), [`augment`] varies an
+//! image between epochs, and a [`Loader`] gives images in batches from background threads. Everything here is
+//! plain pixels and [`Annotation`](crate::structures::Annotation)s on the host; tensors begin one step later.
 
 mod augment;
 mod boxes;

@@ -6,7 +6,7 @@ use burn::tensor::{Int, Tensor};
 
 use super::backend::DetectionOps;
 use super::conv_weight::ConvWeight;
-use super::options::{Fused, NormOptions, PoolOptions, RoiAlignOptions};
+use super::options::{Fused, MOST_SAMPLES, NormOptions, PoolOptions, RoiAlignOptions};
 use super::primitives::FeatureMaps;
 
 /// Average of bilinear samples in each bin of each region of interest
@@ -18,7 +18,9 @@ use super::primitives::FeatureMaps;
 /// - `rois`: `[K, 5]`, image index in the batch and x1, y1, x2, y2 in image pixels
 /// - output: `[K, C, output height, output width]`
 ///
-/// Differentiable in `features` only. A sample more than a pixel outside the map, or at a NaN, is 0.
+/// Differentiable in `features` only. A sample more than a pixel outside the map, or at a NaN, is 0. So is every sample
+/// of a box whose image index is outside the batch, and of a bin of more than 65,535 pixels along an axis where
+/// `sampling_ratio` is 0.
 pub fn roi_align(features: Tensor<4>, rois: Tensor<2>, options: RoiAlignOptions) -> Tensor<4> {
     pool(FeatureMaps::Single(features.into_dispatch()), rois, [f32::INFINITY; 3], options)
 }
@@ -42,6 +44,11 @@ fn pool(
     options: RoiAlignOptions,
 ) -> Tensor<4> {
     assert_eq!(rois.dims()[1], 5, "rois must have shape [K, 5], got {:?}", rois.dims());
+    assert!(
+        options.sampling_ratio <= MOST_SAMPLES,
+        "a bin takes at most {MOST_SAMPLES} samples along an axis, got {}",
+        options.sampling_ratio
+    );
     Tensor::from_dispatch(<Dispatch as DetectionOps>::roi_align(
         maps,
         rois.into_dispatch(),

@@ -3,6 +3,10 @@
 use burn::tensor::Tensor;
 use burn::tensor::ops::ConvOptions;
 
+/// Most samples of a bin along one axis. With a `sampling_ratio` of 0, a bin of more pixels, as of an infinite box, takes
+/// no sample and is 0; torchvision's number of samples overflows there.
+pub(super) const MOST_SAMPLES: usize = 65_535;
+
 /// How RoIAlign samples a box; the meaning of each field is that of `torchvision.ops.roi_align`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RoiAlignOptions {

@@ -12,8 +12,8 @@ Every image is decoded and every label is read. Each fault is a line on standard
 
   boards/group00000/00000_not/00000003.txt:2: class `7` is not one of 1..=6
 
-Lines that begin with `warning:` name what is read, but is hardly meant: a board that is listed twice, or to train on
-and to validate on; equal image files; equal label lines; boxes thinner than a pixel; files that are left out.
+Lines that begin with `warning:` name what is read, but is hardly meant: a board that is listed twice, or both
+to train on and to validate on; equal image files; equal label lines; boxes thinner than a pixel; files left out.
 
 The exit status is 1 if there is a fault.
 
@@ -21,7 +21,7 @@ Example:
 
   faster-rcnn check --data PCBData";
 
-/// List every fault of a data set: malformed labels, images that are missing or do not decode, images given twice.
+/// List every fault of a data set: malformed labels, images that do not decode, and what is doubtful.
 #[derive(clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Arguments {

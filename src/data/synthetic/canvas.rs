@@ -1,6 +1,7 @@
 //! What a board is drawn with: shapes, and the canvas they are drawn on.
 //!
-//! The canvas is photographed: a little rotated, with ragged edges, and every pixel either black (copper) or white.
+//! The canvas is photographed: a little rotated, with ragged edges, and every pixel either black (copper) or
+//! white.
 
 use std::f32::consts::FRAC_1_SQRT_2;
 
@@ -59,7 +60,7 @@ impl Shape {
     }
 
     /// Columns between which the shape lies on row `y`. For a diagonal line they are much closer
-    /// together than its ends, which is where most of the time to draw a board went.
+    /// together than its ends, and looking between them alone saves most of the time to draw a board.
     fn columns(&self, y: f32, margin: f32) -> [f32; 2] {
         match *self {
             Self::Line { from, to, radius } => {
@@ -154,7 +155,7 @@ impl Canvas {
         let (middle, canvas_middle) = (size as f32 / 2.0, self.side as f32 / 2.0);
         GrayImage::from_fn(size as u32, size as u32, |x, y| {
             let from_middle = [x as f32 - middle + rows[y as usize], y as f32 - middle + columns[x as usize]];
-            // Half a pixel more and cut off: rounding is a slow call on processors without SSE 4.1.
+            // Adding a half and truncating is rounding. `f32::round` is a slow call without SSE 4.1.
             let place = |v: f32| ((v + canvas_middle + 0.5) as usize).min(self.side - 1);
             let canvas_x = place(cosine * from_middle[0] - sine * from_middle[1]);
             let canvas_y = place(sine * from_middle[0] + cosine * from_middle[1]);

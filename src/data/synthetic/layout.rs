@@ -13,9 +13,9 @@ use super::canvas::{Canvas, Element, Point, Shape, length};
 
 /// Side of the boards in DeepPCB, for which the numbers of elements below are meant.
 pub(super) const REAL_SIDE: f32 = 640.0;
-/// Smaller images are a window of a board of this side, so that traces also come in from outside.
+/// A smaller image is a window of a board of this side, so that traces also come in from outside.
 const SMALLEST_BOARD: usize = 384;
-/// Board beyond each border of the photograph, for its rotation and the ragged edges.
+/// Pixels of board around the photograph, so that it shows nothing else when it is rotated.
 const MARGIN: usize = 16;
 
 /// The eight headings of a trace, clockwise from east.
@@ -81,7 +81,7 @@ pub(super) fn template(size: usize, rng: &mut impl Rng) -> GrayImage {
     canvas.photograph(size, rng)
 }
 
-/// Areas with gaps between them: the rectangle is halved until its parts are small, of which `part` stay.
+/// Cuts a rectangle until its parts are small, and makes a fraction `part` of them areas with gaps between.
 fn copper_areas([x1, y1]: Point, [x2, y2]: Point, part: f64, rng: &mut impl Rng) -> Vec<Shape> {
     let size = [x2 - x1, y2 - y1];
     let longer = size[0].max(size[1]);
@@ -162,7 +162,7 @@ fn bus(span: f32, rng: &mut impl Rng) -> Element {
     let width: f32 = rng.random_range(5.0..widest);
     let pitch = width + rng.random_range(10.0..22.0);
     let half_span = pitch * (count - 1) as f32 / 2.0;
-    // Bends shorten the inner traces; this much keeps a piece between two bends from turning around.
+    // Bends shorten the inner traces. With this minimum a piece between two bends keeps its direction.
     let middle = path(span, 15.0 + half_span, rng);
 
     let mut element = Element::default();

@@ -1,8 +1,8 @@
 //! Made-up boards in DeepPCB's style and layout, for tests and for a first training without a download.
 //!
-//! A board is drawn without defects (`layout`), then up to twelve defects are added (`defects`), so that
-//! every box is known from the pixels that changed. Each board has a random generator of its own, keyed by
-//! seed and index: it does not depend on how many are made, nor on the number of threads.
+//! A board is drawn without defects (`layout`), then up to twelve defects are added (`defects`). Their boxes
+//! are known from the pixels that changed. Each board has a random generator of its own, keyed by seed and
+//! index, so it depends neither on the number of boards nor on the number of threads.
 
 mod canvas;
 mod defects;
@@ -21,13 +21,13 @@ use crate::error::{Error, Result};
 use crate::files::{write_folder_atomically, write_new};
 use crate::structures::Annotation;
 
-/// Sides that make sense: a defect's box has to fit with something around it, and more is not of use.
+/// Allowed sides. A smaller image has no room for a defect and what is around it; a larger one is of no use.
 const SIZES: RangeInclusive<usize> = 128..=1024;
-/// As the files of DeepPCB have it, whose quantisation tables say 75.
+/// That of DeepPCB's files, by their quantisation tables.
 const JPEG_QUALITY: u8 = 75;
 const MOST_DEFECTS: usize = 12;
 const BOARDS_PER_GROUP: usize = 100;
-/// One board in so many goes to the validation list.
+/// One board in this many goes to the validation list.
 const HELD_OUT: usize = 10;
 
 /// What boards to make.
@@ -77,14 +77,14 @@ pub fn board(config: &SyntheticConfig, index: u64) -> (GrayImage, GrayImage, Vec
     key[8..16].copy_from_slice(&index.to_le_bytes());
     let mut rng = ChaCha8Rng::from_seed(key);
 
-    // Two dice come close to the real number of defects on 640x640: 2 to 12, most often 7.
+    // The sum of two dice resembles DeepPCB's number of defects on 640x640 pixels: 2 to 12, most often 7.
     let on_real_side = rng.random_range(1..=6) + rng.random_range(1..=6);
     let area = (config.size as f32 / layout::REAL_SIDE).powi(2);
     let count = ((on_real_side as f32 * area).round() as usize).clamp(1, MOST_DEFECTS);
     loop {
         let template = layout::template(config.size, &mut rng);
         let (board, annotations) = defects::add(&template, count, &mut rng);
-        // A small window may show no place that is fit for a defect; another one will.
+        // A small window may have no place that suits a defect: draw another one.
         if !annotations.is_empty() {
             return (board, template, annotations);
         }
@@ -96,8 +96,9 @@ pub fn board(config: &SyntheticConfig, index: u64) -> (GrayImage, GrayImage, Vec
 /// its labels, in groups of 100; one board in ten (at least one of two) goes to `test.txt`, the others to
 /// `trainval.txt`.
 ///
-/// `output` must not be there yet, or be empty; then it is replaced. It gets its name when everything is written: a
-/// folder of that name holds the whole data set. What is being written lies in a hidden folder beside it.
+/// `output` must not be there yet, or be empty; then it is replaced. It gets its name when everything is
+/// written: a folder of that name holds the whole data set. What is being written lies in a hidden folder
+/// beside it.
 ///
 /// # Errors
 ///

@@ -22,7 +22,8 @@ use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::{dims, empty, one_unit_each, top_k};
+use super::tensors::{dims, empty, one_unit_each};
+use super::top_k;
 use crate::ops::options::ABSENT;
 
 const UNITS: usize = 256;

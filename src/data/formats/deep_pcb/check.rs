@@ -20,9 +20,9 @@ use crate::error::{Error, Result};
 /// Reads the whole data set, decodes every image and tells everything that is wrong with what
 /// [`open`](super::open) would read, in the order of the lists.
 ///
-/// Faults are malformed lines of lists and labels, label files that are missing, images that are missing or do not
-/// decode. Warnings are for what is read but hardly meant: a board that is listed twice, in one list or in both; equal
-/// image files; equal label lines; boxes thinner than a pixel; files that are left out.
+/// Faults are malformed lines of lists and labels, label files that are missing, images that are missing or
+/// do not decode. Warnings are for what is read but hardly meant: a board that is listed twice, in one list
+/// or in both; equal image files; equal label lines; boxes thinner than a pixel; files that are left out.
 ///
 /// # Errors
 ///

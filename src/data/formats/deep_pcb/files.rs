@@ -1,4 +1,5 @@
-//! Which files and folders of DeepPCB's layout mean what. Names are compared as bytes, since they need not be UTF-8.
+//! Which files and folders of DeepPCB's layout mean what. Names are compared as bytes, since they need not be
+//! UTF-8.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -14,8 +15,8 @@ pub(super) fn data_folder(root: &Path) -> Result<PathBuf> {
     Ok(if inner.is_dir() { inner } else { root.to_path_buf() })
 }
 
-/// The file that a list means by `NAME.jpg`. That is `NAME_test.jpg`, or `NAME.jpg` where only that exists; or else
-/// the same with another extension of an image.
+/// The file that a list means by `NAME.jpg`. That is `NAME_test.jpg`, or `NAME.jpg` where only that exists;
+/// or else the same with another extension of an image.
 pub(super) fn find_image(listed: &Path) -> PathBuf {
     let (stem, extension) = (listed.file_stem().unwrap_or_default(), listed.extension().unwrap_or_default());
     let test = named(&listed.with_file_name(joined(stem, "_test")), extension);
@@ -28,7 +29,8 @@ pub(super) fn find_image(listed: &Path) -> PathBuf {
         .unwrap_or(test)
 }
 
-/// The template of a board: `NAME_temp.jpg` beside `NAME_test.jpg`, or the same with another extension of an image.
+/// The template of a board: `NAME_temp.jpg` beside `NAME_test.jpg`, or the same with another extension of an
+/// image.
 pub(super) fn find_template(image: &Path) -> Option<PathBuf> {
     let template = joined(strip_suffix(image.file_stem()?, "_test")?, "_temp");
     // A look at a few names costs less than a listing of the folder, for each of its boards.
@@ -101,6 +103,7 @@ fn named(path: &Path, extension: &OsStr) -> PathBuf {
 /// The name without a suffix, where it has it.
 pub(super) fn strip_suffix<'a>(name: &'a OsStr, suffix: &str) -> Option<&'a OsStr> {
     let rest = name.as_encoded_bytes().strip_suffix(suffix.as_bytes())?;
-    // SAFETY: `rest` is the beginning of an `OsStr`, cut off immediately before `suffix`, which is UTF-8 and not empty.
+    // SAFETY: `rest` is the beginning of an `OsStr`, cut off immediately before `suffix`, which is UTF-8 and
+    // not empty.
     (!suffix.is_empty()).then(|| unsafe { OsStr::from_encoded_bytes_unchecked(rest) })
 }

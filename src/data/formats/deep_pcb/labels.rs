@@ -10,8 +10,8 @@ use crate::text::read_text;
 /// A line of a label file, counted from 1, and what it says.
 pub(super) type LabelLine = (usize, Result<Annotation>);
 
-/// The lines of a label file that are not blank, for an image of `size` `(height, width)` and this many classes.
-/// Without a size, boxes may reach as far as they like to the right and down.
+/// The lines of a label file that are not blank, for an image of `size` `(height, width)` and this many
+/// classes. Without a size, boxes may reach as far as they like to the right and down.
 ///
 /// The outer error is a file that cannot be read, the inner ones are [`Error::Line`].
 pub(super) fn read_labels(

@@ -11,8 +11,9 @@
 //! groupX/X_not/NAME.txt                one defect a line: `x1 y1 x2 y2 class`, classes from 1
 //! ```
 //!
-//! Images may be JPEG, PNG, BMP, TIFF or WebP. In a list, paths with blanks stand between double quotes, or have a tab
-//! between them. Text files are UTF-8, with or without a byte order mark. Hidden files are left alone.
+//! Images may be JPEG, PNG, BMP, TIFF or WebP. In a list, paths with blanks stand between double quotes, or
+//! have a tab between them. Text files are UTF-8, with or without a byte order mark. Hidden files are left
+//! alone.
 //!
 //! ```no_run
 //! use faster_rcnn::data::deep_pcb;
@@ -56,13 +57,13 @@ const HELD_OUT: f64 = 0.1;
 
 /// The images that a list file names, relative to `root`: `PCBData` or the folder that holds it.
 ///
-/// The list says `NAME.jpg` where the disk has `NAME_test.jpg`; a file that is called `NAME.jpg` is taken where there
-/// is no `NAME_test.jpg`, and one with another extension of an image where there is neither.
+/// The list says `NAME.jpg` where the disk has `NAME_test.jpg`; a file that is called `NAME.jpg` is taken
+/// where there is no `NAME_test.jpg`, and one with another extension of an image where there is neither.
 ///
 /// # Errors
 ///
-/// The first of: `root`, `list` or `classes.txt` cannot be read, the list is malformed or empty, an image's header or
-/// a label file cannot be read, a label is malformed. See [`check`] for all of them at once.
+/// The first of: `root`, `list` or `classes.txt` cannot be read, the list is malformed or empty, an image's
+/// header or a label file cannot be read, a label is malformed. See [`check`] for all of them at once.
 pub fn read_list(root: impl AsRef<Path>, list: impl AsRef<Path>) -> Result<Dataset> {
     let root = data_folder(root.as_ref())?;
     read(&root, &listed(&root, list.as_ref())?)
@@ -78,11 +79,12 @@ pub fn read_folders(root: impl AsRef<Path>) -> Result<Dataset> {
     read(&root, &folders::walk(&root)?)
 }
 
-/// The data set with its two sides: what `trainval.txt` lists to train on, and what `test.txt` lists held out.
+/// The data set with its two sides: what `trainval.txt` lists to train on, and what `test.txt` lists held
+/// out.
 ///
-/// Without `test.txt` a tenth of the images, chosen by `seed`, is held out of those that `trainval.txt` lists, or that
-/// the folders hold. Without `trainval.txt` beside `test.txt` there is nothing to train on, for what is listed to test
-/// is never trained on.
+/// Without `test.txt` a tenth of the images, chosen by `seed`, is held out of those that `trainval.txt`
+/// lists, or that the folders hold. Without `trainval.txt` beside `test.txt` there is nothing to train on,
+/// for what is listed to test is never trained on.
 ///
 /// Logs a warning where files are [left out](left_out).
 ///
@@ -114,8 +116,8 @@ pub fn open(root: impl AsRef<Path>, seed: u64) -> Result<Split> {
     Ok(split)
 }
 
-/// A message for each file in the data set's folders that is no part of what [`open`] reads, with the reason: images
-/// that no list names, files that are no images, labels without an image.
+/// A message for each file in the data set's folders that is no part of what [`open`] reads, with the reason:
+/// images that no list names, files that are no images, labels without an image.
 ///
 /// # Errors
 ///

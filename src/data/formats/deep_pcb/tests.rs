@@ -221,7 +221,8 @@ fn images_have_any_extension_and_what_is_left_out_is_named() {
         warnings(&root),
         [
             "group00001/00001/3.png: left out: no list names it, or another image has its labels",
-            "group00001/00001/notes.gif: left out: images are called .jpg, .jpeg, .png, .bmp, .tif, .tiff, .webp",
+            "group00001/00001/notes.gif: left out: images are called \
+             .jpg, .jpeg, .png, .bmp, .tif, .tiff, .webp",
             "group00001/00001_not/9.txt: left out: no image belongs to it",
         ]
     );
