@@ -140,7 +140,7 @@ fn a_run_trains_resumes_and_survives_a_kill() {
     // Another number of classes, and the frozen norms of torchvision's COCO weights.
     let mut start = tiny();
     (start.num_classes, start.class_names, start.frozen_epsilon) = (3, Vec::new(), 0.0);
-    weights::save(&start.init(&Device::flex()), &bench.path("start.safetensors")).unwrap();
+    weights::save(&start.init(&Device::flex()), bench.path("start.safetensors")).unwrap();
     let said = bench.succeed(&format!("{train} --weights start.safetensors"));
     assert!(
         said.contains("applied: ") && said.contains("cls_score.weight is [7, 32], in the file [3, 32]"),
@@ -233,7 +233,7 @@ fn settings_and_data_that_do_not_work_are_named() {
     let mut tensors = weights::collect(&tiny().init(&Device::flex()));
     let mask = NamedTensor { name: "roi_heads.mask.bias".into(), shape: vec![1], values: vec![0.0] };
     tensors.push(mask);
-    weights::write_safetensors(&bench.path("mask.safetensors"), BTreeMap::new(), &tensors).unwrap();
+    weights::write_safetensors(bench.path("mask.safetensors"), BTreeMap::new(), &tensors).unwrap();
     let train_mask = format!("{train} tiny.toml --weights mask.safetensors --set train.epochs=1");
     let message = bench.fail(&train_mask);
     assert!(message.contains("mask.safetensors: tensor roi_heads.mask.bias: does not belong"), "{message}");
