@@ -140,7 +140,7 @@ fn a_run_trains_resumes_and_survives_a_kill() {
     // Another number of classes, and the frozen norms of torchvision's COCO weights.
     let mut start = tiny();
     (start.num_classes, start.class_names, start.frozen_epsilon) = (3, Vec::new(), 0.0);
-    weights::save(&start.init(&Device::flex()), &bench.path("start.safetensors")).unwrap();
+    weights::save(&start.init(&Device::flex()), bench.path("start.safetensors")).unwrap();
     let said = bench.succeed(&format!("{train} --weights start.safetensors"));
     assert!(
         said.contains("applied: ") && said.contains("cls_score.weight is [7, 32], in the file [3, 32]"),
@@ -193,6 +193,10 @@ fn a_run_trains_resumes_and_survives_a_kill() {
 fn evaluate_takes_the_images_that_the_run_held_out() {
     let bench = Bench::new(6);
     bench.write("tiny.toml", RunConfig::new(tiny()).to_toml());
+    // Without lists, the seed decides.
+    for list in ["boards/trainval.txt", "boards/test.txt"] {
+        fs::remove_file(bench.path(list)).unwrap();
+    }
     let held_out = |seed: u64| deep_pcb::open(bench.path("boards"), seed).unwrap().validation.records;
     let seed = (1..100).find(|seed| held_out(*seed) != held_out(0)).unwrap();
     let set = format!("--set train.seed={seed} --set train.epochs=1 --set train.warmup_steps=2");
@@ -229,13 +233,19 @@ fn settings_and_data_that_do_not_work_are_named() {
     let mut tensors = weights::collect(&tiny().init(&Device::flex()));
     let mask = NamedTensor { name: "roi_heads.mask.bias".into(), shape: vec![1], values: vec![0.0] };
     tensors.push(mask);
-    weights::write_safetensors(&bench.path("mask.safetensors"), BTreeMap::new(), &tensors).unwrap();
+    weights::write_safetensors(bench.path("mask.safetensors"), BTreeMap::new(), &tensors).unwrap();
     let train_mask = format!("{train} tiny.toml --weights mask.safetensors --set train.epochs=1");
     let message = bench.fail(&train_mask);
     assert!(message.contains("mask.safetensors: tensor roi_heads.mask.bias: does not belong"), "{message}");
     assert!(!bench.path("run").exists());
-    let said = bench.succeed(&format!("{train_mask} --allow roi_heads.mask."));
+    let set = "--set model.frozen_epsilon=0.5";
+    let said = bench.succeed(&format!("{train_mask} --allow roi_heads.mask. {set}"));
     assert!(said.contains("unused: 1 (roi_heads.mask.bias)"), "{said}");
+    // What is set holds, whatever the weights were trained with, and a resumed run cannot have another one.
+    let written = fs::read_to_string(bench.path("run/config.toml")).unwrap();
+    assert!(written.contains("frozen_epsilon = 0.5\n"), "{written}");
+    let message = bench.fail(&format!("{train} tiny.toml --resume --set model.frozen_epsilon=0.25"));
+    assert!(message.contains("other settings: model.frozen_epsilon"), "{message}");
 
     bench.write("boards/group00000/00000_not/00000000.txt", "1 2 3\n");
     let message = bench.fail("train --data boards --output other --config tiny.toml");

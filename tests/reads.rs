@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use burn::tensor::Device;
 use common::{gpu, image};
 use faster_rcnn::data::deep_pcb::{self, CLASS_NAMES};
-use faster_rcnn::data::{Split, SyntheticConfig, write_synthetic};
-use faster_rcnn::train::{RunConfig, Start, fit};
+use faster_rcnn::data::{SyntheticConfig, write_synthetic};
+use faster_rcnn::train::{Run, RunConfig};
 use faster_rcnn::{FasterRcnnConfig, Predictor};
 use log::{LevelFilter, Log, Metadata, Record};
 
@@ -74,13 +74,13 @@ fn reads_of_a_run(steps: usize, device: &Device) -> usize {
     let folder = tempfile::tempdir().unwrap();
     let boards = folder.path().join("boards");
     write_synthetic(&boards, 8, &SyntheticConfig { size: 128, seed: 3 }).unwrap();
-    let Split { mut train, validation } = deep_pcb::open(&boards, 0).unwrap();
-    train.records.truncate(steps);
+    let mut data = deep_pcb::open(&boards, 0).unwrap();
+    data.train.records.truncate(steps);
     let mut run = RunConfig::new(config());
     run.train.epochs = 1;
     run.train.batch_size = 1;
     run.train.clip_norm = Some(5.0);
     reads(|| {
-        fit(&run, Start::Random, &train, &validation, &folder.path().join("run"), device).unwrap();
+        Run::new(run, data).on(device.clone()).fit(folder.path().join("run")).unwrap();
     })
 }

@@ -77,9 +77,9 @@ impl Checkpoints {
             optimizer.save(temporary).map_err(failed)
         })?;
         if best.epoch == epoch {
-            weights::save_with_metadata(&model, &best_path(&self.folder), &metadata)?;
+            weights::save_with_metadata(&model, best_path(&self.folder), &metadata)?;
         }
-        weights::save_with_metadata(&model, &last_path(&self.folder), &metadata)?;
+        weights::save_with_metadata(&model, last_path(&self.folder), &metadata)?;
         self.remove_leftovers(&path)
     }
 

@@ -41,12 +41,16 @@ struct Parts {
 }
 
 impl Parts {
-    /// All three, or what there is.
-    fn whole(self) -> Result<Records, Self> {
-        match (self.model, self.optimizer, self.schedule) {
-            (Some(model), Some(optimizer), Some(schedule)) => Ok(Records { model, optimizer, schedule }),
-            (model, optimizer, schedule) => Err(Self { model, optimizer, schedule }),
+    /// All three, once they are there.
+    fn take(&mut self) -> Option<Records> {
+        if self.model.is_none() || self.optimizer.is_none() || self.schedule.is_none() {
+            return None;
         }
+        Some(Records {
+            model: self.model.take()?,
+            optimizer: self.optimizer.take()?,
+            schedule: self.schedule.take()?,
+        })
     }
 }
 
@@ -71,16 +75,12 @@ impl CheckpointHandle {
     fn put(&self, epoch: usize, add: impl FnOnce(&mut Parts)) {
         // The lock is held while a checkpoint is written, so that epochs are written in their order.
         let mut pending = self.pending();
-        let Pending { best, mut parts } = pending.remove(&epoch).expect("the strategy announced the epoch");
-        add(&mut parts);
-        match parts.whole() {
-            Ok(records) => {
-                let result = self.0.checkpoints.write(epoch, best, records);
-                self.0.interrupter.fail_on_error(result.map_err(DatasetError::new));
-            }
-            Err(parts) => {
-                pending.insert(epoch, Pending { best, parts });
-            }
+        let of_epoch = pending.get_mut(&epoch).expect("the strategy announced the epoch");
+        add(&mut of_epoch.parts);
+        if let Some(records) = of_epoch.parts.take() {
+            let result = self.0.checkpoints.write(epoch, of_epoch.best, records);
+            pending.remove(&epoch);
+            self.0.interrupter.fail_on_error(result.map_err(DatasetError::new));
         }
     }
 }

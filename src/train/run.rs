@@ -18,8 +18,8 @@ use super::step::Trainee;
 use crate::data::Split;
 use crate::error::{Error, Result};
 use crate::eval::Evaluation;
-use crate::model::NormKind;
-use crate::model::{FasterRcnn, FasterRcnnConfig};
+use crate::model::layers::FrozenBatchNorm;
+use crate::model::{FasterRcnn, FasterRcnnConfig, NormKind};
 use crate::weights::{self, LoadOptions, LoadReport, WeightFile};
 
 /// A training run: settings, data, what it starts from and where it computes.
@@ -222,7 +222,10 @@ fn resume(
         return Err(Error::file(&path, "is not there: the run has no whole epoch yet, start it anew"));
     }
     let mut info = read_info(&path)?;
-    config.model.frozen_epsilon = info.config.model.frozen_epsilon;
+    if config.model.frozen_epsilon == FrozenBatchNorm::EPSILON {
+        // The default: the run has that of the weights that it started from.
+        config.model.frozen_epsilon = info.config.model.frozen_epsilon;
+    }
     let differences = info.config.differences(config);
     if !differences.is_empty() {
         let message = format!("the run began with other settings: {}", differences.join(", "));

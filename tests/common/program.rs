@@ -26,8 +26,8 @@ impl Bench {
     pub fn new(boards: usize) -> Self {
         let bench = Self { folder: tempfile::tempdir().unwrap() };
         let config = SyntheticConfig { size: SIZE, seed: 3 };
-        write_synthetic(&bench.path("boards"), boards, &config).unwrap();
-        weights::save(&tiny().init(&Device::flex()), &bench.path("tiny.safetensors")).unwrap();
+        write_synthetic(bench.path("boards"), boards, &config).unwrap();
+        weights::save(&tiny().init(&Device::flex()), bench.path("tiny.safetensors")).unwrap();
         bench
     }
 
