@@ -74,6 +74,7 @@ pub mod workers;
 #[doc(hidden)]
 pub mod internals {
     pub use crate::ops::backend::DetectionOps;
+    pub use crate::ops::cpu::conv2d_uses_winograd;
     pub use crate::ops::primitives::MapShapes;
 }
 

@@ -19,7 +19,7 @@
 mod autodiff;
 pub(crate) mod backend;
 mod conv_weight;
-mod cpu;
+pub(crate) mod cpu;
 #[cfg(feature = "cube")]
 mod cube;
 #[cfg(any(feature = "cube", feature = "workers"))]

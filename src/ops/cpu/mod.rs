@@ -237,6 +237,11 @@ fn convolve(
     tensor(output, geometry.output)
 }
 
+/// Whether Winograd's algorithm computes a convolution of these shapes, and its gradients, with a plain weight.
+pub fn conv2d_uses_winograd(x: [usize; 4], weight: [usize; 4], options: &ConvOptions<2>) -> bool {
+    conv2d::uses_winograd(&geometry(x, weight, options))
+}
+
 /// Whether `winograd_convolution` computes what a convolution with a weight of this shape does.
 pub(super) fn transforms(weight: [usize; 4], options: &ConvOptions<2>) -> bool {
     // It does for maps of any size.

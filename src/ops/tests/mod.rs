@@ -2,6 +2,7 @@
 //! finite differences, too.
 
 mod boxes;
+mod convolution;
 #[path = "../../../tests/common/gpu.rs"]
 mod gpu;
 mod layers;
