@@ -1,5 +1,5 @@
-//! Every distinct convolution of Faster R-CNN ResNet-50-FPN on one image of 640x640, forward and backward, against
-//! sums in f64: how exact each algorithm is on the shapes that it is used for.
+//! Every distinct convolution of Faster R-CNN ResNet-50-FPN on one image of 640x640, forward and backward,
+//! against sums in f64: how exact each algorithm is on the shapes that it is used for.
 
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -8,8 +8,9 @@ use faster_rcnn::ops::{ConvWeight, Fused, conv2d};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Most that a value may be off, of the root mean square of all. The longest sums, of 25,600 products in a gradient of
-/// the weight, are made of partial sums of at most 2,048, so that their errors add up no further than those of the others.
+/// Most that a value may be off, of the root mean square of all. The longest sums, of 25,600 products in a
+/// gradient of the weight, are made of partial sums of at most 2,048, so that their errors add up no further
+/// than those of the others.
 const MATRIX_PRODUCT: f64 = 1e-5;
 /// Of transforms with factors up to 2 sqrt(2), twice each way.
 const WINOGRAD: f64 = 3e-5;
@@ -118,7 +119,8 @@ fn convolutions_of_the_model_are_as_exact_as_their_algorithm() {
             terms.sum()
         };
         check("forward", winograd, sample(output.len(), &output, &forward));
-        // The weight of a model that is prepared for inference. Winograd's algorithm computes it on maps of any size.
+        // The weight of a model that is prepared for inference. Winograd's algorithm computes it on maps of
+        // any size.
         let prepared = ConvWeight::prepared(weight_tensor.inner(), &options);
         let is_transformed = matches!(prepared, ConvWeight::Winograd(_));
         let bias = Tensor::zeros([outputs], &device.clone().without_autodiff());

@@ -12,8 +12,7 @@ use super::primitives::{FeatureMaps, MapShapes, Residual};
 /// The operations a backend supplies to this crate. RoIAlign must take zero boxes, so that its output
 /// stays differentiable, with a gradient of zero.
 ///
-/// `#[backend_extension]` routes a call to the backend that holds the tensors, at run time. Those that run it later or
-/// elsewhere, fused and remote ones, are told of it (`deferred`).
+/// `#[backend_extension]` routes a call to the backend that holds the tensors, at run time.
 #[backend_extension(
     Flex,
     Cube: cfg(feature = "cube"),
@@ -62,7 +61,8 @@ pub trait DetectionOps: Backend {
         fallback::residual_and_relu(sums, residual, relu)
     }
 
-    /// [`conv2d`] with the weight of a [`ConvWeight::Winograd`], `[36, C out, C in]`, which only the CPU takes.
+    /// [`conv2d`] with the weight of a [`ConvWeight::Winograd`], `[36, C out, C in]`, which only the CPU
+    /// takes.
     fn winograd_convolution(
         _x: FloatTensor<Self>,
         weight: FloatTensor<Self>,

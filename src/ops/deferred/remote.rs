@@ -11,7 +11,7 @@ use crate::ops::backend::DetectionOps;
 pub(crate) fn registry<B: BackendIr + DetectionOps>() -> CustomOpRegistry<B> {
     let mut registry = CustomOpRegistry::new();
     for name in NAMES {
-        registry.register(*name, |handles, description, _device| execute::<B>(handles, description));
+        registry.register(name, |handles, description, _device| execute::<B>(handles, description));
     }
     registry
 }

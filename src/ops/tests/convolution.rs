@@ -216,7 +216,8 @@ impl Case {
     }
 }
 
-/// A prepared weight gives what the plain one gives, also on maps too small for Winograd's algorithm to pay once.
+/// A prepared weight gives what the plain one gives, also on maps too small for Winograd's algorithm to pay
+/// once.
 #[test]
 fn a_prepared_weight_convolves_as_the_weight_does() {
     let options = |stride, padding| ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1);
@@ -261,7 +262,8 @@ fn a_prepared_weight_convolves_as_the_weight_does() {
     });
 }
 
-/// A transformed weight is never taken for a plain one: not where gradients are asked for, not with other options.
+/// A transformed weight is never taken for a plain one: not where gradients are asked for, not with other
+/// options.
 #[test]
 fn a_transformed_weight_in_the_wrong_place_is_refused() {
     let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
