@@ -89,6 +89,7 @@ pub use structures::{Annotation, Detection, Image, Xyxy};
 pub mod internals {
     pub use crate::files::{write_atomically, write_bytes};
     pub use crate::ops::backend::DetectionOps;
+    pub use crate::ops::cpu::conv2d_uses_winograd;
     pub use crate::ops::primitives::MapShapes;
     pub use crate::text::read_text;
 
