@@ -119,6 +119,7 @@ impl FasterRcnn {
     /// the memory. A detector on an autodiff device gives one on the device below it.
     pub fn prepare(self) -> PreparedFasterRcnn {
         let Self { network, config } = self.valid();
+        drop(self); // each weight is freed once it is prepared
         PreparedFasterRcnn::new(network, config)
     }
 

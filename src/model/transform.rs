@@ -66,8 +66,11 @@ impl TransformConfig {
     ///
     /// [`Error::Config`](crate::Error::Config) names the first one.
     pub(super) fn validate(&self) -> Result<()> {
-        bounds::within("transform.max_size", self.max_size, 1..=MAX_SIDE)?;
-        bounds::within("transform.min_size", self.min_size, 1..=self.max_size)?;
+        let sides = [("transform.min_size", self.min_size), ("transform.max_size", self.max_size)];
+        bounds::all_within(&sides, 1..=MAX_SIDE)?;
+        bounds::ensure(self.min_size <= self.max_size, || {
+            format!("transform.min_size must not be above max_size, is {} of {}", self.min_size, self.max_size)
+        })?;
         for (mean, std) in self.image_mean.iter().zip(&self.image_std) {
             bounds::within("transform.image_mean", *mean, -1e6..=1e6)?;
             bounds::within("transform.image_std", *std, 1e-6..=1e6)?;

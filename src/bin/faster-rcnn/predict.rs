@@ -75,7 +75,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     arguments.json.as_deref().map_or(Ok(()), output::prepare)?;
     let mut predictor = Predictor::load(&arguments.weights, &arguments.device.device())?;
     if let Some(threshold) = arguments.score_threshold {
-        predictor = predictor.with_score_threshold(threshold)?;
+        predictor = predictor.with_score_thresh(threshold)?;
     }
     predictor = resize(predictor, arguments.min_size, arguments.max_size);
 

@@ -1,3 +1,5 @@
+//! Settings of any value: an error, or a detector that works.
+
 use burn::tensor::Device;
 use image::RgbImage;
 use toml::Value;
