@@ -4,7 +4,7 @@
     compare_convolutions.py [--batch 2] [--size 640] [--rounds 3] [--iterations 5] [--threads 2] [--rust FOLDER]
 
 Both sides' processes take turns; a figure is the median of all iterations. What is timed on the Rust side is the own
-operation (`examples/measure.rs convolutions`), on torch's `conv2d` and `aten::convolution_backward` for one of the two
+operation (`benches/measure.rs convolutions`), on torch's `conv2d` and `aten::convolution_backward` for one of the two
 gradients. Their results have to agree: the mean squares of output and gradients, to 1e-3.
 
 GFLOP/s are those of the plain algorithm, 2 * outputs * inputs of an output, whichever is used.

@@ -2,7 +2,6 @@
 
 use std::hint::black_box;
 
-use burn::data::dataloader::DataLoader;
 use burn::tensor::Device;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use faster_rcnn::data::{AugmentConfig, Batch, Loader, SyntheticConfig, board, deep_pcb, write_synthetic};
@@ -18,7 +17,7 @@ fn pipeline(criterion: &mut Criterion) {
     let records = deep_pcb::read_folders(folder.path()).expect("boards are read").records;
     let epoch = |threads: usize| -> Vec<Batch> {
         let loader = Loader::in_order(&records, 2, threads).shuffled(&AugmentConfig::default(), SEED, 1);
-        loader.iter().map(|batch| batch.expect("a board is decoded")).collect()
+        loader.next_epoch().map(|batch| batch.expect("a board is decoded")).collect()
     };
 
     let (one, two) = (epoch(1), epoch(2));

@@ -8,15 +8,13 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use burn::tensor::Device;
 use clap::Parser;
 use faster_rcnn::FasterRcnnConfig;
 use faster_rcnn::data::deep_pcb::{self, CLASS_NAMES};
-use faster_rcnn::data::{AugmentConfig, Split, SyntheticConfig, write_synthetic};
+use faster_rcnn::data::{AugmentConfig, SyntheticConfig, write_synthetic};
 use faster_rcnn::NormKind;
 use faster_rcnn::ResNetDepth;
-use faster_rcnn::train::{RunConfig, Schedule, Start, TrainConfig, fit};
-use faster_rcnn::weights::load_torchvision;
+use faster_rcnn::train::{Run, RunConfig, Schedule, Start, TrainConfig};
 
 /// Boards that the quickstart makes, and their side in pixels.
 const BOARDS: usize = 1000;
@@ -70,8 +68,8 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let mut config = match (&arguments.config, &arguments.data) {
         (Some(path), _) => RunConfig::load(path, &arguments.set)?,
-        _ if arguments.resume => RunConfig::load(&arguments.output.join("config.toml"), &arguments.set)?,
-        (None, Some(_)) => RunConfig::load("configs/deep_pcb.toml".as_ref(), &arguments.set)?,
+        _ if arguments.resume => RunConfig::load(arguments.output.join("config.toml"), &arguments.set)?,
+        (None, Some(_)) => RunConfig::load("configs/deep_pcb.toml", &arguments.set)?,
         (None, None) if arguments.set.is_empty() => quickstart(),
         (None, None) => bail!("--set goes with --config or --data"),
     };
@@ -80,7 +78,7 @@ fn main() -> anyhow::Result<()> {
         config.model = config.model.with_norm(NormKind::Group).with_trainable_layers(5);
     }
     let seed = config.train.seed;
-    let Split { train, validation } = match &arguments.data {
+    let data = match &arguments.data {
         Some(folder) => deep_pcb::open(folder, seed)?,
         None => {
             let folder = arguments.output.join("boards");
@@ -91,20 +89,21 @@ fn main() -> anyhow::Result<()> {
             deep_pcb::open(&folder, seed)?
         }
     };
-    println!("{} images to train on, {} held out", train.records.len(), validation.records.len());
+    let (training, held_out) = (data.train.records.len(), data.validation.records.len());
+    println!("{training} images to train on, {held_out} held out");
 
     let start = match &arguments.weights {
         _ if arguments.resume => Start::Resume,
         None => Start::Random,
-        Some(path) => {
-            let mut model = config.model.init(&Device::flex());
-            println!("{}", load_torchvision(&mut model, path)?);
-            Start::Weights(Box::new(model))
-        }
+        Some(path) => Start::weights(path),
     };
-    let outcome = fit(&config, start, &train, &validation, &arguments.output, &Device::flex())?;
+    let run = Run::new(config, data).start(start).prepare(&arguments.output)?;
+    if let Some(report) = run.load_report() {
+        println!("{report}");
+    }
+    let outcome = run.fit()?;
 
-    println!("{}", outcome.evaluation);
+    println!("{}\nbest weights: {}", outcome.evaluation, outcome.best);
     println!("pictures and weights are in {}", arguments.output.display());
     let ap50 = outcome.evaluation.coco.overall.ap50.context("the images held out have no defects")?;
     let map33 = outcome.evaluation.deep_pcb.map.context("the images held out have no defects")?;

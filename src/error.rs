@@ -88,6 +88,8 @@ pub enum Error {
         worker: String,
         /// What is wrong with it.
         message: String,
+        /// Why, where the network or the system is at fault.
+        source: Option<Cause>,
     },
     /// Training stopped for another reason.
     Training {
@@ -136,6 +138,17 @@ impl Error {
         Self::Line { path: path.as_ref().to_path_buf(), line, message: message.to_string() }
     }
 
+    /// A worker that cannot be used.
+    pub fn worker(worker: impl ToString, message: impl ToString) -> Self {
+        Self::Worker { worker: worker.to_string(), message: message.to_string(), source: None }
+    }
+
+    /// A worker that cannot be used, and the error that says why.
+    pub fn worker_because(worker: impl ToString, message: impl ToString, source: impl Into<Cause>) -> Self {
+        let (worker, message) = (worker.to_string(), message.to_string());
+        Self::Worker { worker, message, source: Some(source.into()) }
+    }
+
     /// Training that stopped for a reason of its own.
     pub fn training(message: impl ToString) -> Self {
         Self::Training { message: message.to_string(), source: None }
@@ -159,7 +172,7 @@ impl fmt::Display for Error {
             Self::EmptyImage { width, height } => {
                 write!(f, "an image of {width} x {height} pixels has nothing in it to be found")?;
             }
-            Self::Worker { worker, message } => write!(f, "worker {worker}: {message}")?,
+            Self::Worker { worker, message, .. } => write!(f, "worker {worker}: {message}")?,
             Self::Training { message, .. } => write!(f, "training failed: {message}")?,
         }
         if f.alternate() {
@@ -178,7 +191,10 @@ impl StdError for Error {
         match self {
             Self::Io { source, .. } => Some(source),
             Self::Image { source, .. } => Some(source),
-            Self::File { source, .. } | Self::Download { source, .. } | Self::Training { source, .. } => {
+            Self::File { source, .. }
+            | Self::Download { source, .. }
+            | Self::Worker { source, .. }
+            | Self::Training { source, .. } => {
                 source.as_ref().map(|source| source.as_ref() as &(dyn StdError + 'static))
             }
             _ => None,

@@ -25,9 +25,8 @@
 //! Train a detector of defects on printed circuit boards:
 //!
 //! ```no_run
-//! use burn::tensor::Device;
 //! use faster_rcnn::data::deep_pcb;
-//! use faster_rcnn::train::{RunConfig, Start, fit};
+//! use faster_rcnn::train::{Run, RunConfig};
 //! use faster_rcnn::{FasterRcnnConfig, NormKind};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -37,8 +36,7 @@
 //!     .with_trainable_layers(5);
 //! let config = RunConfig::new(model);
 //! let data = deep_pcb::open("PCBData", config.train.seed)?;
-//! let outcome =
-//!     fit(&config, Start::Random, &data.train, &data.validation, "runs/deep_pcb".as_ref(), &Device::flex())?;
+//! let outcome = Run::new(config, data).fit("runs/deep_pcb")?;
 //! println!("{}", outcome.evaluation);
 //! # Ok(())
 //! # }
@@ -53,6 +51,7 @@
 //! - Every random choice takes a seed.
 
 pub mod data;
+mod device;
 #[cfg(feature = "draw")]
 pub mod draw;
 mod error;
@@ -62,7 +61,9 @@ mod heap;
 mod model;
 pub mod ops;
 mod predict;
+mod settings;
 pub mod structures;
+mod text;
 #[cfg(feature = "train")]
 pub mod train;
 pub mod weights;
@@ -72,6 +73,7 @@ pub mod workers;
 pub use burn;
 pub use image;
 
+pub use device::DeviceName;
 pub use error::{Cause, Error, Result};
 pub use heap::keep_heap;
 pub use model::{
@@ -81,9 +83,14 @@ pub use model::{
 pub use predict::Predictor;
 pub use structures::{Annotation, Detection, Image, Xyxy};
 
-/// What the tests and the benchmarks look at. It may change with any version.
+/// For this crate's own program, tests and benches: no part of the library's interface.
 #[doc(hidden)]
 pub mod internals {
+    pub use crate::files::{write_atomically, write_bytes};
+    pub use crate::ops::backend::DetectionOps;
+    pub use crate::ops::primitives::MapShapes;
+    pub use crate::text::read_text;
+
     /// The parts of the detector.
     pub mod model {
         pub use crate::model::*;

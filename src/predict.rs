@@ -1,7 +1,6 @@
 //! Inference: images in, [`Detection`]s out. The command line and the examples all go through [`Predictor`].
 
 use std::collections::BTreeMap;
-use std::iter;
 use std::path::Path;
 
 use burn::tensor::Device;
@@ -166,9 +165,8 @@ impl Predictor {
     ///
     /// An image's is what its loading or [`detect`](Self::detect) gives, with its name.
     pub fn results(&self, data: &Dataset) -> impl Iterator<Item = Result<ImageResult>> {
-        let mut batches = Loader::in_order(&data.records, 1, LOADER_THREADS).next_epoch();
-        let images = iter::from_fn(move || batches.next_batch());
-        images.flat_map(|batch| match batch {
+        let batches = Loader::in_order(&data.records, 1, LOADER_THREADS).next_epoch();
+        batches.flat_map(|batch| match batch {
             Ok(batch) => {
                 let images = batch.names.into_iter().zip(batch.images).zip(batch.annotations);
                 let result = |((name, image), annotations)| match self.detect_one(image) {
@@ -182,7 +180,8 @@ impl Predictor {
         })
     }
 
-    fn detect_one(&self, image: Image) -> Result<Vec<Detection>> {
+    /// As [`detect`](Self::detect), of an image that is converted already.
+    pub(crate) fn detect_one(&self, image: Image) -> Result<Vec<Detection>> {
         Ok(self.detector.detect(&[image])?.remove(0))
     }
 }

@@ -17,8 +17,9 @@ fn folder() -> Option<PathBuf> {
 #[test]
 fn the_real_data_set_is_read_without_a_fault() {
     let Some(folder) = folder() else { return };
-    let faults = deep_pcb::check(&folder).unwrap();
-    assert!(faults.is_empty(), "{faults:?}");
+    let report = deep_pcb::check(&folder).unwrap();
+    assert!(report.faults.is_empty(), "{:?}", report.faults);
+    println!("{} warnings: {:#?}", report.warnings.len(), report.warnings);
 
     let Split { train, validation } = deep_pcb::open(&folder, 0).unwrap();
     let images = train.records.len() + validation.records.len();

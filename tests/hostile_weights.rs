@@ -7,16 +7,19 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::fs;
-use std::io::{Cursor, Write};
+use std::io::{Cursor, Seek, SeekFrom, Write};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
-use faster_rcnn::weights::{self, NamedTensor, WeightFile};
-use faster_rcnn::{Error, Result};
+use faster_rcnn::ResNetDepth;
+use faster_rcnn::weights::{self, LoadOptions, NamedTensor, WeightFile};
+use faster_rcnn::{Error, FasterRcnn, FasterRcnnConfig, Predictor, Result};
+use image::RgbImage;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
@@ -128,24 +131,47 @@ impl Bench {
         result
     }
 
-    /// Loads a file as a detector and looks at the error.
+    /// Loads a file as a detector and runs it, or looks at the error.
     fn load(&self, bytes: &[u8]) {
         fs::write(self.path(), bytes).unwrap();
-        let (result, peak) = measured(|| weights::load(&self.path(), &Device::flex()));
+        // The default size of images would only take time.
+        let options = LoadOptions::default().set("transform.min_size=32").set("transform.max_size=32");
+        let (result, peak) =
+            measured(|| WeightFile::open(self.path()).and_then(|file| file.load(&options, &Device::flex())));
         assert!(peak < READING + 8 * bytes.len(), "loading {} bytes took {peak}", bytes.len());
-        if let Err(error) = result {
-            self.check(&error);
+        match result {
+            Ok(model) => detect(model),
+            Err(error) => self.check(&error),
         }
     }
 
     fn check(&self, error: &Error) {
-        let text = error.to_string();
+        let text = format!("{error:#}");
         let (Error::File { path, .. } | Error::Tensor { path, .. } | Error::Io { path, .. }) = error else {
             panic!("{text}");
         };
         assert_eq!(*path, self.path(), "{text}");
         assert!(text.len() < 10_000, "an error of {} bytes", text.len());
     }
+}
+
+/// Whatever the weights are, the outcome is boxes in the image or an error of its own.
+fn detect(model: FasterRcnn) {
+    let start = Instant::now();
+    match Predictor::new(model).detect(&RgbImage::from_fn(40, 30, |x, y| image::Rgb([x as u8, y as u8, 7]))) {
+        Ok(found) => {
+            for found in found {
+                let [x1, y1, x2, y2] = found.xyxy;
+                assert!(
+                    0.0 <= x1 && x1 <= x2 && x2 <= 40.0 && 0.0 <= y1 && y1 <= y2 && y2 <= 30.0,
+                    "{found:?}"
+                );
+            }
+        }
+        Err(Error::NonFinite(_)) => {}
+        Err(error) => panic!("{error:#}"),
+    }
+    assert!(start.elapsed() < Duration::from_secs(120), "{:?}", start.elapsed());
 }
 
 fn fixture(name: &str) -> Vec<u8> {
@@ -333,10 +359,116 @@ fn hostile_files_give_errors() {
         ),
     ];
     for (name, bytes, expected) in cases {
-        let error = bench.read(bytes).expect_err(name).to_string();
+        let error = format!("{:#}", bench.read(bytes).expect_err(name));
         assert!(error.contains(expected), "{name}: {error}");
         bench.load(bytes);
     }
+}
+
+/// The places of all values in JSON, containers included.
+fn places(value: &Value, place: String, places_of: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                places(value, format!("{place}/{name}"), places_of);
+            }
+        }
+        Value::Array(values) => {
+            for (index, value) in values.iter().enumerate() {
+                places(value, format!("{place}/{index}"), places_of);
+            }
+        }
+        _ => {}
+    }
+    places_of.push(place);
+}
+
+#[test]
+fn any_setting_in_a_files_metadata_is_an_error_or_works() {
+    const CONFIG: &str = "faster_rcnn_config";
+    /// Place of the tensors in the file, so that they are written once only.
+    const HEADER: usize = 1 << 17;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("own.safetensors");
+    let mut config =
+        FasterRcnnConfig::new(ResNetDepth::ResNet18, 4).with_class_names(&["open", "short", "spur"]);
+    (config.fpn_channels, config.roi_heads.representation_size) = (8, 8);
+    config = config.with_image_size(32, 48);
+    weights::save(&config.init(&Device::flex()), &path).unwrap();
+    let bytes = fs::read(&path).unwrap();
+    let end = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..end]).unwrap();
+    let config: Value = serde_json::from_str(header["__metadata__"][CONFIG].as_str().unwrap()).unwrap();
+    let mut file = fs::File::create(&path).unwrap();
+    file.seek(SeekFrom::Start(HEADER as u64)).unwrap();
+    file.write_all(&bytes[end..]).unwrap();
+    let mut load = |config: &Value| {
+        let mut header = header.clone();
+        header["__metadata__"][CONFIG] = config.to_string().into();
+        let mut text = header.to_string().into_bytes();
+        assert!(text.len() <= HEADER - 8);
+        text.resize(HEADER - 8, b' ');
+        file.rewind().unwrap();
+        file.write_all(&(text.len() as u64).to_le_bytes()).unwrap();
+        file.write_all(&text).unwrap();
+        weights::load(&path, &Device::flex())
+    };
+    detect(load(&config).unwrap());
+
+    let mut all = Vec::new();
+    places(&config, String::new(), &mut all);
+    assert!(all.len() > 50, "{all:?}");
+    let replacements = [
+        json!(0),
+        json!(1),
+        json!(1.5),
+        json!(-1),
+        json!(64),
+        json!(16_384),
+        json!(100_000),
+        json!(1_u64 << 32),
+        json!(u64::MAX),
+        json!(1e-30),
+        json!(1e30),
+        json!(1e300),
+        json!("text"),
+        json!(""),
+        json!(null),
+        json!(true),
+        json!([]),
+        json!([1, 1]),
+        json!({}),
+        json!({ "kind": 1 }),
+    ];
+    let (mut ran, mut refused) = (0, 0);
+    for place in &all {
+        for replacement in &replacements {
+            // Not more than memory: an image of 16,384 pixels a side is what a user may ask for.
+            if place.starts_with("/transform/max_size") && *replacement == json!(16_384) {
+                continue;
+            }
+            let mut config = config.clone();
+            *config.pointer_mut(place).unwrap() = replacement.clone();
+            let run = || match load(&config) {
+                Ok(model) => {
+                    ran += 1;
+                    detect(model);
+                }
+                Err(error) => {
+                    refused += 1;
+                    let (Error::File { path: at, .. } | Error::Tensor { path: at, .. }) = &error else {
+                        panic!("{error:#}");
+                    };
+                    assert_eq!(*at, path, "{error:#}");
+                }
+            };
+            if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(run)) {
+                println!("{place} = {replacement}");
+                panic::resume_unwind(panic);
+            }
+        }
+    }
+    assert!(ran > 50 && refused > 500, "{ran} ran, {refused} were refused");
 }
 
 #[test]

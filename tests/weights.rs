@@ -11,10 +11,9 @@ use burn::tensor::Device;
 use common::unit;
 use faster_rcnn::ResNetDepth;
 use faster_rcnn::weights::{
-    self, Layout, LoadOptions, LoadReport, Model, NamedTensor, WeightFile, load_torchvision,
-    load_torchvision_with,
+    self, EpsilonSource, Layout, LoadOptions, LoadReport, NamedTensor, WeightFile, WeightFileKind,
 };
-use faster_rcnn::{Error, FasterRcnn, FasterRcnnConfig};
+use faster_rcnn::{Error, FasterRcnn, FasterRcnnConfig, Result};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -47,6 +46,10 @@ fn tiny(v2: bool) -> FasterRcnnConfig {
     config.backbone = ResNetDepth::ResNet18;
     (config.fpn_channels, config.roi_heads.representation_size) = (16, 32);
     config
+}
+
+fn load_into(model: &mut FasterRcnn, path: impl AsRef<Path>) -> Result<LoadReport> {
+    WeightFile::open(path)?.load_into(model, &LoadOptions::default())
 }
 
 fn names(tensors: &[NamedTensor]) -> Vec<&str> {
@@ -114,7 +117,7 @@ fn detectors_of_every_layout_load_whole() {
         ("v2.pth", FasterRcnnConfig::resnet50_fpn_v2(91), &same),
         ("v2_legacy.pth", FasterRcnnConfig::resnet50_fpn_v2(91), &same),
     ] {
-        let model = weights::load(&fixture(name), &Device::flex()).unwrap();
+        let model = weights::load(fixture(name), &Device::flex()).unwrap();
         let class_names = &model.config().class_names;
         if expected.num_classes == 91 {
             assert_eq!(
@@ -154,8 +157,8 @@ fn classifiers_of_every_depth_become_the_backbone() {
         let mut model = with_backbone(depth);
         let before: BTreeMap<_, _> =
             weights::collect(&model).into_iter().map(|tensor| (tensor.name, tensor.values)).collect();
-        let report = load_torchvision(&mut model, fixture(name)).unwrap();
-        let LoadReport { applied, missing, unused, reshaped, left_out, kept, frozen_epsilon } = &report;
+        let report = load_into(&mut model, fixture(name)).unwrap();
+        let LoadReport { applied, missing, unused, reshaped, left_out, kept, frozen_epsilon, .. } = &report;
         assert_eq!((missing.len(), unused.len(), reshaped.len()), (0, 0, 0), "{name}: {report}");
         assert_eq!(*frozen_epsilon, 1e-5, "{name}");
         // Each norm has four tensors, and the kernel before it is the fifth.
@@ -183,14 +186,14 @@ fn classifiers_of_every_depth_become_the_backbone() {
             "{text}"
         );
 
-        let error = weights::load(&fixture(name), &Device::flex()).unwrap_err();
+        let error = weights::load(fixture(name), &Device::flex()).unwrap_err();
         assert!(
             matches!(error, Error::File { .. }) && error.to_string().contains("a classifier, not a detector")
         );
         // Another depth, both ways.
         let other =
             if depth == ResNetDepth::ResNet18 { ResNetDepth::ResNet34 } else { ResNetDepth::ResNet18 };
-        let error = load_torchvision(&mut with_backbone(other), fixture(name)).unwrap_err();
+        let error = load_into(&mut with_backbone(other), fixture(name)).unwrap_err();
         assert!(matches!(error, Error::Tensor { .. }), "{name}: {error}");
     }
 }
@@ -203,7 +206,7 @@ fn another_number_of_classes_keeps_the_fresh_predictor_and_says_so() {
     };
     for (name, epsilon) in [("v1_published.pth", 0.0), ("v1.pth", 1e-5), ("v1_checkpoint_legacy.pth", 1e-5)] {
         let mut model = fresh.clone();
-        let report = load_torchvision(&mut model, fixture(name)).unwrap();
+        let report = load_into(&mut model, fixture(name)).unwrap();
         assert_eq!(report.applied.len(), names(&weights::collect(&model)).len() - 4);
         assert!(report.missing.is_empty() && report.unused.is_empty() && report.kept.is_empty(), "{report}");
         let reshaped: Vec<&str> = report.reshaped.iter().map(|tensor| tensor.name.as_str()).collect();
@@ -218,10 +221,10 @@ fn another_number_of_classes_keeps_the_fresh_predictor_and_says_so() {
     }
     // With its own number of classes nothing is reshaped; v2 does not fit.
     let mut model = fresh.clone();
-    let report = load_torchvision(&mut model, fixture("v1_checkpoint.pth")).unwrap();
+    let report = load_into(&mut model, fixture("v1_checkpoint.pth")).unwrap();
     assert!(report.reshaped.is_empty() && report.left_out.is_empty() && report.unused.is_empty(), "{report}");
     let before = weights::collect(&model);
-    let error = load_torchvision(&mut model, fixture("v2.pth")).unwrap_err();
+    let error = load_into(&mut model, fixture("v2.pth")).unwrap_err();
     assert!(matches!(error, Error::Tensor { .. }), "{error}");
     assert!(weights::collect(&model) == before, "the failed file left something behind");
 }
@@ -301,7 +304,7 @@ fn what_is_unexpected_is_an_error_that_names_the_tensor() {
         (
             &|| saved.renamed("backbone.body.conv1.weight", "backbone.body.conv0.weight"),
             "backbone.body.conv1.weight",
-            "neither a detector nor a ResNet",
+            "neither a detector nor a ResNet; its names begin with \"backbone.body.\", \"backbone.fpn.\", ",
         ),
         (
             &|| saved.renamed(BIAS, "rpn.head.conv.bias"),
@@ -312,10 +315,9 @@ fn what_is_unexpected_is_an_error_that_names_the_tensor() {
     for (file, tensor, expected) in cases {
         let path = file();
         let mut model = fresh.clone();
-        for error in [
-            weights::load(&path, &Device::flex()).unwrap_err(),
-            load_torchvision(&mut model, &path).unwrap_err(),
-        ] {
+        for error in
+            [weights::load(&path, &Device::flex()).unwrap_err(), load_into(&mut model, &path).unwrap_err()]
+        {
             let text = error.to_string();
             assert!(
                 matches!(&error, Error::Tensor { tensor: named, path: at, .. } if named == tensor && *at == path),
@@ -333,9 +335,12 @@ fn what_is_allowed_is_reported() {
     let mut model = tiny(false).init(&Device::flex());
     let path = saved.renamed(BIAS, "roi_heads.mask_head.bias");
     let only_one = LoadOptions::default().allow("roi_heads.box_head.");
-    let error = load_torchvision_with(&mut model, &path, &only_one).unwrap_err().to_string();
+    let error = WeightFile::open(&path).unwrap().load_into(&mut model, &only_one).unwrap_err().to_string();
     assert!(error.ends_with("tensor roi_heads.mask_head.bias: does not belong to this detector"), "{error}");
-    let report = load_torchvision_with(&mut model, &path, &only_one.allow("roi_heads.mask_head.")).unwrap();
+    let report = WeightFile::open(&path)
+        .unwrap()
+        .load_into(&mut model, &only_one.allow("roi_heads.mask_head."))
+        .unwrap();
     assert_eq!(
         (&report.missing[..], &report.unused[..]),
         (&[BIAS.to_string()][..], &["roi_heads.mask_head.bias".to_string()][..])
@@ -347,7 +352,8 @@ fn what_is_allowed_is_reported() {
     assert!(report.to_string().contains("unused: 1 (roi_heads.mask_head.bias)"), "{report}");
 
     let path = saved.edited(|header| header[BIAS]["shape"] = json!([4, 8]));
-    let report = load_torchvision_with(&mut model, &path, &LoadOptions::default().allow(BIAS)).unwrap();
+    let report =
+        WeightFile::open(&path).unwrap().load_into(&mut model, &LoadOptions::default().allow(BIAS)).unwrap();
     assert_eq!((&report.reshaped[0].file, &report.reshaped[0].model), (&vec![4, 8], &vec![32]));
 }
 
@@ -379,11 +385,13 @@ fn a_round_trip_changes_no_bit() {
 
         let entries = [("run".to_string(), "7".to_string())];
         weights::save_with_metadata(&model, &path("first"), &entries).unwrap();
-        let (read, metadata) = weights::load_with_metadata(&path("first"), &Device::flex()).unwrap();
-        assert_eq!((read.config(), metadata["run"].as_str()), (&config(v2), "7"));
+        let file = WeightFile::open(path("first")).unwrap();
+        let read = file.load(&LoadOptions::default(), &Device::flex()).unwrap();
+        assert_eq!((read.config(), file.metadata()["run"].as_str()), (&config(v2), "7"));
         assert!(bits(&weights::collect(&read)) == expected);
         weights::save_with_metadata(&read, &path("second"), &entries).unwrap();
-        weights::convert(path("second"), &path("third")).unwrap();
+        let second = WeightFile::open(path("second")).unwrap();
+        second.convert(path("third"), &LoadOptions::default()).unwrap();
         let first = fs::read(path("first")).unwrap();
         assert!(first == fs::read(path("second")).unwrap(), "v2 {v2}");
         assert!(first == fs::read(path("third")).unwrap(), "v2 {v2}: convert");
@@ -392,13 +400,195 @@ fn a_round_trip_changes_no_bit() {
         let mut other = tiny(v2);
         other.num_classes = 3;
         let mut other = other.init(&Device::flex());
-        load_torchvision(&mut other, path("first")).unwrap();
+        load_into(&mut other, path("first")).unwrap();
         assert!(bits(&weights::collect(&other)) == expected);
         assert_eq!(other.config().frozen_epsilon, 0.0);
         let left: Vec<_> =
             fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left.len(), 3, "{left:?}");
     }
+}
+
+#[test]
+fn a_model_is_found_in_any_dictionary_and_behind_any_wrapper() {
+    let saved = Saved::new();
+    let expected =
+        weights::collect(&weights::load(saved.path("whole.safetensors"), &Device::flex()).unwrap());
+    for prefix in [
+        "_orig_mod.",
+        "module._orig_mod.",
+        "state_dict.model.",
+        "net.",
+        "model_ema.module.",
+        "checkpoint.best.student.detector.",
+    ] {
+        let path = saved.edited(|header| {
+            let tensors = std::mem::take(header.as_object_mut().unwrap());
+            let renamed = tensors.into_iter().map(|(name, entry)| match name.as_str() {
+                "__metadata__" => (name, json!({})),
+                _ => (format!("{prefix}{name}"), entry),
+            });
+            *header = Value::Object(renamed.collect());
+        });
+        let file = WeightFile::open(&path).unwrap();
+        assert_eq!(file.inspect(&LoadOptions::default()).unwrap().prefix, prefix);
+        let model = file.load(&LoadOptions::default(), &Device::flex()).unwrap();
+        assert!(weights::collect(&model) == expected, "{prefix}");
+    }
+    for (name, prefix) in
+        [("v1_lightning.ckpt", "state_dict.model."), ("v1_compiled.pth", "net.module._orig_mod.")]
+    {
+        let found = WeightFile::open(fixture(name)).unwrap().inspect(&LoadOptions::default()).unwrap();
+        let config = found.config.unwrap();
+        assert_eq!((found.prefix.as_str(), config.num_classes), (prefix, 7), "{name}");
+    }
+}
+
+#[test]
+fn one_of_several_models_is_chosen_and_none_is_guessed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("both.safetensors");
+    let write = |tensors: &[NamedTensor]| {
+        weights::write_safetensors(&path, BTreeMap::new(), tensors).unwrap();
+        WeightFile::open(&path).unwrap()
+    };
+    let behind = |prefix: &str, seed: u64| {
+        let mut config = tiny(false);
+        config.seed = seed;
+        let mut tensors = weights::collect(&config.init(&Device::flex()));
+        for tensor in &mut tensors {
+            tensor.name = format!("{prefix}{}", tensor.name);
+        }
+        tensors
+    };
+    let averaged = behind("model_ema.module.", 2);
+    let file = write(&[behind("model.", 1), averaged.clone()].concat());
+    let error = file.load(&LoadOptions::default(), &Device::flex()).unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, Error::File { .. }), "{text}");
+    assert!(
+        text.contains("2 detectors, with names that begin with \"model.\" and \"model_ema.module.\""),
+        "{text}"
+    );
+    let chosen = LoadOptions::default().prefix("model_ema.module.");
+    let model = weights::collect(&file.load(&chosen, &Device::flex()).unwrap());
+    assert!(model.iter().zip(&averaged).all(|(model, averaged)| model.values == averaged.values));
+    let wrong = LoadOptions::default().prefix("ema.");
+    let error = file.load(&wrong, &Device::flex()).unwrap_err().to_string();
+    assert!(
+        error.contains("is missing behind \"ema.\"") && error.contains("\"model_ema.module.\""),
+        "{error}"
+    );
+
+    // A ResNet inside another architecture is no classifier.
+    let layer = |name: &str| NamedTensor { name: name.to_string(), shape: vec![1, 1], values: vec![0.0] };
+    let resnet =
+        ["conv1.weight", "layer1.0.conv1.weight"].map(|name| layer(&format!("state_dict.backbone.{name}")));
+    let file = write(&[&resnet[..], &[layer("state_dict.rpn_head.rpn_conv.weight")]].concat());
+    let error = file.inspect(&LoadOptions::default()).unwrap_err().to_string();
+    let begin = "neither a detector nor a ResNet; its names begin with \"state_dict.backbone.\", \"state_dict.rpn_head.\"";
+    assert!(error.contains(begin), "{error}");
+    let error = write(&resnet).inspect(&LoadOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("backbone.body.bn1.weight: is missing"), "{error}");
+}
+
+#[test]
+fn other_files_of_pytorch_are_called_what_they_are() {
+    for (name, expected) in [
+        (
+            "torchscript.pt",
+            "a TorchScript program, not weights: save them in Python with torch.save(torch.jit.load(",
+        ),
+        (
+            "exported.pt2",
+            "an exported program, not weights: save them in Python with torch.save(torch.export.load(",
+        ),
+    ] {
+        let error = WeightFile::open(fixture(name)).unwrap_err();
+        assert!(matches!(error, Error::File { .. }) && error.to_string().contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn what_is_set_holds_over_what_a_file_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = |settings: &[&str]| settings.iter().copied().fold(LoadOptions::default(), LoadOptions::set);
+    let anchors = "anchors.sizes=[8, 16, 32, 64, 128]";
+    let file = WeightFile::open(fixture("v1_checkpoint.pth")).unwrap();
+    let options = set(&[anchors, "frozen_epsilon=0", "class_names=[\"a\",\"b\",\"c\",\"d\",\"e\",\"f\"]"]);
+    let model = file.load(&options, &Device::flex()).unwrap();
+    let mut expected = FasterRcnnConfig::resnet50_fpn(7).with_class_names(&["a", "b", "c", "d", "e", "f"]);
+    expected.anchors.sizes = [8.0, 16.0, 32.0, 64.0, 128.0];
+    expected.frozen_epsilon = 0.0;
+    assert_eq!(*model.config(), expected);
+    let found = file.inspect(&options).unwrap();
+    assert_eq!((found.config.as_ref(), found.epsilon_source), (Some(&expected), EpsilonSource::Setting));
+
+    // The converted file has them, and they can be set again.
+    let converted = folder.path().join("converted.safetensors");
+    file.convert(&converted, &options).unwrap();
+    assert_eq!(*weights::load(&converted, &Device::flex()).unwrap().config(), expected);
+    let converted = WeightFile::open(&converted).unwrap();
+    let found = converted.inspect(&LoadOptions::default()).unwrap();
+    assert_eq!((found.config.as_ref(), found.epsilon_source), (Some(&expected), EpsilonSource::Metadata));
+    let again = converted.inspect(&set(&["frozen_epsilon=1e-5"])).unwrap();
+    assert_eq!((again.config.unwrap().frozen_epsilon, again.epsilon_source), (1e-5, EpsilonSource::Setting));
+
+    for (setting, expected) in [
+        ("anchors.size=[8]", "anchors.size=[8]: unknown field `size`"),
+        ("anchor.sizes=[8]", "there is no table `anchor`"),
+        ("anchors.sizes=[8]", "anchors.sizes=[8]: invalid length 1"),
+        ("roi_heads.score_thresh=2", "roi_heads: thresholds"),
+        ("class_names=[\"a\"]", "class_names must name each class"),
+        ("fpn_channels=64", "has shape [256, 256, 1, 1], expected [64, 256, 1, 1]"),
+        (
+            "anchors.aspect_ratios=[0.25, 0.5, 1, 2, 4]",
+            "anchors.aspect_ratios says how many anchors a cell has",
+        ),
+    ] {
+        let error = file.load(&set(&[setting]), &Device::flex()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{setting}: {error}");
+    }
+    let classifier = WeightFile::open(fixture("resnet18.pth")).unwrap();
+    let error = classifier.inspect(&set(&[anchors])).unwrap_err().to_string();
+    assert!(error.contains("anchors.sizes=[8, 16, 32, 64, 128]: the file holds a classifier"), "{error}");
+}
+
+#[test]
+fn the_epsilon_of_a_detector_that_training_starts_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join("own.safetensors");
+    let mut config = tiny(false);
+    config.frozen_epsilon = 1e-3;
+    weights::save(&config.init(&Device::flex()), &own).unwrap();
+    let default = tiny(false);
+    let v1 = FasterRcnnConfig::resnet50_fpn(91);
+    let (zero, small) = (Some("frozen_epsilon=0"), Some("frozen_epsilon=0.00001"));
+    for (path, config, in_config, setting, expected) in [
+        (fixture("v1.pth"), &v1, 1e-5, None, (1e-5, EpsilonSource::Default)),
+        (fixture("v1.pth"), &v1, 1e-5, zero, (0.0, EpsilonSource::Setting)),
+        (fixture("v1.pth"), &v1, 0.0, None, (0.0, EpsilonSource::Detector)),
+        (fixture("v1_published.pth"), &v1, 1e-5, None, (0.0, EpsilonSource::OldNames)),
+        (fixture("v1_published.pth"), &v1, 1e-5, small, (1e-5, EpsilonSource::Setting)),
+        (own.clone(), &default, 1e-5, None, (1e-3, EpsilonSource::Metadata)),
+        (own.clone(), &default, 2e-3, None, (2e-3, EpsilonSource::Detector)),
+        (own, &default, 2e-3, zero, (0.0, EpsilonSource::Setting)),
+    ] {
+        let mut config = config.clone();
+        config.frozen_epsilon = in_config;
+        let mut model = config.init(&Device::flex());
+        let options = setting.into_iter().fold(LoadOptions::default(), LoadOptions::set);
+        let report = WeightFile::open(&path).unwrap().load_into(&mut model, &options).unwrap();
+        assert_eq!((report.frozen_epsilon, report.epsilon_source), expected, "{}", path.display());
+        assert_eq!(model.config().frozen_epsilon, expected.0);
+    }
+    // What only a new detector can have is refused by name.
+    let mut model = default.init(&Device::flex());
+    let file = WeightFile::open(folder.path().join("own.safetensors")).unwrap();
+    let (same, other) = ("anchors.sizes=[32, 64, 128, 256, 512]", "anchors.sizes=[8, 16, 32, 64, 128]");
+    file.load_into(&mut model, &LoadOptions::default().set(same)).unwrap();
+    let error = file.load_into(&mut model, &LoadOptions::default().set(other)).unwrap_err().to_string();
+    assert!(error.starts_with("anchors.sizes: "), "{error}");
 }
 
 /// The program; what it prints where it succeeds.
@@ -428,8 +618,8 @@ fn the_command_line_lists_and_says_what_to_do_offline() {
     let list = succeed(&["list".as_ref()]);
     for file in weights::published() {
         let line = list.lines().find(|line| line.split_whitespace().next() == Some(&file.name)).unwrap();
-        assert!(line.contains(&file.figures) && line.contains(&file.licence), "{line}");
-        assert!(line.contains(&file.holds.to_string()), "{line}");
+        assert!(line.contains(&file.figures) && line.contains(&file.license), "{line}");
+        assert!(line.contains(&file.kind.to_string()), "{line}");
     }
     assert!(list.contains("cache: ") && list.contains("faster-rcnn"), "{list}");
 
@@ -500,11 +690,42 @@ fn the_command_line_inspects_and_converts() {
         assert!(weights::collect(&a) == weights::collect(&b));
     };
     same(&fixture("v1_checkpoint.pth"), &target);
-    assert!(inspect(&target).contains("metadata: faster_rcnn_config\n"));
+    let said = inspect(&target);
+    assert!(said.contains("metadata: faster_rcnn_config\n"), "{said}");
+    assert!(said.contains("epsilon:  1e-5: as the file's metadata has it\n"), "{said}");
+
+    let other = folder.path().join("other.safetensors");
+    let set =
+        ["--set", "model.frozen_epsilon=0", "--set", "model.anchors.sizes=[8,16,32,64,128]"].map(Path::new);
+    let from = fixture("v1_checkpoint.pth");
+    let with_settings =
+        |command: &[&Path]| -> String { succeed(&command.iter().copied().chain(set).collect::<Vec<_>>()) };
+    with_settings(&["convert".as_ref(), &from, &other]);
+    for said in [with_settings(&["inspect".as_ref(), &from]), inspect(&other)] {
+        assert!(
+            said.contains("anchors:  sizes [8.0, 16.0, 32.0, 64.0, 128.0], ratios [0.5, 1.0, 2.0]\n"),
+            "{said}"
+        );
+        assert!(said.contains("epsilon 0e0"), "{said}");
+    }
+    let said = inspect(&fixture("v1_lightning.ckpt"));
+    assert!(said.contains("names:    begin with state_dict.model.\n"), "{said}");
+    assert!(said.contains("epsilon:  1e-5: the file cannot tell"), "{said}");
+    let message = fail(&["convert".as_ref(), &other, &other]);
+    assert!(message.contains("is the file to convert"), "{message}");
+    for setting in ["train.epochs=3", "model.=3", "model.seed"] {
+        let output = run(&["inspect".as_ref(), &other, "--set".as_ref(), setting.as_ref()]);
+        assert_eq!(output.status.code(), Some(2), "{setting}");
+        assert!(text(&output.stderr).contains("model.KEY=VALUE"), "{}", text(&output.stderr));
+    }
 
     assert!(convert(&fixture("resnet18.pth")).ends_with("model.safetensors: a classifier\n"));
     let (from, to) = (WeightFile::open(fixture("resnet18.pth")).unwrap(), WeightFile::open(&target).unwrap());
-    assert_eq!(weights::inspect(&to).unwrap(), Model::Classifier(ResNetDepth::ResNet18));
+    let found = to.inspect(&LoadOptions::default()).unwrap();
+    assert_eq!(
+        (found.kind, found.backbone, found.config),
+        (WeightFileKind::Classifier, ResNetDepth::ResNet18, None)
+    );
     let floats = from.tensors().iter().filter(|(_, tensor)| tensor.dtype.is_float());
     for (name, tensor) in floats.clone() {
         assert_eq!(to.tensors()[name].shape, tensor.shape, "{name}");

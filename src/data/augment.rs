@@ -1,21 +1,21 @@
 //! Random variation of training images: scale, flips, quarter turns and crops, each with its boxes.
 //!
-//! A defect has no preferred direction on a board, so flips and quarter turns cost nothing and show eight
-//! views of every image. Coordinates are continuous: a box `[x1, y1, x2, y2]` covers the pixels
-//! `x1..x2`, and a horizontal flip of an image of width `W` takes `x1` to `W - x1`.
+//! A defect has no preferred direction on a board, so flips and quarter turns give eight views of every image
+//! at no cost. Coordinates are continuous: a box `[x1, y1, x2, y2]` covers the pixels `x1..x2`, and a
+//! horizontal flip of an image of width `W` takes `x1` to `W - x1`.
 
 use image::{
     RgbImage,
     imageops::{self, FilterType},
 };
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
+use super::random::RandomKey;
 use crate::error::{Error, Result};
 use crate::structures::{Annotation, Xyxy, area, clip};
 
-/// A box with a shorter side, in pixels, has no content to learn from.
+/// Where less than this many pixels of a box remain after a crop, there is nothing to learn from.
 const SMALLEST_SIDE: f32 = 1.0;
 
 /// What may happen to a training image, in this order: scale, flips, quarter turns, crop.
@@ -31,7 +31,8 @@ pub struct AugmentConfig {
     /// `(height, width)` in pixels of a window at a random place, cut out after everything else; an
     /// image that is smaller in a direction keeps its size there. Default none.
     pub crop: Option<(usize, usize)>,
-    /// A box stays when at least this part of its area is inside the crop; it is clipped. Default 0.5.
+    /// A box stays when at least this part of its area is inside the crop; it is clipped. Default 0.5. A box
+    /// of which less than a pixel remains in either direction is dropped, too.
     pub min_visible: f64,
     /// `[lowest, highest]` factor by which the image is enlarged. Default `[1, 1]`: not at all.
     pub scale_jitter: [f64; 2],
@@ -56,8 +57,11 @@ impl AugmentConfig {
         Self { horizontal_flip: 0.0, vertical_flip: 0.0, quarter_turns: false, ..Self::default() }
     }
 
+    /// Looks whether the values make sense.
+    ///
     /// # Errors
-    /// [`Error::Config`] where a value makes no sense; the message names it.
+    ///
+    /// [`Error::Config`] where one does not; the message names it.
     pub fn validate(&self) -> Result<()> {
         let parts = [
             ("horizontal_flip", self.horizontal_flip),
@@ -84,35 +88,25 @@ impl AugmentConfig {
     }
 }
 
-/// The random numbers of one image in one epoch.
-pub(super) fn stream(seed: u64, epoch: u64, index: u64) -> ChaCha8Rng {
-    let mut key = [0; 32];
-    for (part, bytes) in [seed, epoch, index].iter().zip(key.chunks_exact_mut(8)) {
-        bytes.copy_from_slice(&part.to_le_bytes());
-    }
-    ChaCha8Rng::from_seed(key)
-}
-
-/// Varies an image and its boxes. The outcome depends on `seed`, `epoch` and the image's `index` only, so
-/// a run can be repeated and continued whatever the number of loader threads.
+/// Varies an image and its boxes. The outcome depends on `key` only, so a run can be repeated and continued
+/// whatever the number of loader threads.
 ///
-/// Boxes are in pixels of `image` and come back in pixels of the returned one. A box is dropped when less
-/// than `config.min_visible` of its area remains or a side falls below a pixel; labels and crowd flags stay.
+/// Boxes are in pixels of `image` and come back in pixels of the returned one. Only a crop drops any. Labels
+/// and crowd flags stay; an area grows with the scale, and is none where a crop cuts through.
 ///
 /// # Panics
+///
 /// Where [`AugmentConfig::validate`] would have returned an error.
 pub fn augment(
     image: RgbImage,
     annotations: &[Annotation],
     config: &AugmentConfig,
-    seed: u64,
-    epoch: u64,
-    index: u64,
+    key: RandomKey,
 ) -> (RgbImage, Vec<Annotation>) {
     if let Err(error) = config.validate() {
         panic!("{error}");
     }
-    let mut rng = stream(seed, epoch, index);
+    let mut rng = key.generator();
     let mut view = View { image, annotations: annotations.to_vec() };
     let [lowest, highest] = config.scale_jitter;
     view.scale(rng.random_range(lowest..=highest));
@@ -134,9 +128,6 @@ pub fn augment(
         let left = rng.random_range(0..=view.image.width() - width);
         view.crop([left, top], [width, height], config.min_visible as f32);
     }
-    view.annotations.retain(|Annotation { xyxy: [x1, y1, x2, y2], .. }| {
-        x2 - x1 >= SMALLEST_SIDE && y2 - y1 >= SMALLEST_SIDE
-    });
     (view.image, view.annotations)
 }
 
@@ -164,6 +155,9 @@ impl View {
         // By the sizes and not by the factor: boxes follow the rounding to whole pixels.
         let (x, y) = (new_width as f32 / width as f32, new_height as f32 / height as f32);
         self.map_boxes(|[x1, y1, x2, y2]| [x1 * x, y1 * y, x2 * x, y2 * y]);
+        for annotation in &mut self.annotations {
+            annotation.area = annotation.area.map(|area| area * x * y);
+        }
     }
 
     fn flip_horizontal(&mut self) {
@@ -190,10 +184,16 @@ impl View {
         let (x, y) = (left as f32, top as f32);
         self.annotations.retain_mut(|annotation| {
             let [x1, y1, x2, y2] = annotation.xyxy;
-            let visible = clip(&[x1 - x, y1 - y, x2 - x, y2 - y], (height as usize, width as usize));
-            let stays = area(&visible) >= min_visible * area(&annotation.xyxy);
+            let whole = [x1 - x, y1 - y, x2 - x, y2 - y];
+            let visible = clip(&whole, (height as usize, width as usize));
+            let enough = min_visible * area(&annotation.xyxy);
             annotation.xyxy = visible;
-            stays
+            if visible == whole {
+                return true;
+            }
+            annotation.area = None; // Nobody knows how much of the object was cut off.
+            let sides = [visible[2] - visible[0], visible[3] - visible[1]];
+            sides.iter().all(|side| *side >= SMALLEST_SIDE) && area(&visible) >= enough
         });
     }
 }
@@ -205,6 +205,10 @@ mod tests {
     use super::*;
 
     const WHITE: Rgb<u8> = Rgb([255; 3]);
+
+    fn key(seed: u64, epoch: u64, image: u64) -> RandomKey {
+        RandomKey { seed, epoch, image }
+    }
 
     /// A black image of `(height, width)` with a white rectangle where its annotation is.
     fn rectangle((height, width): (u32, u32), [x1, y1, x2, y2]: [u32; 4]) -> (RgbImage, Vec<Annotation>) {
@@ -253,7 +257,7 @@ mod tests {
         let (image, annotations) = rectangle((40, 64), [10, 5, 31, 17]);
         let config = AugmentConfig { crop: Some((36, 36)), min_visible: 0.0, ..AugmentConfig::default() };
         for index in 0..100 {
-            let (varied, boxes) = augment(image.clone(), &annotations, &config, 1, 2, index);
+            let (varied, boxes) = augment(image.clone(), &annotations, &config, key(1, 2, index));
             assert_eq!(varied.dimensions(), (36, 36));
             assert_eq!(boxes.first().map(|b| b.xyxy), find(&varied), "index {index}");
             assert!(boxes.iter().all(|b| b.label == 3 && b.crowd));
@@ -265,7 +269,7 @@ mod tests {
         let (image, annotations) = rectangle((60, 90), [20, 15, 50, 41]);
         let config = AugmentConfig { scale_jitter: [0.5, 2.0], ..AugmentConfig::none() };
         for index in 0..20 {
-            let (varied, boxes) = augment(image.clone(), &annotations, &config, 1, 2, index);
+            let (varied, boxes) = augment(image.clone(), &annotations, &config, key(1, 2, index));
             assert!((30..=120).contains(&varied.height()), "{}", varied.height());
             let found = find(&varied).expect("the rectangle is larger than a pixel");
             // Half a pixel of the scaled image to either side is interpolation; one is the limit.
@@ -294,24 +298,46 @@ mod tests {
     fn a_crop_larger_than_the_image_changes_nothing() {
         let (image, annotations) = rectangle((20, 30), [3, 4, 9, 9]);
         let config = AugmentConfig { crop: Some((100, 100)), ..AugmentConfig::none() };
-        let (varied, boxes) = augment(image.clone(), &annotations, &config, 0, 0, 0);
+        let (varied, boxes) = augment(image.clone(), &annotations, &config, key(0, 0, 0));
         assert_eq!((varied, boxes), (image, annotations));
     }
 
+    /// As in validation and in torchvision, a thin box that the data set has is an object.
     #[test]
-    fn boxes_below_a_pixel_are_dropped() {
-        let (image, annotations) = rectangle((40, 40), [10, 10, 13, 30]);
+    fn thin_boxes_are_dropped_only_by_a_crop_that_makes_them_so() {
+        let (image, mut annotations) = rectangle((40, 40), [10, 10, 13, 30]);
+        annotations[0].area = Some(60.0);
         let config = AugmentConfig { scale_jitter: [0.25, 0.25], ..AugmentConfig::none() };
-        let (varied, boxes) = augment(image, &annotations, &config, 0, 0, 0);
+        let (varied, boxes) = augment(image, &annotations, &config, key(0, 0, 0));
         assert_eq!(varied.dimensions(), (10, 10));
-        assert!(boxes.is_empty(), "{boxes:?}");
+        assert_eq!((boxes[0].xyxy, boxes[0].area), ([2.5, 2.5, 3.25, 7.5], Some(3.75)));
+
+        let thin = [10.0, 0.0, 10.5, 8.0];
+        // Left edge of the crop, what is left of the thin box and of the one at 10..13 with all that is
+        // visible kept.
+        for (left, expected) in
+            [(5, vec![[5.0, 0.0, 5.5, 8.0], [5.0, 0.0, 8.0, 8.0]]), (12, vec![[0.0, 0.0, 1.0, 8.0]])]
+        {
+            let mut cropped = view((8, 50), [10, 0, 13, 8]);
+            cropped.annotations.insert(0, Annotation { xyxy: thin, ..cropped.annotations[0] });
+            cropped.crop([left, 0], [20, 8], 0.0);
+            let boxes: Vec<_> = cropped.annotations.iter().map(|b| b.xyxy).collect();
+            assert_eq!(boxes, expected, "left {left}");
+        }
+        let mut cropped = view((8, 50), [10, 0, 13, 8]);
+        cropped.annotations[0] =
+            Annotation { xyxy: [10.0, 0.0, 12.5, 8.0], area: Some(9.0), ..cropped.annotations[0] };
+        cropped.crop([11, 0], [20, 8], 0.0);
+        assert_eq!((cropped.annotations[0].xyxy, cropped.annotations[0].area), ([0.0, 0.0, 1.5, 8.0], None));
+        cropped.crop([1, 0], [10, 8], 0.0);
+        assert!(cropped.annotations.is_empty());
     }
 
     #[test]
     fn the_outcome_depends_on_seed_epoch_and_index_alone() {
         let (image, annotations) = rectangle((60, 60), [10, 5, 31, 17]);
         let config = AugmentConfig { crop: Some((20, 20)), ..AugmentConfig::default() };
-        let run = |seed, epoch, index| augment(image.clone(), &annotations, &config, seed, epoch, index);
+        let run = |seed, epoch, index| augment(image.clone(), &annotations, &config, key(seed, epoch, index));
         assert_eq!(run(1, 2, 3), run(1, 2, 3));
         for differs in [
             (0..8).any(|seed| run(seed, 0, 0) != run(8, 0, 0)),

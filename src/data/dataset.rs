@@ -1,19 +1,45 @@
 //! A data set in memory: which images there are, and what is known of them. Pixels stay on disk.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use image::RgbImage;
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use super::images::load_image;
-use crate::error::Result;
+use super::boxes;
+use super::images::{image_size, load_image};
+use crate::error::{Error, Result};
 use crate::structures::Annotation;
 
 /// Images and what is known of them: what training, prediction and evaluation take.
 ///
-/// A reader of a [format](super::formats) makes it, or a program of your own does.
-#[derive(Debug, Clone, Default)]
+/// A reader of a [format](super::formats) makes it, or a program of your own does:
+///
+/// ```
+/// use faster_rcnn::data::{Dataset, Record};
+/// use faster_rcnn::structures::Annotation;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # faster_rcnn::image::RgbImage::new(640, 480).save(folder.path().join("board.png"))?;
+/// # faster_rcnn::image::RgbImage::new(320, 200).save(folder.path().join("empty.png"))?;
+/// let scratch = Annotation::new([12.0, 40.0, 96.0, 52.5], 1); // x1, y1, x2, y2 in pixels; class 1
+/// let dent = Annotation::new([200.0, 210.0, 230.0, 260.0], 2);
+/// let records = vec![
+///     Record::from_image(folder.path().join("board.png"), vec![scratch, dent])?,
+///     Record::from_image(folder.path().join("empty.png"), vec![])?, // an image without objects
+/// ];
+/// let data = Dataset::new(records, ["scratch", "dent"]);
+/// data.validate()?;
+/// assert_eq!(data.records[0].size, (480, 640)); // height, width
+///
+/// let split = data.split(0.5, 0);
+/// assert_eq!((split.train.records.len(), split.validation.records.len()), (1, 1));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Dataset {
     /// One record an image.
     pub records: Vec<Record>,
@@ -37,7 +63,7 @@ pub struct Record {
 }
 
 /// A data set to train on and one that says how good the result is.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Split {
     /// Images to learn from.
     pub train: Dataset,
@@ -46,17 +72,40 @@ pub struct Split {
 }
 
 impl Record {
-    /// An image without reference and group.
+    /// An image whose size is known, without reference and group.
     pub fn new(image: impl Into<PathBuf>, size: (usize, usize), annotations: Vec<Annotation>) -> Self {
         Self { image: image.into(), size, annotations, reference: None, group: None }
     }
 
-    /// The name of the image file without its folders; bytes that are no UTF-8 are shown as `\u{FFFD}`.
+    /// An image without reference and group. Reads the size from the file.
+    ///
+    /// # Errors
+    ///
+    /// As [`image_size`].
+    pub fn from_image(image: impl Into<PathBuf>, annotations: Vec<Annotation>) -> Result<Self> {
+        let image = image.into();
+        let size = image_size(&image)?;
+        Ok(Self::new(image, size, annotations))
+    }
+
+    /// With a picture of the same thing without objects.
+    #[must_use]
+    pub fn with_reference(self, reference: impl Into<PathBuf>) -> Self {
+        Self { reference: Some(reference.into()), ..self }
+    }
+
+    /// As one of several images that show the same thing.
+    #[must_use]
+    pub fn with_group(self, group: impl Into<String>) -> Self {
+        Self { group: Some(group.into()), ..self }
+    }
+
+    /// The name of the image file without its folders, to show: bytes that are no UTF-8 become `\u{FFFD}`.
     pub fn name(&self) -> String {
         self.image.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// Decodes the image; a grey one becomes three equal channels.
+    /// Decodes the image: what training and prediction see.
     ///
     /// # Errors
     ///
@@ -64,11 +113,60 @@ impl Record {
     pub fn load(&self) -> Result<RgbImage> {
         load_image(&self.image)
     }
+
+    /// What is wrong with the size and the annotations, if anything is.
+    fn fault(&self, classes: usize) -> Option<String> {
+        let (height, width) = self.size;
+        if height == 0 || width == 0 {
+            return Some(format!("the size (height {height}, width {width}) has no pixels"));
+        }
+        self.annotations.iter().enumerate().find_map(|(index, annotation)| {
+            let fault = |message: String| Some(format!("object {}: {message}", index + 1));
+            if !(1..=classes).contains(&annotation.label) {
+                return fault(format!(
+                    "label {} is not one of the data set's classes, 1..={classes}",
+                    annotation.label
+                ));
+            }
+            if annotation.area.is_some_and(|area| !(area >= 0.0 && area.is_finite())) {
+                return fault("the area must be finite and at least 0".to_string());
+            }
+            boxes::within(annotation.xyxy, self.size).err().and_then(fault)
+        })
+    }
 }
 
 impl Dataset {
-    /// Holds out a part of the images, chosen by `seed`; both sides keep the present order. Neither side is empty where
-    /// there are two images or more and the fraction is neither 0 nor 1.
+    /// Records and the names of the classes 1, 2, ...
+    pub fn new(records: Vec<Record>, class_names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { records, class_names: class_names.into_iter().map(Into::into).collect() }
+    }
+
+    /// Looks whether the data set can be trained and judged on. Does not open the images.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] where two classes have one name or a class has none. [`Error::File`], with the
+    /// image's path, for the first record of which the size is 0, a label is not in `1..=class_names.len()`,
+    /// or a box is not finite, is empty (`x1 >= x2` or `y1 >= y2`) or reaches more than half a pixel out of
+    /// its image.
+    pub fn validate(&self) -> Result<()> {
+        let mut names = HashSet::new();
+        for name in &self.class_names {
+            if name.trim().is_empty() {
+                return Err(Error::Config("a class of the data set has an empty name".to_string()));
+            }
+            if !names.insert(name) {
+                return Err(Error::Config(format!("two classes of the data set are called `{name}`")));
+            }
+        }
+        let classes = self.class_names.len();
+        let fault = self.records.iter().find_map(|record| Some((record, record.fault(classes)?)));
+        fault.map_or(Ok(()), |(record, message)| Err(Error::file(&record.image, message)))
+    }
+
+    /// Holds out a part of the images, chosen by `seed`; both sides keep the present order. Neither side is
+    /// empty where there are two images or more and the fraction is neither 0 nor 1.
     ///
     /// # Panics
     ///
@@ -93,6 +191,63 @@ impl Dataset {
         Split {
             train: Self { records: train, class_names: self.class_names.clone() },
             validation: Self { records: validation, class_names: self.class_names },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(index: usize) -> Record {
+        Record::new(format!("{index}.png"), (20, 30), vec![Annotation::new([1.0, 2.0, 30.4, 9.0], 2)])
+    }
+
+    #[test]
+    fn a_split_leaves_no_part_empty() {
+        let all = Dataset::new((0..3).map(record).collect(), ["open", "short"]);
+        for (fraction, expected) in [(0.0, 0), (0.01, 1), (0.5, 2), (0.99, 2), (1.0, 3)] {
+            let Split { train, validation } = all.clone().split(fraction, 0);
+            assert_eq!((train.records.len(), validation.records.len()), (3 - expected, expected));
+            assert_eq!((&train.class_names, &validation.class_names), (&all.class_names, &all.class_names));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_trained_on_is_named() {
+        let good = Dataset::new(vec![record(0), record(1)], ["open", "short"]);
+        good.validate().unwrap();
+        Dataset::default().validate().unwrap();
+
+        let message = |change: &dyn Fn(&mut Annotation)| {
+            let mut data = good.clone();
+            change(&mut data.records[1].annotations[0]);
+            data.validate().unwrap_err().to_string()
+        };
+        let cases: [(&dyn Fn(&mut Annotation), &str); 7] = [
+            (
+                &|object| object.label = 0,
+                "1.png: object 1: label 0 is not one of the data set's classes, 1..=2",
+            ),
+            (&|object| object.label = 3, "1.png: object 1: label 3 is not one"),
+            (&|object| object.xyxy[2] = 1.0, "1.png: object 1: box `1 2 1 9` is empty"),
+            (&|object| object.xyxy[3] = 20.6, "1.png: object 1: box `1 2 30.4 20.6` lies outside the image"),
+            (&|object| object.xyxy[0] = f32::NAN, "1.png: object 1: box `NaN 2 30.4 9` has a corner"),
+            (&|object| object.area = Some(f32::NAN), "1.png: object 1: the area"),
+            (&|object| object.area = Some(-1.0), "1.png: object 1: the area"),
+        ];
+        for (change, expected) in cases {
+            let found = message(change);
+            assert!(found.starts_with(expected), "{found}");
+        }
+        let mut empty = good.clone();
+        empty.records[0].size = (0, 30);
+        assert!(
+            empty.validate().unwrap_err().to_string().starts_with("0.png: the size (height 0, width 30)")
+        );
+        for (names, expected) in [(["open", "open"], "two classes"), (["open", " "], "an empty name")] {
+            let error = Dataset::new(vec![record(0)], names).validate().unwrap_err();
+            assert!(matches!(&error, Error::Config(message) if message.contains(expected)), "{error}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Batches for training and validation, decoded and varied on background threads, so that the model
-//! never waits on a JPEG.
+//! Batches for training and validation, decoded and varied on background threads, so that the model never
+//! waits for an image.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,14 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
-use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
-use burn::data::dataset::DatasetError;
-use burn::tensor::Device;
 use rand::Rng;
 use rand::seq::SliceRandom;
 
-use super::augment::{AugmentConfig, augment, stream};
+use super::augment::{AugmentConfig, augment};
 use super::dataset::Record;
+use super::random::RandomKey;
 use crate::error::{Error, Result};
 use crate::structures::{Annotation, Image};
 
@@ -30,9 +28,9 @@ pub struct Batch {
     pub images: Vec<Image>,
     /// The objects of each image, in its pixels.
     pub annotations: Vec<Vec<Annotation>>,
-    /// For the random choices of a step on each image; differ from image to image and epoch to epoch.
+    /// A seed an image for the random choices of a step; differs from image to image and from epoch to epoch.
     pub seeds: Vec<u64>,
-    /// The part of all loaders' images in this step that are in this batch: 1 where there is one loader.
+    /// Fraction of the global batch that this shard holds: 1 where there is one loader.
     pub share: f32,
 }
 
@@ -45,18 +43,37 @@ struct Variation {
 
 /// Gives the images of a data set in batches, once an epoch; the last batch may be smaller.
 ///
-/// Several loaders can share an epoch, a [shard](Self::shard) each. What epoch `e` gives depends on the seed and `e` only, not on the number of threads.
+/// A loader counts its epochs: each call of [`next_epoch`](Self::next_epoch) starts the next one. What epoch
+/// `e` gives depends on the seed and `e` only, not on the number of threads. Several loaders can share an
+/// epoch, a [shard](Self::shard) each.
+///
+/// ```
+/// use faster_rcnn::data::{AugmentConfig, Loader, Record};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let path = tempfile::tempdir()?.keep().join("board.png");
+/// # faster_rcnn::image::RgbImage::new(64, 48).save(&path)?;
+/// let records = vec![Record::from_image(path, vec![])?; 5];
+/// let loader = Loader::in_order(&records, 2, 4).shuffled(&AugmentConfig::default(), 7, 1);
+/// for epoch in 1..=3 {
+///     for batch in loader.next_epoch() {
+///         println!("epoch {epoch}: {} images", batch?.images.len()); // 2, 2, 1
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Loader {
     records: Arc<[Record]>,
-    /// The part of the epoch's order that this loader gives.
+    /// Positions in the epoch's order that this loader gives.
     part: Range<usize>,
     batch_size: usize,
-    /// Which of so many loaders this is.
+    /// Index of this loader, and the number of loaders that share an epoch.
     shard: (usize, usize),
     threads: usize,
     variation: Option<Variation>,
-    /// The epoch that the next iterator gives.
+    /// The epoch that [`next_epoch`](Self::next_epoch) starts.
     epoch: AtomicUsize,
 }
 
@@ -79,7 +96,7 @@ impl Loader {
         }
     }
 
-    /// Shuffles and varies the images, differently in each epoch; the first one given is `epoch`.
+    /// Shuffles and varies the images, differently in each epoch. The first epoch given is `epoch`.
     #[must_use]
     pub fn shuffled(mut self, augment: &AugmentConfig, seed: u64, epoch: usize) -> Self {
         self.variation = Some(Variation { seed, augment: augment.clone() });
@@ -87,21 +104,39 @@ impl Loader {
         self
     }
 
-    /// The loader `index` of `count` that share each epoch: together they give the batches of one loader with `count`
-    /// times the batch size, each its part. The last batch is shared as evenly as can be; a part of it may be empty.
+    /// The loader `index` of `count` that share each epoch. Together they give the batches of one loader with
+    /// `count` times the batch size, each its part. The last batch is shared as evenly as can be; a part of
+    /// it may be empty.
     ///
     /// # Panics
     ///
-    /// If there are not so many.
+    /// Unless `index < count`.
     #[must_use]
     pub fn shard(&self, index: usize, count: usize) -> Self {
         assert!(index < count, "there is no shard {index} of {count}");
-        Self { shard: (index, count), ..self.with_part(self.part.clone()) }
+        Self { shard: (index, count), ..self.again() }
     }
 
     /// Batches an epoch.
     pub fn batches(&self) -> usize {
         self.part.len().div_ceil(self.batch_size * self.shard.1)
+    }
+
+    /// Images an epoch.
+    pub fn images(&self) -> usize {
+        self.part.len()
+    }
+
+    /// The loader of some positions in each epoch's order: parts that do not overlap share no image in any
+    /// epoch.
+    #[cfg(any(feature = "train", test))]
+    pub(super) fn slice_of(&self, start: usize, end: usize) -> Self {
+        self.with_part(self.part.start + start..self.part.start + end)
+    }
+
+    /// The same loader again, at the same epoch.
+    pub(super) fn again(&self) -> Self {
+        self.with_part(self.part.clone())
     }
 
     fn with_part(&self, part: Range<usize>) -> Self {
@@ -120,7 +155,9 @@ impl Loader {
     fn order(&self, epoch: usize) -> Vec<(Vec<usize>, f32)> {
         let mut order: Vec<usize> = (0..self.records.len()).collect();
         if let Some(variation) = &self.variation {
-            order.shuffle(&mut stream(variation.seed, epoch as u64, u64::MAX));
+            // No image has this index.
+            let key = RandomKey { seed: variation.seed, epoch: epoch as u64, image: u64::MAX };
+            order.shuffle(&mut key.generator());
         }
         let (index, count) = self.shard;
         let part_of = |whole: &[usize]| {
@@ -129,11 +166,10 @@ impl Loader {
         };
         order[self.part.clone()].chunks(self.batch_size * count).map(part_of).collect()
     }
-}
 
-impl Loader {
-    /// Starts the threads of the next epoch.
-    pub(crate) fn next_epoch(&self) -> Batches {
+    /// Starts the threads of the next epoch. The count of epochs advances although the loader is shared, for
+    /// burn-train asks a shared loader for one epoch after the other.
+    pub fn next_epoch(&self) -> Batches {
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed);
         let batches: Arc<[(Vec<usize>, f32)]> = self.order(epoch).into();
         let images = batches.iter().map(|(indices, _)| indices.len()).sum();
@@ -158,32 +194,13 @@ impl Loader {
     }
 }
 
-impl DataLoader<Batch> for Loader {
-    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<Batch> + 'a> {
-        Box::new(self.next_epoch())
-    }
-
-    fn num_items(&self) -> usize {
-        self.part.len()
-    }
-
-    fn expected_num_items(&self) -> Option<usize> {
-        Some(self.part.len())
-    }
-
-    /// Batches are host memory, so there is nothing to move.
-    fn to_device(&self, _device: &Device) -> Arc<dyn DataLoader<Batch>> {
-        Arc::new(self.with_part(self.part.clone()))
-    }
-
-    /// A part of each epoch's order: parts that do not overlap share no image in any epoch.
-    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<Batch>> {
-        Arc::new(self.with_part(self.part.start + start..self.part.start + end))
-    }
-}
-
-/// One epoch: thread `t` of `T` makes the batches `t`, `t + T`, ...
-pub(crate) struct Batches {
+/// The batches of an epoch, in order. An image that cannot be read makes its batch an error; the others still
+/// come.
+///
+/// Where it is dropped before its end, the threads end after the batches that they are at.
+#[derive(Debug)]
+pub struct Batches {
+    /// Of thread `t` of `T`, which makes the batches `t`, `t + T`, ...
     receivers: Vec<Receiver<Result<Batch>>>,
     next: usize,
     batches: usize,
@@ -193,8 +210,17 @@ pub(crate) struct Batches {
 }
 
 impl Batches {
-    /// Waits for the next batch; none when the epoch is over.
-    pub(crate) fn next_batch(&mut self) -> Option<Result<Batch>> {
+    /// Images given so far, and all of the epoch.
+    pub fn progress(&self) -> (usize, usize) {
+        (self.given, self.images)
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Result<Batch>;
+
+    /// Waits for the next batch.
+    fn next(&mut self) -> Option<Result<Batch>> {
         if self.next == self.batches {
             return None;
         }
@@ -206,20 +232,6 @@ impl Batches {
             self.given += batch.images.len();
         }
         Some(batch)
-    }
-}
-
-impl Iterator for Batches {
-    type Item = Result<Batch, DatasetError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.next_batch().map(|batch| batch.map_err(DatasetError::new))
-    }
-}
-
-impl DataLoaderIterator<Batch> for Batches {
-    fn progress(&self) -> Progress {
-        Progress::new(self.given, self.images, Some("images".to_string()))
     }
 }
 
@@ -235,18 +247,18 @@ fn load(
     for &index in indices {
         let record = &records[index];
         let pixels = record.load()?;
+        let seed = variation.map_or(0, |variation| variation.seed);
+        let key = RandomKey { seed, epoch: epoch as u64, image: index as u64 };
         let (pixels, annotations) = match variation {
-            Some(Variation { seed, augment: config }) => {
-                augment(pixels, &record.annotations, config, *seed, epoch as u64, index as u64)
-            }
+            Some(variation) => augment(pixels, &record.annotations, &variation.augment, key),
             None => (pixels, record.annotations.clone()),
         };
         batch.names.push(record.name());
         batch.images.push(Image::from(&pixels));
         batch.annotations.push(annotations);
-        // Half of the indices are never used by an image's variation, so the sequences do not meet.
-        let seed = variation.map_or(0, |variation| variation.seed);
-        batch.seeds.push(stream(seed, epoch as u64, index as u64 | 1 << 63).next_u64());
+        // No image has an index with the highest bit, so these numbers are not those of its variation.
+        let step = RandomKey { image: key.image | 1 << 63, ..key };
+        batch.seeds.push(step.generator().next_u64());
     }
     Ok(batch)
 }
@@ -261,8 +273,8 @@ mod tests {
         deep_pcb::read_folders(folder.path()).unwrap().records
     }
 
-    fn names(loader: &dyn DataLoader<Batch>) -> Vec<Vec<String>> {
-        loader.iter().map(|batch| batch.unwrap().names).collect()
+    fn names(loader: &Loader) -> Vec<Vec<String>> {
+        loader.next_epoch().map(|batch| batch.unwrap().names).collect()
     }
 
     #[test]
@@ -273,7 +285,7 @@ mod tests {
             let loader = Loader::in_order(&records, 3, threads);
             let loader = loader.shuffled(&AugmentConfig::default(), 5, epoch);
             assert_eq!(loader.batches(), 3);
-            loader.iter().map(|batch| batch.unwrap()).collect::<Vec<_>>()
+            loader.next_epoch().map(|batch| batch.unwrap()).collect::<Vec<_>>()
         };
         let (one, three) = (epoch(1, 4), epoch(3, 4));
         let sizes: Vec<usize> = one.iter().map(|batch| batch.images.len()).collect();
@@ -293,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn iterating_again_gives_the_next_epoch_and_slices_do_not_overlap() {
+    fn each_call_gives_the_next_epoch_and_slices_do_not_overlap() {
         let folder = tempfile::tempdir().unwrap();
         let records = records(&folder);
         let at = |epoch| Loader::in_order(&records, 2, 1).shuffled(&AugmentConfig::none(), 5, epoch);
@@ -302,7 +314,7 @@ mod tests {
 
         let whole: Vec<String> = names(&at(1)).concat();
         let loader = at(1);
-        let parts = [loader.slice(0, 4), loader.slice(4, 7)].map(|part| names(part.as_ref()).concat());
+        let parts = [loader.slice_of(0, 4), loader.slice_of(4, 7)].map(|part| names(&part).concat());
         assert_eq!(parts.concat(), whole);
     }
 
@@ -316,9 +328,11 @@ mod tests {
             let each = Loader::in_order(&records, batch_size, 2).shuffled(&AugmentConfig::none(), 5, 1);
             let shards: Vec<Loader> = (0..count).map(|index| each.shard(index, count)).collect();
             for _ in 0..2 {
-                let whole: Vec<Batch> = whole.iter().map(|batch| batch.unwrap()).collect();
-                let parts: Vec<Vec<Batch>> =
-                    shards.iter().map(|shard| shard.iter().map(|batch| batch.unwrap()).collect()).collect();
+                let whole: Vec<Batch> = whole.next_epoch().map(|batch| batch.unwrap()).collect();
+                let parts: Vec<Vec<Batch>> = shards
+                    .iter()
+                    .map(|shard| shard.next_epoch().map(|batch| batch.unwrap()).collect())
+                    .collect();
                 assert!(parts.iter().all(|part| part.len() == whole.len()));
                 for (step, batch) in whole.iter().enumerate() {
                     let parts: Vec<&Batch> = parts.iter().map(|part| &part[step]).collect();
@@ -340,11 +354,11 @@ mod tests {
         let records = records(&folder);
         std::fs::write(&records[2].image, b"no image").unwrap();
         let loader = Loader::in_order(&records, 2, 2);
-        let batches: Vec<_> = loader.iter().collect();
+        let batches: Vec<_> = loader.next_epoch().collect();
         let error = batches[1].as_ref().unwrap_err().to_string();
         assert!(error.contains(&records[2].name()), "{error}");
         assert!(batches[0].is_ok() && batches[2].is_ok());
-        let mut given_up = loader.iter();
+        let mut given_up = loader.next_epoch();
         assert!(given_up.next().is_some());
     }
 }

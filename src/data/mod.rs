@@ -1,21 +1,28 @@
 //! Where images and their boxes come from: the first word of `images ─ transform ─ …`.
 //!
-//! A [`Dataset`] is what everything else takes; the [`formats`] read one from disk. [`write_synthetic`] makes boards
-//! in DeepPCB's layout (for tests and for a first training without a download), [`augment`] varies an image between
-//! epochs, and a [`Loader`] gives images in batches from background threads.
-//! Everything here is plain pixels and [`Annotation`](crate::structures::Annotation)s on the host; tensors
-//! begin one step later.
+//! A [`Dataset`] is what everything else takes; the [`formats`] read one from disk. [`write_synthetic`] makes
+//! boards in DeepPCB's layout (for tests and for a first training without a download), [`augment`] varies an
+//! image between epochs, and a [`Loader`] gives images in batches from background threads. Everything here is
+//! plain pixels and [`Annotation`](crate::structures::Annotation)s on the host; tensors begin one step later.
 
 mod augment;
+mod boxes;
+#[cfg(feature = "train")]
+mod burn_loader;
+mod check;
 mod dataset;
 pub mod formats;
 mod images;
+mod jpeg;
 mod loader;
+mod random;
 mod synthetic;
 
 pub use augment::{AugmentConfig, augment};
+pub use check::Report;
 pub use dataset::{Dataset, Record, Split};
 pub use formats::deep_pcb;
-pub use images::load_image;
-pub use loader::{Batch, Loader};
+pub use images::{image_size, load_image};
+pub use loader::{Batch, Batches, Loader};
+pub use random::RandomKey;
 pub use synthetic::{SyntheticConfig, board, write_synthetic};

@@ -9,31 +9,32 @@ use imageproc::{
     rect::Rect,
 };
 
+use super::style::{FONT_FILE, colour};
 use crate::structures::{Annotation, Detection, Xyxy, clip, intersection};
 
 static FONT: LazyLock<FontRef> =
-    LazyLock::new(|| FontRef::try_from_slice(super::FONT).expect("the font is part of the program"));
+    LazyLock::new(|| FontRef::try_from_slice(FONT_FILE).expect("the font is part of the program"));
 
 /// Longer side, in pixels, below which an image is enlarged before anything is drawn on it.
 const READABLE_SIDE: u32 = 400;
 
 /// The image with a thin frame around every detection, and its class and score on a tag: `open 0.97`.
 ///
-/// Label `l` is called `names[l - 1]`, or `class l` where there is no such name. Frames lie outside their
-/// boxes and tags, as far as there is room, outside all of them. An image whose longer side is below 400
-/// pixels is enlarged by a whole number first.
-pub fn draw_detections(image: &RgbImage, detections: &[Detection], names: &[String]) -> RgbImage {
+/// Label `l` is called `names[l - 1]`, or `class l` where there is no such name. Frames are drawn around
+/// their boxes, so the inside of a box can be seen. Tags are drawn outside of all boxes where there is room.
+/// An image whose longer side is below 400 pixels is first enlarged by a whole number.
+pub fn draw_detections(image: &RgbImage, detections: &[Detection], names: &[impl AsRef<str>]) -> RgbImage {
     let mut marks: Vec<(f32, Mark)> = detections
         .iter()
         .map(|d| (d.score, Mark::new(d.xyxy, d.label, format!("{} {:.2}", name(names, d.label), d.score))))
         .collect();
-    // The surest come first to the best places for their tags.
+    // Detections with high scores get the best places for their tags.
     marks.sort_by(|a, b| b.0.total_cmp(&a.0));
     draw(image, marks.into_iter().map(|(_, mark)| mark).collect())
 }
 
-/// The image with a thin frame around every annotation and its class on a tag, as [`draw_detections`] does it.
-pub fn draw_annotations(image: &RgbImage, annotations: &[Annotation], names: &[String]) -> RgbImage {
+/// The image with a thin frame around every annotation and its class on a tag, as in [`draw_detections`].
+pub fn draw_annotations(image: &RgbImage, annotations: &[Annotation], names: &[impl AsRef<str>]) -> RgbImage {
     let text = |a: &Annotation| name(names, a.label) + if a.crowd { " (crowd)" } else { "" };
     draw(image, annotations.iter().map(|a| Mark::new(a.xyxy, a.label, text(a))).collect())
 }
@@ -49,7 +50,7 @@ pub fn side_by_side(panels: &[(&str, &RgbImage)]) -> RgbImage {
     let mut x = gap;
     for (title, image) in panels {
         imageops::replace(&mut row, *image, x.into(), strip.into());
-        // Boards may be white at their border, as the paper is.
+        // A frame, because an image may be white at its border.
         let around = Rect::at(x as i32 - 1, strip as i32 - 1).of_size(image.width() + 2, image.height() + 2);
         draw_hollow_rect_mut(&mut row, around, Rgb([190; 3]));
         draw_text_mut(
@@ -66,12 +67,9 @@ pub fn side_by_side(panels: &[(&str, &RgbImage)]) -> RgbImage {
     row
 }
 
-fn name(names: &[String], label: usize) -> String {
-    label
-        .checked_sub(1)
-        .and_then(|index| names.get(index))
-        .cloned()
-        .unwrap_or_else(|| format!("class {label}"))
+fn name(names: &[impl AsRef<str>], label: usize) -> String {
+    let name = label.checked_sub(1).and_then(|index| names.get(index));
+    name.map_or_else(|| format!("class {label}"), |name| name.as_ref().to_string())
 }
 
 /// A box to be drawn and what its tag says.
@@ -83,7 +81,7 @@ struct Mark {
 
 impl Mark {
     fn new(xyxy: Xyxy, label: usize, text: String) -> Self {
-        Self { xyxy, colour: Rgb(super::colour(label.saturating_sub(1))), text }
+        Self { xyxy, colour: Rgb(colour(label.saturating_sub(1))), text }
     }
 }
 
@@ -112,13 +110,13 @@ fn draw(image: &RgbImage, mut marks: Vec<Mark>) -> RgbImage {
 
     let text = text_height(width.max(height));
     let padding = (text / 5.0).round();
-    // What a tag had better not cover: the boxes with their frames, and the tags there are.
+    // What a tag should not cover: the boxes with their frames, and earlier tags.
     let frame = thickness as f32;
     let mut occupied: Vec<Xyxy> = marks.iter().map(|m| grow(&m.xyxy, frame)).collect();
     for mark in &marks {
         let (text_width, _) = text_size(PxScale::from(text), &*FONT, &mark.text);
         let size = (text_width as f32 + 2.0 * padding, text.ceil());
-        let tag = place(&grow(&mark.xyxy, frame), size, (width as f32, height as f32), &occupied);
+        let tag = tag_beside(&grow(&mark.xyxy, frame), size, (width as f32, height as f32), &occupied);
         let [x, y, ..] = tag.map(|v| v as i32);
         draw_filled_rect_mut(&mut canvas, Rect::at(x, y).of_size(size.0 as u32, size.1 as u32), mark.colour);
         let text_x = x + padding as i32;
@@ -132,8 +130,9 @@ fn grow([x1, y1, x2, y2]: &Xyxy, by: f32) -> Xyxy {
     [x1 - by, y1 - by, x2 + by, y2 + by]
 }
 
-/// Where beside its box a tag of `(width, height)` covers least, moved into the image where it sticks out.
-fn place(xyxy: &Xyxy, (width, height): (f32, f32), image: (f32, f32), occupied: &[Xyxy]) -> Xyxy {
+/// Where a tag of `(width, height)` beside its box covers least. A tag that would leave the image is moved
+/// into it.
+fn tag_beside(xyxy: &Xyxy, (width, height): (f32, f32), image: (f32, f32), occupied: &[Xyxy]) -> Xyxy {
     let [x1, y1, x2, y2] = *xyxy;
     let corners = [
         (x1, y1 - height),
@@ -173,8 +172,8 @@ mod tests {
         let image = RgbImage::from_pixel(640, 640, Rgb([255; 3]));
         let drawn = draw_detections(&image, &[found([300.0, 300.0, 315.0, 315.0], 2)], &names());
         assert!((300..315).all(|y| (300..315).all(|x| drawn.get_pixel(x, y) == &Rgb([255; 3]))));
-        assert_eq!(drawn.get_pixel(299, 307), &Rgb(super::super::colour(1)));
-        assert_eq!(drawn.get_pixel(315, 307), &Rgb(super::super::colour(1)));
+        assert_eq!(drawn.get_pixel(299, 307), &Rgb(colour(1)));
+        assert_eq!(drawn.get_pixel(315, 307), &Rgb(colour(1)));
     }
 
     #[test]
@@ -182,13 +181,13 @@ mod tests {
         let size = (60.0, 16.0);
         let image = (640.0, 640.0);
         for xyxy in [[0.0, 0.0, 10.0, 10.0], [630.0, 0.0, 640.0, 9.0], [630.0, 630.0, 640.0, 640.0]] {
-            let tag = place(&xyxy, size, image, &[xyxy]);
+            let tag = tag_beside(&xyxy, size, image, &[xyxy]);
             assert!(tag[0] >= 0.0 && tag[1] >= 0.0 && tag[2] <= 640.0 && tag[3] <= 640.0, "{tag:?}");
             assert_eq!(intersection(&tag, &xyxy), 0.0);
         }
-        // The place above is another box's.
+        // Another box is above this one.
         let (xyxy, above) = ([100.0, 100.0, 120.0, 120.0], [100.0, 80.0, 120.0, 99.0]);
-        let tag = place(&xyxy, size, image, &[xyxy, above]);
+        let tag = tag_beside(&xyxy, size, image, &[xyxy, above]);
         assert_eq!(intersection(&tag, &above), 0.0);
         assert_eq!(area(&tag), 60.0 * 16.0);
     }
@@ -205,15 +204,34 @@ mod tests {
         assert_eq!(drawn.dimensions(), (64 * 7, 48 * 7));
         assert_eq!(draw_detections(&RgbImage::new(400, 2), &bad, &names()).dimensions(), (400, 2));
         assert_eq!(draw_detections(&RgbImage::new(0, 0), &bad, &names()).dimensions(), (0, 0));
-        let crowd = Annotation { xyxy: [1.0, 2.0, 30.0, 30.0], label: 1, crowd: true };
+        let crowd = Annotation { xyxy: [1.0, 2.0, 30.0, 30.0], label: 1, crowd: true, area: None };
         assert_eq!(draw_annotations(&RgbImage::new(640, 640), &[crowd], &names()).dimensions(), (640, 640));
     }
 
     #[test]
-    fn panels_stand_in_a_row() {
-        let (a, b) = (RgbImage::new(100, 50), RgbImage::new(60, 80));
+    fn panels_stand_in_a_row_below_their_titles() {
+        let (red, blue) = (Rgb([255, 0, 0]), Rgb([0, 0, 255]));
+        let (a, b) = (RgbImage::from_pixel(100, 50, red), RgbImage::from_pixel(60, 80, blue));
         let row = side_by_side(&[("ground truth", &a), ("found", &b)]);
-        assert!(row.width() > 160 && row.height() > 80);
+        // Left, top, right and bottom of the pixels that `is_wanted`.
+        let extent = |is_wanted: &dyn Fn(u32, u32, &Rgb<u8>) -> bool| {
+            let pixels: Vec<_> =
+                row.enumerate_pixels().filter(|(x, y, pixel)| is_wanted(*x, *y, pixel)).collect();
+            let (columns, rows) = (pixels.iter().map(|p| p.0), pixels.iter().map(|p| p.1));
+            let (left, top) = (columns.clone().min().unwrap(), rows.clone().min().unwrap());
+            [left, top, columns.max().unwrap() + 1, rows.max().unwrap() + 1]
+        };
+        let (first, second) = (extent(&|_, _, pixel| *pixel == red), extent(&|_, _, pixel| *pixel == blue));
+        assert_eq!((first[2] - first[0], first[3] - first[1]), (100, 50));
+        assert_eq!((second[2] - second[0], second[3] - second[1]), (60, 80));
+        assert!(first[1] == second[1] && first[2] < second[0], "{first:?} {second:?}");
+        assert!(second[2] < row.width() && second[3] < row.height());
+        for panel in [first, second] {
+            // The frame around a panel is lighter than a title.
+            let title =
+                extent(&|x, y, pixel| x >= panel[0] && x < panel[2] && y < panel[1] && pixel.0[0] < 150);
+            assert!(title[0] - panel[0] < 5 && title[3] < panel[1], "{title:?} {panel:?}");
+        }
         assert!(side_by_side(&[]).pixels().all(|pixel| pixel.0 == [255; 3]));
     }
 }

@@ -2,15 +2,17 @@
 
 use std::path::Path;
 
-use super::{Series, line_chart};
+use super::chart::{Series, line_chart};
+use super::confusion_matrix::plot_confusion_matrix;
 use crate::error::Result;
 use crate::eval::{ImageResult, confusion_matrix, precision_recall};
 
-/// A detection and an object are the same one above this IoU.
+/// Above this IoU a detection and an object can be a pair.
 const IOU_THRESHOLD: f32 = 0.5;
 
-/// Writes `precision_recall.png` (at an IoU of 0.5, all scores) and `confusion_matrix.png` (detections of a
-/// score of at least `score_threshold`) into the existing folder `output`. Label `l` is called `names[l - 1]`.
+/// Writes two charts into the existing folder `output`: `precision_recall.png`, at an IoU of 0.5 and over all
+/// scores, and `confusion_matrix.png`, of the detections with a score of at least `score_threshold`. Label
+/// `l` is called `names[l - 1]`.
 ///
 /// # Errors
 ///
@@ -19,12 +21,13 @@ const IOU_THRESHOLD: f32 = 0.5;
 /// # Panics
 ///
 /// If a label lies outside `1..=names.len()`.
-pub fn evaluation(
-    output: &Path,
+pub fn plot_evaluation(
+    output: impl AsRef<Path>,
     results: &[ImageResult],
     score_threshold: f32,
-    names: &[String],
+    names: &[impl AsRef<str>],
 ) -> Result<()> {
+    let output = output.as_ref();
     let curves = precision_recall(results, names);
     let mut series: Vec<Series> =
         curves.per_class.into_iter().map(|(name, points)| Series { name, points }).collect();
@@ -34,5 +37,5 @@ pub fn evaluation(
     let path = output.join("precision_recall.png");
     line_chart(path, "precision over recall at IoU 0.5", "recall", "precision", &series)?;
     let matrix = confusion_matrix(results, names.len(), score_threshold, IOU_THRESHOLD);
-    super::confusion_matrix(output.join("confusion_matrix.png"), &matrix, names)
+    plot_confusion_matrix(output.join("confusion_matrix.png"), &matrix, names)
 }

@@ -1,33 +1,36 @@
-//! The metric of the DeepPCB benchmark: mAP and F-score at IoU > 0.33.
+//! The metric of the DeepPCB benchmark, for any data set: mAP and F-score at IoU > 0.33.
 //!
-//! DeepPCB (<https://github.com/tangsanli5201/DeepPCB>, `evaluation/script.py`) says in its README that it borrows
-//! the script of the ICDAR 2015 text-detection challenge, with an IoU above 0.33 and the defect's class in the
-//! place of the word. Written from that README and from the ICDAR script, so
+//! The README of DeepPCB (<https://github.com/tangsanli5201/DeepPCB>) says how its `evaluation/script.py`
+//! works: it is the script of the ICDAR 2015 text-detection challenge, with an IoU above 0.33, and with the
+//! class of the defect instead of the word. This file was written from that README and from the ICDAR script:
 //!
-//! - coordinates are cut to integers and a box from `x1` to `x2` is `x2 - x1` wide;
-//! - in each image, for each ground truth in the order of the file and each detection by falling score, the
-//!   first pair of free ones with IoU > 0.33 is taken *whatever the classes*; it is correct where they agree;
-//! - average precision pools the detections of all images *and classes* by falling score, and is the sum of
-//!   the precision at each correct one, without interpolation, over the number of ground truths. The papers
-//!   call it mAP; [`DeepPcbMetrics::class_mean_ap`] is what others mean by that;
-//! - detections of which more than half lies in a region not to be judged (ICDAR's "don't care", here a crowd
-//!   annotation; DeepPCB has none) are left out.
+//! - Coordinates are cut to integers. A box from `x1` to `x2` is `x2 - x1` wide.
+//! - In each image, pairs are found *whatever the classes*: for each ground truth in the order of the file,
+//!   the free detection with the highest score whose IoU is above 0.33. A pair is correct where the classes
+//!   agree.
+//! - For average precision, the detections of all images *and classes* form one list, highest score first. It
+//!   is the sum of the precision at each correct detection, divided by the number of ground truths, without
+//!   interpolation. The papers call this mAP. What others call mAP is [`DeepPcbMetrics::class_mean_ap`].
+//! - A detection is left out if more than half of it lies in a region that is not judged. ICDAR calls such a
+//!   region "don't care". Here it is a crowd annotation. DeepPCB has none.
 //!
-//! The script sorts with numpy's default `argsort`, which leaves the order of equal scores open; here it is
-//! that of the images and of their detections.
+//! The script sorts with numpy's default `argsort`, which does not define the order of equal scores. Here
+//! equal scores keep the order of the images and of their detections.
 
 use serde::Serialize;
 
-use super::{ImageResult, as_map, falling, for_each_class, mean_of_known};
+use super::image_result::ImageResult;
+use super::per_class::{as_map, for_each_class, mean_of_known};
+use super::ranking::highest_first;
 use crate::structures::{Annotation, Detection, Xyxy};
 
 const IOU: f64 = 0.33;
 const CROWD_SHARE: f64 = 0.5;
 
-/// DeepPCB's numbers, in `0..=1`; `None` where there is no ground truth.
+/// The numbers of DeepPCB's metric, in `0..=1`; `None` where there is no ground truth.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DeepPcbMetrics {
-    /// Average precision of all detections in one list, what DeepPCB's script calls mAP.
+    /// Average precision of all detections in one list; DeepPCB's script calls it mAP.
     pub map: Option<f64>,
     /// Mean over the classes of [`DeepPcbClass::ap`], leaving out classes without ground truth.
     pub class_mean_ap: Option<f64>,
@@ -53,7 +56,7 @@ pub struct DeepPcbClass {
 }
 
 impl DeepPcbMetrics {
-    pub(super) fn of(results: &[ImageResult], class_names: &[String]) -> Self {
+    pub(super) fn new(results: &[ImageResult], class_names: &[String]) -> Self {
         let judged = Judged::new(results, |_| true);
         let per_class = for_each_class(class_names, |label| DeepPcbClass {
             ap: Judged::new(results, |other| other == label).average_precision(),
@@ -71,7 +74,7 @@ impl DeepPcbMetrics {
     }
 }
 
-/// The number of ground truths, and score and correctness of every detection by falling score.
+/// The number of ground truths, and every detection's score and whether it is correct, highest score first.
 struct Judged {
     objects: usize,
     verdicts: Vec<(f32, bool)>,
@@ -88,9 +91,9 @@ struct OperatingPoint {
 impl Judged {
     /// Judges the annotations and detections whose label is to be kept.
     ///
-    /// The script matches anew at every score threshold, which takes the detections from the top of the
-    /// list. Every ground truth prefers its partners in the same order, the list's, so one more detection at
-    /// its end disturbs no pair there is: it gets the first ground truth still free. Hence one pass gives the
+    /// The script matches again for every score threshold. A lower threshold adds detections at the end of
+    /// the list. All ground truths prefer detections in the order of that list, so one more detection at its
+    /// end changes no pair: it gets the first ground truth that is still free. Therefore one pass gives the
     /// pairs of all thresholds.
     fn new(results: &[ImageResult], keep: impl Fn(usize) -> bool) -> Self {
         let (mut objects, mut verdicts) = (0, Vec::new());
@@ -99,7 +102,7 @@ impl Judged {
                 result.annotations.iter().filter(|a| keep(a.label)).partition(|a| a.crowd);
             let mut detections: Vec<&Detection> =
                 result.detections.iter().filter(|d| keep(d.label)).collect();
-            detections.sort_by(|a, b| falling(a.score, b.score));
+            detections.sort_by(|a, b| highest_first(a.score, b.score));
 
             objects += truths.len();
             let mut free: Vec<(Rect, usize)> = truths.iter().map(|a| (Rect::cut(&a.xyxy), a.label)).collect();
@@ -114,7 +117,7 @@ impl Judged {
                 verdicts.push((detection.score, partner.is_some_and(|(_, label)| label == detection.label)));
             }
         }
-        verdicts.sort_by(|a, b| falling(a.0, b.0));
+        verdicts.sort_by(|a, b| highest_first(a.0, b.0));
         Self { objects, verdicts }
     }
 
@@ -181,7 +184,7 @@ mod tests {
     const NAMES: [&str; 2] = ["open", "short"];
 
     fn metrics(results: &[ImageResult]) -> DeepPcbMetrics {
-        DeepPcbMetrics::of(results, &NAMES.map(String::from))
+        DeepPcbMetrics::new(results, &NAMES.map(String::from))
     }
 
     fn found(x: f32, label: usize, score: f32) -> Detection {
@@ -253,7 +256,7 @@ mod tests {
     /// A crowd from 0 to 100 swallows the detection inside it; the object at 200 is found: all numbers 1.
     #[test]
     fn a_crowd_is_neither_hit_nor_miss() {
-        let crowd = Annotation { xyxy: [0.0, 0.0, 100.0, 100.0], label: 1, crowd: true };
+        let crowd = Annotation { xyxy: [0.0, 0.0, 100.0, 100.0], label: 1, crowd: true, area: None };
         let result = ImageResult {
             annotations: vec![crowd, known(200.0, 1)],
             detections: vec![found(20.0, 2, 0.9), found(200.0, 1, 0.8)],

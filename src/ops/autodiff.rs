@@ -9,7 +9,9 @@ use burn::backend::{Autodiff, Backend, TensorMetadata};
 use burn::tensor::IntDType;
 use burn::tensor::ops::ConvOptions;
 
-use super::{DetectionOps, FeatureMaps, MapShapes, NormOptions, PoolOptions, Residual, RoiAlignOptions};
+use super::backend::DetectionOps;
+use super::options::{NormOptions, PoolOptions, RoiAlignOptions};
+use super::primitives::{FeatureMaps, MapShapes, Residual};
 
 impl<B: DetectionOps, C: CheckpointStrategy> DetectionOps for Autodiff<B, C> {
     fn roi_align(

@@ -4,7 +4,8 @@ use burn::module::Module;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{cpu, in_host_memory};
+use super::cpu;
+use super::device::in_host_memory;
 
 /// The weight of a convolution, which [`conv2d`](super::conv2d) takes in either form.
 #[derive(Module, Debug)]
@@ -40,7 +41,7 @@ impl ConvWeight {
     }
 
     /// Whether [`prepared`](Self::prepared) transforms a weight of this shape on this device.
-    pub fn is_transformed_for(shape: [usize; 4], options: &ConvOptions<2>, device: &Device) -> bool {
+    pub(crate) fn is_transformed_for(shape: [usize; 4], options: &ConvOptions<2>, device: &Device) -> bool {
         in_host_memory(device) && !device.is_autodiff() && cpu::transforms(shape, options)
     }
 

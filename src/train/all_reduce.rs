@@ -3,15 +3,16 @@
 use burn::tensor::distributed::ReduceOperation;
 use burn::tensor::{Device, Tensor, s};
 
-/// Most elements that travel at once: 8 MB. A transfer costs about a millisecond of a core whatever its size, and a larger
-/// message more than two smaller ones, for the WebSocket moves what is left of it whenever the socket took a part.
+/// Most elements in one transfer: 8 MB. Each transfer costs about a millisecond of a core, so pieces should
+/// be large. But a message that the socket does not take at once is slow: the WebSocket moves the rest of it
+/// in memory each time the socket has taken a part.
 const PIECE: usize = 2 << 20;
 
-/// Replaces each member's tensor by the sum of all, `[P]` each; the sum is the same, bit for bit, for all members and
-/// whenever it is repeated.
+/// Replaces each member's tensor, `[P]` each, by the sum of all. All members get the same sum, bit for bit,
+/// and get it again whenever it is repeated.
 ///
-/// Where members are other processes, each sums a part of the elements and sends it to the others
-/// (reduce-scatter, then all-gather), so that no member sends or receives more than the others. burn's own all-reduce
+/// Where members are other processes, each sums a part of the elements and sends the result to the others
+/// (reduce-scatter, then all-gather). So all members send and receive equally much. burn's own all-reduce
 /// sends all tensors to the first member and back.
 ///
 /// # Panics
@@ -36,11 +37,19 @@ fn is_in_another_process(device: &Device) -> bool {
     }
 }
 
-/// The pieces of a round, a member each and all alike: those of the others travel to it, and their sum back to all.
+/// Works in rounds. In each round every member owns one piece of the elements: the other members send it
+/// their values, and it sends the sum back to all.
 ///
-/// A worker does what it is told in order, and a transfer waits there for its other end. So transfers are ordered such
-/// that all workers can send and receive at once: first from each to the member before it, then to the one before
-/// that, and so on; and sums travel while the next round's pieces do.
+/// ```text
+/// for each round:
+///     for step in 0..members:          each owner receives its piece from member (owner + step)
+///     send the sums of the round before to all members
+///     sum this round's pieces
+/// send the sums of the last round
+/// ```
+///
+/// A worker carries out its orders one after the other, and a transfer waits for its other end. In this order
+/// of transfers all workers send and receive at the same time.
 fn in_pieces(tensors: &[Tensor<1>], devices: &[Device]) -> Vec<Tensor<1>> {
     let (members, elements) = (devices.len(), tensors[0].dims()[0]);
     let rounds = elements.div_ceil(PIECE * members);

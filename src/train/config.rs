@@ -1,15 +1,14 @@
 //! A training run's settings, and the TOML file that holds all of them.
 
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use toml::{Table, Value};
 
 use super::schedule::Schedule;
 use crate::data::AugmentConfig;
 use crate::error::{Error, Result};
 use crate::model::FasterRcnnConfig;
+use crate::settings;
 
 /// Everything that decides how a run goes; one file of the `configs` folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,10 +29,10 @@ pub struct RunConfig {
 pub struct TrainConfig {
     /// Passes over the training images.
     pub epochs: usize,
-    /// Images of a forward and backward pass.
+    /// Images of a forward and backward pass; on a team, of each member.
     pub batch_size: usize,
-    /// Batches whose gradients are averaged for one step of the optimiser. Those that remain at an epoch's end
-    /// make a step of their own, each with the same share as in a whole group.
+    /// Batches whose gradients are averaged for one step of the optimiser. At an epoch's end the batches that
+    /// remain make a step of their own, in which each counts as much as in a whole group.
     pub accumulation: usize,
     /// The learning rate before warm-up and schedule.
     pub learning_rate: f64,
@@ -53,17 +52,18 @@ pub struct TrainConfig {
     /// Weight decay of all other biases; `weight_decay` where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bias_weight_decay: Option<f64>,
-    /// Longest that the gradient of all parameters together may be; a longer one is shortened to it.
+    /// Largest norm that the gradient of all parameters together may have; a larger one is scaled down to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
-    /// Ends the run after so many epochs without a better AP on the validation images.
+    /// Ends the run after this many epochs without a better AP on the validation images. It has no effect
+    /// where these have no objects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub early_stopping: Option<usize>,
     /// Seed of shuffling, variation and sampling.
     pub seed: u64,
     /// Threads that decode and vary images.
     pub loader_threads: usize,
-    /// Validation images that are drawn at the end, ground truth beside predictions.
+    /// How many validation images are drawn at the end, with the ground truth beside the predictions.
     pub sample_pictures: usize,
 }
 
@@ -140,18 +140,9 @@ impl RunConfig {
     ///
     /// [`Error::Io`] where the file cannot be read, [`Error::File`] with the line where it is not such a
     /// file, [`Error::Config`] for a faulty setting or override.
-    pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
-        let text = fs::read_to_string(path).map_err(Error::io(path))?;
-        let mut config: Self = toml::from_str(&text).map_err(|error| Error::file(path, one_line(&error)))?;
-        if !overrides.is_empty() {
-            let mut table = config.table();
-            for setting in overrides {
-                set(&mut table, setting).map_err(|message| Error::Config(format!("{setting}: {message}")))?;
-            }
-            config = table.try_into().map_err(|error: toml::de::Error| {
-                Error::Config(format!("{}: {}", overrides.join(" "), error.message()))
-            })?;
-        }
+    pub fn load(path: impl AsRef<Path>, overrides: &[String]) -> Result<Self> {
+        let path = path.as_ref();
+        let config: Self = settings::with(&settings::read(path)?, overrides)?;
         match config.validate() {
             Err(Error::Config(message)) if overrides.is_empty() => Err(Error::file(path, message)),
             result => result.map(|()| config),
@@ -168,21 +159,25 @@ impl RunConfig {
             Error::Config(message) => Error::Config(format!("{table}.{message}")),
             error => error,
         };
-        self.model.validate().map_err(|error| within("model", error))?;
+        let mut model = self.model.clone();
+        if model.num_classes == 0 {
+            // The data set will say how many there are.
+            model.num_classes = model.class_names.len().max(1) + 1;
+        }
+        model.validate().map_err(|error| within("model", error))?;
         self.train.validate()?;
         self.augment.validate().map_err(|error| within("augment", error))
     }
 
     /// The complete file.
     pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("a configuration is made of TOML's types")
+        settings::to_toml(self)
     }
 
-    /// Names of the settings that differ, but for those that a resumed run may change: they have no part in what
-    /// an epoch computes. The cosine schedule depends on the number of epochs.
+    /// Names of the settings that differ, without those that a resumed run may change because no epoch's
+    /// numbers depend on them. Those of the cosine schedule depend on the number of epochs.
     pub(super) fn differences(&self, other: &Self) -> Vec<String> {
-        let mut names = Vec::new();
-        differences(&Value::Table(self.table()), &Value::Table(other.table()), "", &mut names);
+        let mut names = settings::differences(self, other);
         let mut free = vec!["train.loader_threads", "train.sample_pictures", "train.early_stopping"];
         if self.train.schedule != Schedule::Cosine {
             free.push("train.epochs");
@@ -190,57 +185,12 @@ impl RunConfig {
         names.retain(|name| !free.contains(&name.as_str()));
         names
     }
-
-    fn table(&self) -> Table {
-        Table::try_from(self).expect("a configuration is made of TOML's types")
-    }
-}
-
-/// The error's message with its place, on one line.
-fn one_line(error: &toml::de::Error) -> String {
-    let text = error.to_string();
-    let place = text.lines().next().unwrap_or_default().trim_start_matches("TOML parse error ");
-    format!("{place}: {}", error.message().lines().collect::<Vec<_>>().join(", "))
-}
-
-/// Sets one `key.of.table=value`; a value that is not TOML is taken as a string.
-fn set(table: &mut Table, setting: &str) -> Result<(), String> {
-    let (key, text) = setting.split_once('=').ok_or("expected key=value")?;
-    let value = match toml::from_str::<Table>(&format!("value = {text}")) {
-        Ok(parsed) if parsed.len() == 1 => parsed["value"].clone(),
-        _ => Value::String(text.to_string()),
-    };
-    let mut keys = key.trim().split('.').collect::<Vec<_>>();
-    let last = keys.pop().filter(|key| !key.is_empty()).ok_or("expected key=value")?;
-    let mut place = table;
-    for key in keys {
-        let inner = place.get_mut(key).and_then(Value::as_table_mut);
-        place = inner.ok_or_else(|| format!("there is no table `{key}`"))?;
-    }
-    place.insert(last.to_string(), value);
-    Ok(())
-}
-
-fn differences(one: &Value, other: &Value, name: &str, names: &mut Vec<String>) {
-    match (one, other) {
-        (Value::Table(one), Value::Table(other)) => {
-            let missing = Value::Boolean(false);
-            let mut keys: Vec<&String> = one.keys().chain(other.keys()).collect();
-            keys.sort();
-            keys.dedup();
-            for key in keys {
-                let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
-                let (one, other) = (one.get(key).unwrap_or(&missing), other.get(key).unwrap_or(&missing));
-                differences(one, other, &name, names);
-            }
-        }
-        _ if one == other => {}
-        _ => names.push(name.to_string()),
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::model::ResNetDepth;
 
@@ -264,6 +214,18 @@ mod tests {
         assert_eq!((changed.model.backbone, changed.augment.crop), (ResNetDepth::ResNet18, Some((320, 300))));
         let names = ["augment.crop", "model.backbone", "train.clip_norm"];
         assert_eq!(config.differences(&changed), names);
+    }
+
+    #[test]
+    fn any_seed_can_be_read_set_and_compared() {
+        let mut config = RunConfig::new(FasterRcnnConfig::resnet50_fpn(7));
+        (config.train.seed, config.model.seed) = (u64::MAX, i64::MAX as u64 + 1);
+        let (_folder, path) = file(&config.to_toml());
+        let changed = RunConfig::load(&path, &["train.epochs=3".to_string()]).unwrap();
+        assert_eq!((changed.train.seed, changed.model.seed), (u64::MAX, i64::MAX as u64 + 1));
+        assert_eq!(config.differences(&changed), [""; 0]);
+        let changed = RunConfig::load(&path, &[format!("train.seed={}", u64::MAX - 1)]).unwrap();
+        assert_eq!(config.differences(&changed), ["train.seed"]);
     }
 
     #[test]

@@ -4,7 +4,8 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, s};
 
-/// The gradients of the parameters that are trained, in the model's order, zeros where there is none: `[P]`.
+/// The gradients of all parameters that are trained, in the model's order: `[P]`. A parameter without a
+/// gradient has zeros.
 pub(super) fn flatten(module: &impl Module, gradients: GradientsParams, device: &Device) -> Tensor<1> {
     let mut visitor = Flatten { gradients, device, parts: Vec::new() };
     module.visit(&mut visitor);
@@ -29,7 +30,7 @@ impl ModuleVisitor for Flatten<'_> {
     }
 }
 
-/// The way back.
+/// The opposite of [`flatten`]: gradients `[P]` back to those of each parameter.
 pub(super) fn unflatten(module: &impl Module, flat: Tensor<1>) -> GradientsParams {
     let mut visitor = Unflatten { flat, start: 0, gradients: GradientsParams::new() };
     module.visit(&mut visitor);

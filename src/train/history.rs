@@ -1,40 +1,26 @@
-//! The numbers of a run: `metrics.jsonl`, a line a training step and a line an epoch's end, and the curves
-//! drawn from it.
+//! The numbers of a run: `metrics.jsonl`, with a line for each training step and each end of an epoch, and
+//! the curves that are drawn from it.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File};
+use std::collections::HashMap;
+use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
 
 use burn::data::dataset::DatasetError;
 use burn::train::Interrupter;
 use burn::train::logger::MetricLogger;
 use burn::train::metric::store::{EpochSummary, MetricsUpdate, Split};
 use burn::train::metric::{MetricDefinition, MetricId, NumericEntry};
-use serde::{Deserialize, Serialize};
 
+use super::best::BEST_METRIC;
+use super::folder::RunFolder;
+use super::rows::{Row, read};
 use crate::draw::{Panel, Series, line_charts};
 use crate::error::{Error, Result};
 use crate::model::Losses;
 
-/// One line of the file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Row {
-    /// Counted from 1.
-    pub epoch: usize,
-    /// `train` or `valid`.
-    pub split: String,
-    /// Counted from 1 in each epoch; none in the line of an epoch's end, which has means.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub step: Option<usize>,
-    /// By the metric's name; null where a number is not known.
-    #[serde(flatten)]
-    pub values: BTreeMap<String, Option<f64>>,
-}
-
 /// Writes the file, and remembers the lines of the epochs' ends.
 pub(super) struct History {
-    folder: PathBuf,
+    folder: RunFolder,
     file: File,
     epochs: Vec<Row>,
     names: HashMap<MetricId, String>,
@@ -43,26 +29,36 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Goes on with the file in `folder` after `epoch`, or begins it (0). Lines of later epochs, which
-    /// no checkpoint has, are taken out.
-    pub fn open(folder: &Path, epoch: usize, interrupter: Interrupter) -> Result<Self> {
-        let path = folder.join("metrics.jsonl");
-        let rows = if epoch == 0 { Vec::new() } else { read(&path, epoch)? };
-        let mut text = String::new();
-        for row in &rows {
-            text += &line(row);
-        }
-        let temporary = folder.join("metrics.jsonl.tmp");
-        fs::write(&temporary, text).map_err(Error::io(&temporary))?;
-        fs::rename(&temporary, &path).map_err(Error::io(&path))?;
-        let file = File::options().append(true).open(&path).map_err(Error::io(&path))?;
+    /// Goes on with the file in `folder` after `epoch`, or begins it (0). Lines of later epochs, which no
+    /// checkpoint has, are cut off; those before stay as they are, byte for byte.
+    pub fn open(folder: &RunFolder, epoch: usize, interrupter: Interrupter) -> Result<Self> {
+        let path = folder.metrics();
+        let (rows, length) = if epoch == 0 { (Vec::new(), 0) } else { read(&path, epoch)? };
+        let open = || {
+            let file = File::options().create(true).append(true).open(&path)?;
+            file.set_len(length as u64)?;
+            file.sync_all()?;
+            Ok(file)
+        };
+        let file = open().map_err(Error::io(&path))?;
         let epochs = rows.into_iter().filter(|row| row.step.is_none()).collect();
-        Ok(Self { folder: folder.to_path_buf(), file, epochs, names: HashMap::new(), steps: 0, interrupter })
+        Ok(Self { folder: folder.clone(), file, epochs, names: HashMap::new(), steps: 0, interrupter })
+    }
+
+    /// The AP on the validation images after an epoch; `None` where it is unknown.
+    pub fn ap(&self, epoch: usize) -> Option<f64> {
+        self.value(BEST_METRIC, epoch, &Split::Valid)
+    }
+
+    fn value(&self, name: &str, epoch: usize, split: &Split) -> Option<f64> {
+        let split = split.to_string();
+        let row = self.epochs.iter().find(|row| row.epoch == epoch && row.split == split)?;
+        *row.values.get(name)?
     }
 
     fn write(&mut self, row: Row) -> Result<()> {
         // One call, so that a kill leaves whole lines.
-        self.file.write_all(line(&row).as_bytes()).map_err(Error::io(self.folder.join("metrics.jsonl")))?;
+        self.file.write_all(row.to_line().as_bytes()).map_err(Error::io(self.folder.metrics()))?;
         if row.step.is_none() {
             self.epochs.push(row);
         }
@@ -87,37 +83,12 @@ impl History {
             Panel { title: "training loss", x_label: "epoch", y_label: "loss", series: &losses },
             Panel { title: "validation", x_label: "epoch", y_label: "average precision", series: &precision },
         ];
-        line_charts(self.folder.join("curves.png"), &panels)
+        line_charts(self.folder.path().join("curves.png"), &panels)
     }
 
     /// The logger's methods return nothing, so an error ends the run by its handle.
     fn stop_on_error(&self, result: Result<()>) {
         self.interrupter.fail_on_error(result.map_err(DatasetError::new));
-    }
-}
-
-fn line(row: &Row) -> String {
-    serde_json::to_string(row).expect("a row is JSON") + "\n"
-}
-
-/// The lines of the epochs up to `epoch`, all of which must be there.
-fn read(path: &Path, epoch: usize) -> Result<Vec<Row>> {
-    let text = fs::read_to_string(path).map_err(Error::io(path))?;
-    // A line that was cut off, by a full disk for one, is of an epoch that is not whole.
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    let mut rows = Vec::new();
-    for (number, line) in whole.lines().enumerate() {
-        let row: Row = serde_json::from_str(line).map_err(|error| Error::line(path, number + 1, error))?;
-        if row.epoch > epoch {
-            break;
-        }
-        rows.push(row);
-    }
-    let complete =
-        |epoch| rows.iter().any(|row| row.epoch == epoch && row.split == "valid" && row.step.is_none());
-    match (1..=epoch).find(|epoch| !complete(*epoch)) {
-        Some(missing) => Err(Error::file(path, format!("the numbers of epoch {missing} are missing"))),
-        None => Ok(rows),
     }
 }
 
@@ -145,10 +116,7 @@ impl MetricLogger for History {
     }
 
     fn read_numeric(&mut self, name: &str, epoch: usize, split: &Split) -> Result<Vec<NumericEntry>, String> {
-        let split = split.to_string();
-        let row = self.epochs.iter().find(|row| row.epoch == epoch && row.split == split);
-        let value = row.and_then(|row| *row.values.get(name)?);
-        Ok(value.map(NumericEntry::Final).into_iter().collect())
+        Ok(self.value(name, epoch, split).map(NumericEntry::Final).into_iter().collect())
     }
 
     fn log_metric_definition(&mut self, definition: MetricDefinition) {
@@ -157,7 +125,9 @@ impl MetricLogger for History {
 
     fn log_epoch_summary(&mut self, summary: EpochSummary) {
         if summary.split == Split::Valid {
-            self.stop_on_error(self.draw());
+            // The checkpoint that follows relies on these lines, also after a power failure.
+            let synced = self.file.sync_data().map_err(Error::io(self.folder.metrics()));
+            self.stop_on_error(synced.and_then(|()| self.draw()));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is measured while training: losses, speed, and average precision on the validation images.
+//! What is measured in each training step: losses, learning rate and speed.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,17 +10,10 @@ use burn::train::metric::{
     SerializedEntry,
 };
 
-use super::schedule::LearningRates;
-use super::step::{Step, Validated};
-use crate::eval::{Evaluation, ImageResult, evaluate};
+use super::learning_rates::LearningRates;
+use super::step::Step;
 
 impl Adaptor<Self> for Step {
-    fn adapt(&self) -> Self {
-        self.clone()
-    }
-}
-
-impl Adaptor<Self> for Validated {
     fn adapt(&self) -> Self {
         self.clone()
     }
@@ -65,8 +58,8 @@ pub(super) fn images_per_second() -> StepMetric<impl StepValue> {
     StepMetric::new("images/s", None, true, value)
 }
 
-/// What a [`StepMetric`] takes from a step and the seconds since the one before, which the first step of an
-/// epoch does not have; `None` where there is no such number.
+/// What a [`StepMetric`] computes from a step and the seconds since the step before (`None` in the first step
+/// of an epoch); `None` where the number is unknown.
 pub(super) trait StepValue:
     FnMut(&Step, Option<f64>) -> Option<f64> + Clone + Send + Sync + 'static
 {
@@ -136,64 +129,4 @@ impl<F: StepValue> Numeric for StepMetric<F> {
 /// A speed is not known before the second step.
 fn is_number(entry: &NumericEntry) -> bool {
     !entry.current().is_nan()
-}
-
-/// A number of the [`Evaluation`] of all validation images, known once an epoch.
-#[derive(Clone)]
-pub(super) struct EvaluationMetric {
-    name: MetricName,
-    value: fn(&Evaluation) -> Option<f64>,
-    class_names: Vec<String>,
-    results: Vec<ImageResult>,
-    current: Option<f64>,
-}
-
-impl EvaluationMetric {
-    pub fn new(name: &str, class_names: &[String], value: fn(&Evaluation) -> Option<f64>) -> Self {
-        let name = Arc::new(name.to_string());
-        Self { name, value, class_names: class_names.to_vec(), results: Vec::new(), current: None }
-    }
-}
-
-impl Metric for EvaluationMetric {
-    type Input = Validated;
-
-    fn name(&self) -> MetricName {
-        self.name.clone()
-    }
-
-    fn attributes(&self) -> MetricAttributes {
-        NumericAttributes { unit: None, higher_is_better: true }.into()
-    }
-
-    fn update(&mut self, step: &Validated, _: &MetricMetadata) -> Result<SerializedEntry, TensorReadError> {
-        self.results.extend_from_slice(&step.0);
-        Ok(SerializedEntry::not_available(None))
-    }
-
-    fn compute(&mut self) -> Result<SerializedEntry, TensorReadError> {
-        // Unknown where there is no ground truth; the best checkpoint then is any.
-        let value = (self.value)(&evaluate(&self.results, &self.class_names)).unwrap_or(0.0);
-        self.current = Some(value);
-        Ok(SerializedEntry::new(format!("epoch {value:.4}"), self.final_value().serialize()))
-    }
-
-    fn clear(&mut self) {
-        self.results.clear();
-        self.current = None;
-    }
-}
-
-impl Numeric for EvaluationMetric {
-    fn value(&self) -> Option<NumericEntry> {
-        self.current.map(NumericEntry::Value)
-    }
-
-    fn running_value(&self) -> Option<NumericEntry> {
-        self.value()
-    }
-
-    fn final_value(&self) -> NumericEntry {
-        NumericEntry::Final(self.current.unwrap_or(0.0))
-    }
 }

@@ -7,7 +7,7 @@ use burn::optim::decay::WeightDecayConfig;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{ModuleOptimizer, Sgd, SgdConfig};
 
-use super::TrainConfig;
+use super::config::TrainConfig;
 
 /// Parts of the paths of the norms' weights and biases. A frozen norm has no parameter to train.
 const NORMS: [&str; 2] = [".gamma", ".beta"];

@@ -1,9 +1,9 @@
-//! Data-parallel training: each member of a team has a replica of the model and a part of each batch; the gradients
-//! are summed over the team, and each replica takes the same step.
+//! Data-parallel training: each member of a team has a replica of the model and a part of each batch; the
+//! gradients are summed over the team, and each replica takes the same step.
 //!
-//! A strategy of burn-train's like its own for several devices, from which it differs in what a run is to keep: one
-//! exchange of all gradients in a fixed order, so that a run repeats bit for bit; parts of a batch may be empty;
-//! a member that fails ends the run instead of leaving the others waiting.
+//! burn-train has strategies of its own for several devices. This one differs in three points: all gradients
+//! are exchanged at once and in a fixed order, so that a run repeats bit for bit; a member's part of a batch
+//! may be empty; a member that fails ends the run instead of leaving the others waiting.
 
 use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::module::{Module, ModuleVisitor, Param};
@@ -131,7 +131,7 @@ impl DataParallel {
     }
 }
 
-/// The gradients of each member's part of a batch; the step of the whole.
+/// Computes the gradients of each member's part of a batch; gives the losses of the whole batch.
 fn backward(replicas: &mut [Replica], batches: Vec<Batch>) -> Step {
     let steps = each(replicas.iter_mut().zip(batches), |_, (replica, batch)| {
         let output = replica.learner.train_step(batch);
@@ -153,13 +153,13 @@ fn backward(replicas: &mut [Replica], batches: Vec<Batch>) -> Step {
     whole
 }
 
-/// The same step of all replicas, with the sum of their gradients.
+/// Takes the same step with all replicas, with the sum of their gradients.
 fn optimize(replicas: &mut [Replica]) {
     let gradients = replicas.iter_mut().map(|replica| replica.gradients.take().expect("a batch came before"));
     let sums = all_reduce(gradients.collect());
-    // All of the exchange is told to the workers, and done, before anything else is sent: a worker that waits for
-    // another's part takes no more than its queue holds, and the thread that cannot send it more may be the one that
-    // the other's part has to wait for.
+    // Flush and sync before anything else is sent: a worker that waits for a transfer stops taking orders
+    // when its queue is full, and the thread that then cannot send may be the one that serves the other end
+    // of the transfer.
     each(&sums, |_, sum| sum.device().flush().unwrap_or_else(|error| panic!("{error}")));
     each(&sums, |_, sum| sum.device().sync().unwrap_or_else(|error| panic!("{error}")));
     each(replicas.iter_mut().zip(sums), |_, (Replica { learner, .. }, sum)| {
@@ -169,12 +169,12 @@ fn optimize(replicas: &mut [Replica]) {
     });
 }
 
-/// The replicas took the same steps, so their weights are the same, bit for bit; a member that computes wrongly shows
-/// itself here.
+/// Checks that all replicas have the same weights, bit for bit, because they took the same steps. This finds
+/// a member that computes wrongly.
 ///
 /// # Panics
 ///
-/// Naming the first member whose weights are not those of the first one.
+/// Where a member's weights are not those of the first one; the panic names it.
 fn check_equal(replicas: &[Replica]) {
     let checksums = each(replicas, |_, replica| {
         let mut checksum = Checksum(Hasher::new());
@@ -186,7 +186,7 @@ fn check_equal(replicas: &[Replica]) {
     });
 }
 
-/// Of all weights that are trained.
+/// A checksum of all weights that are trained.
 struct Checksum(Hasher);
 
 impl ModuleVisitor for Checksum {
@@ -233,8 +233,10 @@ fn validate(
 mod tests {
     use burn::tensor::Device;
 
+    use super::super::config::RunConfig;
+    use super::super::learning_rates::LearningRates;
+    use super::super::optimizer::sgd;
     use super::super::team::Team;
-    use super::super::{LearningRates, RunConfig, optimizer};
     use super::*;
     use crate::model::FasterRcnnConfig;
     use crate::model::NormKind;
@@ -251,7 +253,7 @@ mod tests {
         let model = config.init(&Device::flex().autodiff());
         let settings = RunConfig::new(config).train;
         let rates = LearningRates::new(&settings, 2);
-        let learner = Learner::new(Trainee::new(model, &settings), optimizer::sgd(&settings), rates);
+        let learner = Learner::new(Trainee::new(model, &settings), sgd(&settings), rates);
         Replica { learner, gradients: None }
     }
 

@@ -1,4 +1,4 @@
-//! Progress as plain lines, for logs and pipes; on a terminal burn-train's dashboard takes its place.
+//! Progress as plain lines, for logs and pipes. On a terminal burn-train's dashboard is shown instead.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -14,10 +14,10 @@ use burn::train::renderer::{
 /// Shortest time between two lines of a split.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Prints a line now and then, and one at each end of training and validation.
+/// Prints a line every few seconds, and one at each end of training and validation.
 pub(super) struct PlainLines {
     names: Vec<(MetricId, String)>,
-    /// The last values of this split, by the place of their name.
+    /// The last values of this split, by the index of their name.
     values: BTreeMap<usize, f64>,
     epochs: usize,
     first_epoch: usize,
@@ -44,20 +44,20 @@ impl PlainLines {
 
     fn update(&mut self, state: MetricState) {
         let MetricState::Numeric(entry, Some(number)) = state else { return };
-        // An epoch of a single step has no time between steps.
+        // Unknown: the time between steps in an epoch of one step, the AP without ground truth.
         if number.current().is_nan() {
             return;
         }
-        if let Some(place) = self.names.iter().position(|(id, _)| *id == entry.metric_id) {
-            self.values.insert(place, number.current());
+        if let Some(index) = self.names.iter().position(|(id, _)| *id == entry.metric_id) {
+            self.values.insert(index, number.current());
         }
     }
 
     fn print(&mut self, progress: &Progress) {
         let (epoch, epochs, split) = (self.epoch, self.epochs, &self.split);
         let mut line = format!("epoch {epoch}/{epochs} {split} {progress} images");
-        for (place, value) in &self.values {
-            line += &format!(", {} {}", self.names[*place].1, number(*value));
+        for (index, value) in &self.values {
+            line += &format!(", {} {}", self.names[*index].1, number(*value));
         }
         if let Some(left) = self.time_left(progress) {
             line += &format!(", time left {}", duration(left));
@@ -67,7 +67,7 @@ impl PlainLines {
         let _ = writeln!(io::stdout(), "{line}");
     }
 
-    /// From the time that the epochs of this session took so far; validation counts as part of it.
+    /// From the time that this process's epochs took so far. Validation counts as a part of its epoch.
     fn time_left(&self, progress: &Progress) -> Option<Duration> {
         let part = match self.split.as_str() {
             "train" => progress.items_processed as f64 / progress.total.filter(|total| *total > 0)? as f64,
@@ -139,7 +139,7 @@ impl MetricsRenderer for PlainLines {
     }
 }
 
-/// burn's renderers also show evaluations, of which a training run has none.
+/// burn's trait asks for these, too; a training run never calls them.
 impl MetricsRendererEvaluation for PlainLines {
     fn update_test(&mut self, _name: EvaluationName, _state: MetricState) {}
 }

@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-use super::RunConfig;
+use super::config::RunConfig;
 use crate::data::Dataset;
 use crate::draw;
 use crate::draw::{draw_annotations, draw_detections, side_by_side};
 use crate::error::{Error, Result};
 use crate::eval::{Evaluation, ImageResult, evaluate};
+use crate::files::{write_atomically, write_bytes};
 use crate::model::FasterRcnn;
 use crate::predict::Predictor;
 use crate::structures::Detection;
@@ -16,26 +17,26 @@ use crate::structures::Detection;
 /// Detections below this score are not drawn where the evaluation knows no better threshold.
 const DEFAULT_THRESHOLD: f32 = 0.5;
 
+/// Evaluates `model` and writes what is found into the folder `output`.
 pub(super) fn write(
     model: &FasterRcnn,
     validation: &Dataset,
     config: &RunConfig,
     output: &Path,
 ) -> Result<Evaluation> {
-    let (names, settings) = (&config.model.class_names, &config.train);
+    let names = &config.model.class_names;
     let predictor = Predictor::new(model.clone());
     let results: Vec<ImageResult> = predictor.results(validation).collect::<Result<_>>()?;
     let evaluation = evaluate(&results, names);
 
-    let path = output.join("evaluation.json");
-    let json = serde_json::to_string_pretty(&evaluation).expect("an evaluation is JSON");
-    fs::write(&path, json + "\n").map_err(Error::io(&path))?;
+    let json = serde_json::to_string_pretty(&evaluation).expect("an evaluation is JSON") + "\n";
+    write_bytes(&output.join("evaluation.json"), json.as_bytes())?;
     let threshold = evaluation.deep_pcb.threshold.unwrap_or(DEFAULT_THRESHOLD);
-    draw::evaluation(output, &results, threshold, names)?;
+    draw::plot_evaluation(output, &results, threshold, names)?;
 
     let samples = output.join("samples");
     fs::create_dir_all(&samples).map_err(Error::io(&samples))?;
-    for (record, result) in validation.records.iter().zip(&results).take(settings.sample_pictures) {
+    for (record, result) in validation.records.iter().zip(&results).take(config.train.sample_pictures) {
         let image = record.load()?;
         let shown: Vec<Detection> =
             result.detections.iter().filter(|found| found.score >= threshold).copied().collect();
@@ -44,7 +45,7 @@ pub(super) fn write(
             ("predictions", &draw_detections(&image, &shown, names)),
         ]);
         let path = samples.join(record.name()).with_extension("png");
-        picture.save(&path).map_err(Error::image(&path))?;
+        write_atomically(&path, |temporary| picture.save(temporary).map_err(Error::image(&path)))?;
     }
     Ok(evaluation)
 }

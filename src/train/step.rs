@@ -1,5 +1,7 @@
-//! What one step does: losses, their gradients and the change of the weights; and what a validation
-//! step gives.
+//! What one step does: a training step computes losses and gradients and changes the weights, a validation
+//! step detects.
+
+use std::sync::{Arc, OnceLock};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
@@ -7,10 +9,11 @@ use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{ExecutionError, Tensor};
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 
-use super::TrainConfig;
+use super::config::TrainConfig;
 use crate::data::Batch;
 use crate::eval::ImageResult;
 use crate::model::{FasterRcnn, Losses, Sampling};
+use crate::predict::Predictor;
 
 /// The detector and how its gradients are used.
 #[derive(Module, Debug)]
@@ -20,11 +23,15 @@ pub(super) struct Trainee {
     accumulation: usize,
     #[module(skip)]
     clip_norm: Option<f64>,
+    /// What validates: made of the weights of a model without gradients, when its first image comes.
+    #[module(skip)]
+    predictor: OnceLock<Arc<Predictor>>,
 }
 
 impl Trainee {
     pub fn new(detector: FasterRcnn, config: &TrainConfig) -> Self {
-        let trainee = Self { detector, accumulation: config.accumulation, clip_norm: config.clip_norm };
+        let (accumulation, clip_norm) = (config.accumulation, config.clip_norm);
+        let trainee = Self { detector, accumulation, clip_norm, predictor: OnceLock::new() };
         trainee.map(&mut NumberedParameters { next: 0 })
     }
 }
@@ -109,20 +116,38 @@ impl InferenceStep for Trainee {
     type Input = Batch;
     type Output = Validated;
 
+    /// Detects as [`Predictor`] does, image by image, so that the numbers of an epoch are those that an
+    /// evaluation of its weights gives.
     fn step(&self, batch: Batch) -> Validated {
-        let detections = self.detector.forward(&batch.images);
-        let results = batch.annotations.into_iter().zip(detections);
-        Validated(results.map(|(annotations, detections)| ImageResult { annotations, detections }).collect())
+        let predictor = self.predictor.get_or_init(|| Arc::new(Predictor::new(self.detector.clone())));
+        let images = batch.names.into_iter().zip(batch.images).zip(batch.annotations);
+        let result = |((name, image), annotations)| match predictor.detect_one(image) {
+            Ok(detections) => Ok(ImageResult { annotations, detections }),
+            Err(error) => Err(format!("{name}: {error:#}")),
+        };
+        let results: Result<Vec<ImageResult>, String> = images.map(result).collect();
+        Validated(results.map(Arc::from))
     }
 }
 
-/// What a validation step gave.
+/// What a validation step gave, or why the detector cannot be used any more.
 #[derive(Debug, Clone)]
-pub(super) struct Validated(pub Vec<ImageResult>);
+pub(super) struct Validated(Result<Arc<[ImageResult]>, String>);
+
+impl Validated {
+    /// Of each image; none where the step failed, which ends the run.
+    pub fn results(&self) -> &[ImageResult] {
+        self.0.as_deref().unwrap_or_default()
+    }
+}
 
 impl ItemLazy for Validated {
+    /// Stops the run where the detector computes NaN or infinity.
     fn sync(self) -> Result<Self, ExecutionError> {
-        Ok(self)
+        match self.0 {
+            Ok(results) => Ok(Self(Ok(results))),
+            Err(message) => Err(ExecutionError::with_context(message)),
+        }
     }
 }
 
@@ -164,5 +189,65 @@ impl ModuleVisitor for Scale<'_> {
             let factor = self.factor.clone().reshape([1; D]);
             self.gradients.register::<D>(param.id, gradient * factor);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use image::{Rgb, RgbImage};
+
+    use super::*;
+    use crate::model::FasterRcnnConfig;
+    use crate::model::ResNetDepth;
+    use crate::structures::Image;
+    use crate::weights;
+
+    fn detector() -> FasterRcnn {
+        let mut config = FasterRcnnConfig::new(ResNetDepth::ResNet18, 3).with_image_size(64, 96);
+        config.fpn_channels = 8;
+        config.roi_heads.representation_size = 8;
+        config.roi_heads.score_thresh = 0.0;
+        config.init(&Device::flex())
+    }
+
+    fn batch(images: &[RgbImage]) -> Batch {
+        Batch {
+            names: (1..=images.len()).map(|number| format!("{number}.png")).collect(),
+            images: images.iter().map(Image::from).collect(),
+            annotations: vec![Vec::new(); images.len()],
+            seeds: vec![0; images.len()],
+            share: 1.0,
+        }
+    }
+
+    fn images() -> Vec<RgbImage> {
+        // Of two shapes: in one batch both would be padded.
+        let pixel = |x: u32, y: u32| Rgb([(7 * x) as u8, (5 * y) as u8, (x * y) as u8]);
+        vec![RgbImage::from_fn(96, 64, pixel), RgbImage::from_fn(64, 96, pixel)]
+    }
+
+    #[test]
+    fn validation_detects_what_a_predictor_detects() {
+        let (detector, images) = (detector(), images());
+        let trainee = Trainee::new(detector.clone(), &TrainConfig::default());
+        let validated = InferenceStep::step(&trainee, batch(&images)).sync().unwrap();
+        let found: Vec<_> = validated.results().iter().map(|result| result.detections.clone()).collect();
+        let together = detector.forward(&batch(&images).images);
+        let predictor = Predictor::new(detector);
+        let expected: Vec<_> = images.iter().map(|image| predictor.detect(image).unwrap()).collect();
+        assert!(expected.iter().all(|detections| !detections.is_empty()));
+        assert_eq!(found, expected);
+        assert_ne!(found, together);
+    }
+
+    #[test]
+    fn broken_weights_end_the_run_in_validation() {
+        let mut tensors = weights::collect(&detector());
+        tensors[0].values[0] = f32::NAN;
+        let detector = weights::apply(detector(), tensors).unwrap();
+        let trainee = Trainee::new(detector, &TrainConfig::default());
+        let error = InferenceStep::step(&trainee, batch(&images())).sync().unwrap_err();
+        assert!(error.to_string().contains("1.png: the detector's backbone computes NaN"), "{error}");
     }
 }

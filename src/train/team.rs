@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use crate::error::{Error, Result};
 
 /// Between two looks at whether a member was lost.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long to look for a lost member where a step failed: a worker's failure shows first where others wait for it.
+/// After a panic, how long to wait for the watch to name the worker that caused it: the panic may be that of
+/// another one, which waited for it.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// One of the devices.
@@ -28,8 +29,17 @@ pub struct Member {
 #[derive(Debug)]
 pub struct Team {
     members: Vec<Member>,
-    /// Tells the place of a member that is lost, and why.
-    lost: Option<Receiver<(usize, String)>>,
+    watch: Option<Watch>,
+}
+
+/// Tells which member is lost. The threads that watch end with this value.
+#[cfg_attr(not(feature = "workers"), allow(dead_code, reason = "only workers are watched"))]
+#[derive(Debug)]
+pub(crate) struct Watch {
+    /// Gets an error that names a member that is lost, and why.
+    pub lost: Receiver<Error>,
+    /// Where the other end of one of these has gone, its thread ends.
+    pub _ends: Vec<Sender<()>>,
 }
 
 /// The panic of a step on one member.
@@ -45,17 +55,28 @@ impl Team {
     ///
     /// If there are none.
     pub fn new(devices: impl IntoIterator<Item = Device>) -> Self {
-        let devices = devices.into_iter();
-        let members: Vec<Member> =
-            devices.map(|device| Member { name: format!("{device:?}"), device }).collect();
-        assert!(!members.is_empty(), "a team has at least one member");
-        Self { members, lost: None }
+        let member = |device: Device| Member { name: format!("{device:?}"), device };
+        Self::of(devices.into_iter().map(member).collect(), None)
     }
 
-    /// Members that are watched, which tells of those that are lost.
+    /// Members that are watched.
+    ///
+    /// # Panics
+    ///
+    /// If there are none.
     #[cfg(feature = "workers")]
-    pub(crate) fn watched(members: Vec<Member>, lost: Receiver<(usize, String)>) -> Self {
-        Self { members, lost: Some(lost) }
+    pub(crate) fn watched(members: Vec<Member>, watch: Watch) -> Self {
+        Self::of(members, Some(watch))
+    }
+
+    fn of(members: Vec<Member>, watch: Option<Watch>) -> Self {
+        assert!(!members.is_empty(), "a team has at least one member");
+        Self { members, watch }
+    }
+
+    /// The same members, watched by nobody.
+    pub(super) fn members_only(&self) -> Self {
+        Self { members: self.members.clone(), watch: None }
     }
 
     /// Those that train.
@@ -63,8 +84,8 @@ impl Team {
         &self.members
     }
 
-    /// Does what needs all members, on a thread of its own, which is given up where one of them is lost: it may
-    /// wait for that one for ever.
+    /// Does work that needs all members, on a thread of its own. Where a member is lost, the thread is left
+    /// behind, because it may wait for that member for ever.
     pub(super) fn work<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
@@ -88,10 +109,9 @@ impl Team {
         }
     }
 
-    /// The member that is lost, waiting so long for the news.
+    /// That a member is lost, waiting for the news as long as `patience`.
     fn loss(&self, patience: Duration) -> Option<Error> {
-        let (member, cause) = self.lost.as_ref()?.recv_timeout(patience).ok()?;
-        Some(Error::Worker { worker: self.members[member].name.clone(), message: cause })
+        self.watch.as_ref()?.lost.recv_timeout(patience).ok()
     }
 
     fn failure(&self, payload: Box<dyn Any + Send>) -> Error {
@@ -99,19 +119,17 @@ impl Team {
             return error;
         }
         match payload.downcast::<Failed>() {
-            Ok(failed) => {
-                Error::Worker { worker: self.members[failed.member].name.clone(), message: failed.message }
-            }
+            Ok(failed) => Error::worker(&self.members[failed.member].name, failed.message),
             Err(payload) => Error::training(message(payload.as_ref())),
         }
     }
 }
 
-/// Does the same for each of `items`, which belong to the members in turn, all at once.
+/// Does the same for each of `items` at once; the first item belongs to the first member, and so on.
 ///
 /// # Panics
 ///
-/// Where one of them does, in a way that names the member to [`Team::work`].
+/// Where the work panics. The panic names the member to [`Team::work`].
 pub(super) fn each<I: Send, T: Send>(
     items: impl IntoIterator<Item = I>,
     work: impl Fn(usize, I) -> T + Sync,

@@ -9,9 +9,9 @@ use etcetera::BaseStrategy;
 use sha2::{Digest, Sha256};
 
 use super::manifest::Published;
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 
-/// How long a server may take to be reached, and to answer.
+/// How long a server may take to be reached, to answer, and to send the next bytes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The folder that [`fetch`] is meant for: `faster-rcnn` in the user's cache folder (on Linux
@@ -28,78 +28,93 @@ pub fn cache_folder() -> Result<PathBuf> {
 /// Downloads a published file into a folder, unless it is there already, and gives its path.
 ///
 /// What arrives is kept beside it as `NAME.part`, from which an interrupted download goes on, and gets its
-/// name once its SHA-256 is the published one. `progress` is told the bytes that are there and, where the
-/// server says so, those of the whole file.
+/// name once its SHA-256 begins as torchvision publishes it. `NAME.lock` keeps other processes away meanwhile, and stays.
+/// `progress` is called with the number of bytes that are there and, where the server says so, that of the whole file.
 ///
 /// # Errors
 ///
 /// [`Error::Io`] where the folder cannot be written, [`Error::Download`] where the server cannot be
-/// reached (with what to do by hand), breaks off, or sends another file, and where another process is
-/// downloading the file.
+/// reached (with what to do by hand), sends nothing for half a minute, breaks off, or sends another file, and where
+/// another process is downloading the file.
 pub fn fetch(
     published: &Published,
+    folder: impl AsRef<Path>,
+    progress: impl FnMut(u64, Option<u64>),
+) -> Result<PathBuf> {
+    fetch_patiently(published, folder.as_ref(), PATIENCE, progress)
+}
+
+fn fetch_patiently(
+    published: &Published,
     folder: &Path,
+    patience: Duration,
     mut progress: impl FnMut(u64, Option<u64>),
 ) -> Result<PathBuf> {
     let path = folder.join(published.file_name());
     if path.exists() {
-        return match sha256_of(&path)?.starts_with(&published.sha256) {
-            true => Ok(path),
-            false => Err(Error::file(&path, "not the published file: its SHA-256 differs; remove it")),
-        };
+        return verified(published, path);
     }
     fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    // A file of its own: `.part` gets another name, under which a process that waits for it must not find it locked.
+    let lock = folder.join(format!("{}.lock", published.file_name()));
+    let lock_file = open(&lock)?;
+    lock_file.try_lock().map_err(|error| {
+        let message = format!("{}: is it downloaded already?", lock.display());
+        failed(published, message, Some(Box::new(io::Error::from(error))))
+    })?;
+    // Another process may have finished between the two looks.
+    if path.exists() {
+        return verified(published, path);
+    }
     let part = folder.join(format!("{}.part", published.file_name()));
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&part)
-        .map_err(Error::io(&part))?;
-    let fail = |message: String| Error::Download { url: published.url.clone(), message, source: None };
-    file.try_lock()
-        .map_err(|error| fail(format!("{}: {error}; is it downloaded already?", part.display())))?;
-
-    download(published, &mut file, &part, &path, &mut progress)?;
+    let mut file = open(&part)?;
+    download(published, patience, &mut file, [&part, &path], &mut progress)?;
     file.sync_all().map_err(Error::io(&part))?;
     let sha256 = sha256_of(&part)?;
     if !sha256.starts_with(&published.sha256) {
         fs::remove_file(&part).map_err(Error::io(&part))?;
         let expected = &published.sha256;
-        return Err(fail(format!(
-            "is another file: its SHA-256 begins {}, not {expected}",
-            &sha256[..expected.len()]
-        )));
+        let message =
+            format!("is another file: its SHA-256 begins {}, not {expected}", &sha256[..expected.len()]);
+        return Err(failed(published, message, None));
     }
     fs::rename(&part, &path).map_err(Error::io(&path))?;
     Ok(path)
 }
 
-/// Appends to what `file` holds until it is whole.
+/// A file to read and to append to.
+fn open(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    options.open(path).map_err(Error::io(path))
+}
+
+/// The path of a file that is there, if it is the published one.
+fn verified(published: &Published, path: PathBuf) -> Result<PathBuf> {
+    match sha256_of(&path)?.starts_with(&published.sha256) {
+        true => Ok(path),
+        false => Err(Error::file(&path, "not the published file: its SHA-256 differs; remove it")),
+    }
+}
+
+fn failed(published: &Published, message: String, source: Option<Cause>) -> Error {
+    Error::Download { url: published.url.clone(), message, source }
+}
+
+/// Appends to what `file`, which is at `part` and is to go to `path`, holds until it is whole.
 fn download(
     published: &Published,
+    patience: Duration,
     file: &mut File,
-    part: &Path,
-    path: &Path,
+    [part, path]: [&Path; 2],
     progress: &mut impl FnMut(u64, Option<u64>),
 ) -> Result<()> {
-    let fail = |message: String| Error::Download { url: published.url.clone(), message, source: None };
+    let fail = |message: String| failed(published, message, None);
     let mut done = file.seek(io::SeekFrom::End(0)).map_err(Error::io(part))?;
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_connect(Some(PATIENCE))
-        .timeout_recv_response(Some(PATIENCE))
-        .http_status_as_error(false)
-        .build()
-        .into();
-    let mut request = agent.get(&published.url);
-    if done > 0 {
-        request = request.header("Range", format!("bytes={done}-"));
-    }
-    let by_hand = |error: ureq::Error| {
-        fail(format!("{error}; offline? download it elsewhere and put it at {}", path.display()))
-    };
-    let mut response = request.call().map_err(by_hand)?;
+    let mut response = request(published, patience, done).map_err(|error| {
+        let message = format!("no answer; offline? download it elsewhere and put it at {}", path.display());
+        failed(published, message, Some(cause(error)))
+    })?;
     match response.status().as_u16() {
         // The server begins anew.
         200 => {
@@ -122,7 +137,11 @@ fn download(
     let mut block = vec![0; 1 << 16];
     progress(done, total);
     loop {
-        let count = body.read(&mut block).map_err(|error| fail(format!("{error}; run it again to go on")))?;
+        let count = body.read(&mut block).map_err(|error| {
+            let message = format!("broke off after {done} bytes; run it again to go on");
+            let source = error.downcast().map_or_else(|error| Box::new(error) as Cause, cause);
+            failed(published, message, Some(source))
+        })?;
         if count == 0 {
             break;
         }
@@ -142,6 +161,36 @@ fn download(
     }
 }
 
+/// The error as one of the system's, where it is one, so that its kind can be looked at.
+fn cause(error: ureq::Error) -> Cause {
+    match error {
+        ureq::Error::Io(error) => Box::new(error),
+        ureq::Error::Timeout(_) => Box::new(io::Error::new(io::ErrorKind::TimedOut, error)),
+        error => Box::new(error),
+    }
+}
+
+/// Asks for the file from its byte `start` on.
+fn request(
+    published: &Published,
+    patience: Duration,
+    start: u64,
+) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_connect(Some(patience))
+        .timeout_recv_response(Some(patience))
+        // Of each read, whatever the size of the file.
+        .timeout_per_read(Some(patience))
+        .http_status_as_error(false)
+        .build()
+        .into();
+    let mut request = agent.get(&published.url);
+    if start > 0 {
+        request = request.header("Range", format!("bytes={start}-"));
+    }
+    request.call()
+}
+
 /// Hexadecimal.
 fn sha256_of(path: &Path) -> Result<String> {
     let mut hasher = Sha256::new();
@@ -158,7 +207,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::weights::Kind;
+    use crate::weights::kind::WeightFileKind;
 
     /// The bytes that were there, and those of the whole file, again and again.
     type Progress = Vec<(u64, Option<u64>)>;
@@ -174,6 +223,8 @@ mod tests {
         Anew,
         /// Sends nothing but a status.
         Status(&'static str),
+        /// Sends so many bytes of the whole message and then nothing, but does not hang up.
+        Stall(usize),
     }
 
     /// A folder, and a file that a server on this machine has.
@@ -195,11 +246,11 @@ mod tests {
             };
             let published = Published {
                 name: "tiny".to_string(),
-                holds: Kind::Classifier,
+                kind: WeightFileKind::Classifier,
                 url: format!("http://{}/models/tiny-{sha256}.pth", listener.local_addr().unwrap()),
                 size_mib: 0.286,
                 sha256,
-                licence: String::new(),
+                license: String::new(),
                 figures: String::new(),
             };
             Self { folder, content, published, listener }
@@ -216,7 +267,8 @@ mod tests {
                 let server = scope.spawn(|| self.serve(answer));
                 let mut progress = Vec::new();
                 let folder = self.folder.path().join("cache");
-                let result = fetch(&self.published, &folder, |done, total| progress.push((done, total)));
+                let told = |done, total| progress.push((done, total));
+                let result = fetch_patiently(&self.published, &folder, Duration::from_millis(500), told);
                 assert!(progress.is_sorted());
                 (result, progress, server.join().unwrap())
             })
@@ -248,12 +300,17 @@ mod tests {
                 (_, None) => format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n"),
             };
             let body = match answer {
-                Answer::Whole => rest,
+                Answer::Whole | Answer::Stall(_) => rest,
                 Answer::Cut(count) => &rest[..count],
                 Answer::Anew => &self.content,
                 Answer::Status(_) => &[],
             };
             let message = [head.as_bytes(), b"Connection: close\r\n\r\n", body].concat();
+            if let Answer::Stall(count) = answer {
+                stream.write_all(&message[..count]).unwrap();
+                // The client waits no longer at some time, and hangs up.
+                let _ = io::copy(&mut stream, &mut io::sink());
+            }
             // The client may have hung up on what it does not want.
             let _ = stream.write_all(&message);
             asked
@@ -265,7 +322,8 @@ mod tests {
         let bench = Bench::new();
         let total = bench.content.len() as u64;
         let (result, progress, _) = bench.fetch(Answer::Cut(100_000));
-        assert!(result.unwrap_err().to_string().contains("run it again to go on"));
+        let error = result.unwrap_err();
+        assert!(error.to_string().contains("run it again to go on"), "{error:#}");
         assert_eq!(progress[0], (0, Some(total)));
         assert!(!bench.path("").exists() && fs::metadata(bench.path(".part")).unwrap().len() == 100_000);
 
@@ -319,11 +377,49 @@ mod tests {
         let error = bench.fetch(Answer::Whole).0.unwrap_err().to_string();
         assert!(error.contains("sends more than the"), "{error}");
         assert_eq!(fs::metadata(bench.path(".part")).unwrap().len(), 0);
+    }
 
-        let busy = File::open(bench.path(".part")).unwrap();
-        busy.lock().unwrap();
-        let error =
-            fetch(&bench.published, bench.path("").parent().unwrap(), |_, _| ()).unwrap_err().to_string();
-        assert!(error.contains("is it downloaded already?"), "{error}");
+    fn kind(error: &Error) -> Option<io::ErrorKind> {
+        let Error::Download { source, .. } = error else { panic!("{error}") };
+        source.as_ref().and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind)
+    }
+
+    #[test]
+    fn a_server_that_stalls_or_is_not_there_is_an_error_with_its_kind() {
+        let bench = Bench::new();
+        // Nothing at all, a part of the head, and a part of the content.
+        for (count, expected) in [(0, "no answer"), (20, "no answer"), (100_000, "run it again to go on")] {
+            let error = bench.fetch(Answer::Stall(count)).0.unwrap_err();
+            assert_eq!(kind(&error), Some(io::ErrorKind::TimedOut), "{error:#}");
+            assert!(error.to_string().contains(expected), "{error:#}");
+        }
+        assert!(fs::metadata(bench.path(".part")).unwrap().len() > 0);
+        assert_eq!(bench.fetch(Answer::Whole).0.unwrap(), bench.path(""));
+
+        let Bench { folder, published, listener, .. } = Bench::new();
+        drop(listener);
+        let error = fetch(&published, folder.path(), |_, _| ()).unwrap_err();
+        assert_eq!(kind(&error), Some(io::ErrorKind::ConnectionRefused), "{error:#}");
+    }
+
+    #[test]
+    fn one_process_at_a_time_downloads_and_what_is_whole_stays() {
+        let bench = Bench::new();
+        let cache = bench.path("").parent().unwrap().to_path_buf();
+        let mut second = Vec::new();
+        thread::scope(|scope| {
+            scope.spawn(|| bench.serve(Answer::Whole));
+            let told = |_, _| {
+                let error = fetch(&bench.published, &cache, |_, _| ()).unwrap_err();
+                second.push(kind(&error) == Some(io::ErrorKind::WouldBlock));
+            };
+            fetch(&bench.published, &cache, told).unwrap();
+        });
+        assert!(second.len() > 1 && second.iter().all(|blocked| *blocked));
+
+        // Nobody touches what is whole, whatever else is there.
+        fs::write(bench.path(".part"), "rest of a process that was killed").unwrap();
+        fetch(&bench.published, &cache, |_, _| panic!("a download")).unwrap();
+        assert!(fs::read(bench.path("")).unwrap() == bench.content);
     }
 }

@@ -1,11 +1,10 @@
 //! A file of named tensors, whatever its layout: safetensors, or what `torch.save` writes.
 //!
 //! Opening reads names, shapes and types only; the elements of a tensor are read one tensor at a time,
-//! straight into the memory they are used from. What a file claims is held against what it has before
-//! anything is allocated for it.
+//! straight into the memory that they are used from. What a file claims is compared with what it has before anything
+//! is allocated for it.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -14,11 +13,12 @@ use std::sync::{Mutex, PoisonError};
 use burn::tensor::{DType, TensorData};
 use safetensors::tensor::{Dtype, Metadata};
 
+use super::layout::Layout;
 use super::pytorch;
 use crate::error::{Error, Result};
 
-/// Where the checksums stand in the metadata of the safetensors files written here, as JSON: the CRC-32
-/// of each tensor's bytes by its name. The format itself has none.
+/// The key of the checksums in the metadata of the safetensors files written here, as JSON: the CRC-32 of each tensor's
+/// bytes by its name. The format itself has none.
 pub(super) const CHECKSUMS_KEY: &str = "faster_rcnn_crc32";
 
 /// The longest header of a safetensors file that is read, in bytes. A detector's has 50 kB.
@@ -31,27 +31,6 @@ const MAX_GROWTH: u64 = 4;
 /// Tensors that take no more than this may come from any file, in bytes. The largest published file has
 /// 179 MB.
 const SMALL: u64 = 256 << 20;
-
-/// How a file of tensors is laid out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layout {
-    /// safetensors.
-    Safetensors,
-    /// What `torch.save` writes since PyTorch 1.6: a pickle and the tensors' storages in a zip archive.
-    PytorchZip,
-    /// What it wrote before: pickles, then the storages.
-    PytorchLegacy,
-}
-
-impl fmt::Display for Layout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Safetensors => "safetensors",
-            Self::PytorchZip => "PyTorch, zip",
-            Self::PytorchLegacy => "PyTorch, legacy",
-        })
-    }
-}
 
 /// One tensor of a file, its elements not read yet.
 #[derive(Debug, Clone)]
@@ -145,7 +124,8 @@ impl WeightFile {
     }
 
     fn open_safetensors(path: &Path, mut file: File, length: u64) -> Result<Self> {
-        let fail = |what: &str| Error::file(path, format!("not a whole safetensors file: {what}"));
+        const NOT_WHOLE: &str = "not a whole safetensors file";
+        let fail = |what: &str| Error::file(path, format!("{NOT_WHOLE}: {what}"));
         let mut start = [0; 8];
         file.rewind().and_then(|()| file.read_exact(&mut start)).map_err(Error::io(path))?;
         let end = u64::from_le_bytes(start).saturating_add(8);
@@ -160,7 +140,8 @@ impl WeightFile {
         let mut header = Vec::new();
         file.by_ref().take(end - 8).read_to_end(&mut header).map_err(Error::io(path))?;
         // Also finds tensors that overlap, leave gaps or have another length than their shape.
-        let header: Metadata = serde_json::from_slice(&header).map_err(|error| fail(&error.to_string()))?;
+        let header: Metadata =
+            serde_json::from_slice(&header).map_err(|error| Error::file_because(path, NOT_WHOLE, error))?;
         let expected = end.saturating_add(header.data_len() as u64);
         if expected != length {
             return Err(fail(&format!("its header tells of {expected} bytes, the file has {length}")));
@@ -169,7 +150,7 @@ impl WeightFile {
             header.metadata().clone().unwrap_or_default().into_iter().collect();
         let checksums: BTreeMap<String, u32> = match metadata.get(CHECKSUMS_KEY) {
             Some(json) => serde_json::from_str(json)
-                .map_err(|error| Error::file(path, format!("its {CHECKSUMS_KEY}: {error}")))?,
+                .map_err(|error| Error::file_because(path, format!("its {CHECKSUMS_KEY}"), error))?,
             None => BTreeMap::new(),
         };
         let tensors = header
@@ -265,7 +246,7 @@ impl WeightFile {
     }
 
     fn bytes(&self, start: u64, length: usize) -> io::Result<Vec<u8>> {
-        // A file is never left in a state that others must not see.
+        // A thread that panicked while it read has left no more behind than a position, and this moves it first.
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.seek(SeekFrom::Start(start))?;
         let mut bytes = vec![0; length];

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::Kind;
+use super::kind::WeightFileKind;
 
 /// A published weight file.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -10,16 +10,17 @@ use super::Kind;
 pub struct Published {
     /// What it is called here, for example `fasterrcnn_resnet50_fpn`.
     pub name: String,
-    /// What it is.
-    pub holds: Kind,
+    /// What it holds.
+    pub kind: WeightFileKind,
     /// Where it is downloaded from.
     pub url: String,
     /// Its size, in MiB to three decimals.
     pub size_mib: f64,
-    /// The first digits of its SHA-256, hexadecimal.
+    /// The first eight hexadecimal digits of its SHA-256: torchvision publishes no more. They find a damaged or a
+    /// wrong file, but no forgery, against which the download has HTTPS only.
     pub sha256: String,
-    /// Licence of the file.
-    pub licence: String,
+    /// License of the file.
+    pub license: String,
     /// How good it is, and by which measure.
     pub figures: String,
 }

@@ -1,6 +1,8 @@
 //! The tensors of a detector under torchvision's names, in torchvision's layouts.
 
 use std::collections::HashMap;
+use std::error::Error;
+use std::fmt;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
@@ -18,33 +20,51 @@ pub struct NamedTensor {
     pub values: Vec<f32>,
 }
 
-/// All weights and running statistics of a detector.
+/// A tensor without its counterpart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mismatch {
+    /// torchvision's name of the tensor.
+    pub tensor: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "tensor {} {}", self.tensor, self.message)
+    }
+}
+
+impl Error for Mismatch {}
+
+/// All weights and running statistics of a detector, in the order of its layers.
 pub fn collect(model: &FasterRcnn) -> Vec<NamedTensor> {
-    let mut collector = Collector::default();
-    model.visit(&mut collector);
-    collector.tensors
+    let mut tensors = Vec::new();
+    for_each(model, |name, shape, values| tensors.push(NamedTensor { name, shape, values: values() }));
+    tensors
 }
 
 /// Replaces all weights and running statistics of a detector.
 ///
 /// # Errors
 ///
-/// A message that names the tensor which is missing, not the detector's, or of another shape.
-pub fn apply(model: FasterRcnn, tensors: Vec<NamedTensor>) -> Result<FasterRcnn, String> {
+/// Names the tensor that is missing, not the detector's, or of another shape.
+pub fn apply(model: FasterRcnn, tensors: Vec<NamedTensor>) -> Result<FasterRcnn, Mismatch> {
+    let fail = |tensor: &str, message: String| Mismatch { tensor: tensor.to_string(), message };
     let mut found: HashMap<String, TensorData> = tensors
         .into_iter()
         .map(|tensor| (tensor.name, TensorData::new(tensor.values, tensor.shape)))
         .collect();
     let mut used = HashMap::new();
     for (name, expected) in shapes(&model) {
-        let data = found.remove(&name).ok_or_else(|| format!("tensor {name} is missing"))?;
+        let data = found.remove(&name).ok_or_else(|| fail(&name, "is missing".to_string()))?;
         if data.shape()[..] != expected {
-            return Err(format!("tensor {name} has shape {:?}, expected {expected:?}", &data.shape()[..]));
+            return Err(fail(&name, format!("has shape {:?}, expected {expected:?}", &data.shape()[..])));
         }
         used.insert(name, data);
     }
     match found.keys().min() {
-        Some(name) => Err(format!("tensor {name} does not belong to this detector")),
+        Some(name) => Err(fail(name, "does not belong to this detector".to_string())),
         None => Ok(replace(model, used)),
     }
 }
@@ -52,9 +72,9 @@ pub fn apply(model: FasterRcnn, tensors: Vec<NamedTensor>) -> Result<FasterRcnn,
 /// Name and shape of all weights and running statistics, in the order of the layers. Weights that are
 /// not there yet stay so.
 pub(super) fn shapes(model: &FasterRcnn) -> Vec<(String, Vec<usize>)> {
-    let mut shapes = Shapes::default();
-    model.visit(&mut shapes);
-    shapes.shapes
+    let mut shapes = Vec::new();
+    for_each(model, |name, shape, _| shapes.push((name, shape)));
+    shapes
 }
 
 /// Replaces the weights and running statistics that `tensors` has, by name.
@@ -109,36 +129,18 @@ fn to_torchvision_layout<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
     if D == 2 { tensor.swap_dims(0, 1) } else { tensor }
 }
 
-#[derive(Default)]
-struct Collector {
+/// Calls `use_tensor` with the name, the shape and a function that reads the values of each tensor. A tensor whose
+/// values are not read need not be there yet.
+fn for_each(model: &FasterRcnn, use_tensor: impl FnMut(String, Vec<usize>, &dyn Fn() -> Vec<f32>)) {
+    model.visit(&mut Visitor { path: Vec::new(), use_tensor });
+}
+
+struct Visitor<F> {
     path: Vec<String>,
-    tensors: Vec<NamedTensor>,
+    use_tensor: F,
 }
 
-impl ModuleVisitor for Collector {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let tensor = to_torchvision_layout(param.val());
-        let shape = tensor.dims().to_vec();
-        let values = tensor.into_data().try_into_vec().expect("weights are f32");
-        self.tensors.push(NamedTensor { name: torchvision_name(&self.path), shape, values });
-    }
-}
-
-#[derive(Default)]
-struct Shapes {
-    path: Vec<String>,
-    shapes: Vec<(String, Vec<usize>)>,
-}
-
-impl ModuleVisitor for Shapes {
+impl<F: FnMut(String, Vec<usize>, &dyn Fn() -> Vec<f32>)> ModuleVisitor for Visitor<F> {
     fn enter_module(&mut self, name: &str, _container: &str) {
         self.path.push(name.to_string());
     }
@@ -152,7 +154,9 @@ impl ModuleVisitor for Shapes {
         if D == 2 {
             shape.reverse();
         }
-        self.shapes.push((torchvision_name(&self.path), shape));
+        (self.use_tensor)(torchvision_name(&self.path), shape, &|| {
+            to_torchvision_layout(param.val()).into_data().try_into_vec().expect("weights are f32")
+        });
     }
 }
 

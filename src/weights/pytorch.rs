@@ -14,7 +14,7 @@ use std::path::Path;
 use pytorch_reader::{PytorchError, PytorchReader, Tensor};
 use zip::{CompressionMethod, ZipArchive};
 
-use super::file::Layout;
+use super::layout::Layout;
 use crate::error::{Error, Result};
 
 /// The most instructions that a file's pickles may have. A detector's state dict has 11,000, with an
@@ -48,6 +48,7 @@ pub(super) fn open(path: &Path, mut file: &File) -> Result<(Layout, Vec<Tensor>)
         .map_err(Error::io(path))?;
     let fail = |error: io::Error| match error.raw_os_error() {
         Some(_) => Error::io(path)(error),
+        None if error.kind() == io::ErrorKind::Unsupported => Error::file(path, error),
         None => Error::file(path, format!("not a whole PyTorch file: {error}")),
     };
     let opening = &start[..start.len().min(LEGACY_OPENING)];
@@ -71,9 +72,21 @@ pub(super) fn open(path: &Path, mut file: &File) -> Result<(Layout, Vec<Tensor>)
     Ok((layout, reader.into_tensors().into_values().collect()))
 }
 
-/// Nothing is compressed, as `torch.save` leaves it, and the pickle is not too long.
+/// The archive is one of `torch.save`'s, nothing in it is compressed, and the pickle is not too long.
 fn check_zip(file: &File) -> io::Result<()> {
     let mut archive = ZipArchive::new(BufReader::new(file))?;
+    let has = |part: &str| archive.file_names().any(|name| name.is_ok_and(|name| name.ends_with(part)));
+    // torch.save writes neither of the two, torch.jit.save and torch.export.save always do.
+    let program = match () {
+        () if has("/constants.pkl") => Some(("a TorchScript program", "torch.jit.load(path).state_dict()")),
+        () if has("/archive_format") => Some(("an exported program", "torch.export.load(path).state_dict")),
+        () => None,
+    };
+    if let Some((what, state)) = program {
+        let message =
+            format!("{what}, not weights: save them in Python with torch.save({state}, \"weights.pth\")");
+        return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+    }
     let mut budget = MAX_INSTRUCTIONS;
     for index in 0..archive.len() {
         let entry = archive.by_index_raw(index)?;

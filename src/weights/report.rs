@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::names::Mismatch;
+
 /// A tensor that has another shape in the file than in the detector.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reshaped {
@@ -11,6 +13,38 @@ pub struct Reshaped {
     pub file: Vec<usize>,
     /// Its shape in the detector.
     pub model: Vec<usize>,
+}
+
+/// What decides what a detector's frozen batch norms add to the variance. A state dict does not hold it: torchvision's
+/// COCO v1 weights were trained with 0, and all others with 1e-5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EpsilonSource {
+    /// Nothing says so; torchvision's default.
+    #[default]
+    Default,
+    /// The names of the tensors are the older ones of torchvision's COCO v1 file.
+    OldNames,
+    /// The metadata of a file that this crate wrote.
+    Metadata,
+    /// The settings of the detector that the file is loaded into.
+    Detector,
+    /// [`LoadOptions::set`](super::LoadOptions::set).
+    Setting,
+}
+
+impl fmt::Display for EpsilonSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Default => {
+                "the file cannot tell, this is the default; set frozen_epsilon=0 for what was trained \
+                 from torchvision's COCO v1 weights"
+            }
+            Self::OldNames => "as its names are those of torchvision's COCO v1 weights",
+            Self::Metadata => "as the file's metadata has it",
+            Self::Detector => "as the detector's settings have it",
+            Self::Setting => "as set",
+        })
+    }
 }
 
 /// What became of each tensor of a file and of a detector.
@@ -30,22 +64,26 @@ pub struct LoadReport {
     pub kept: Vec<String>,
     /// What the detector's frozen batch norms add to the variance now.
     pub frozen_epsilon: f64,
+    /// What decided that.
+    pub epsilon_source: EpsilonSource,
 }
 
 impl LoadReport {
-    /// Names of the tensors that did not find their counterpart, and what is wrong with each; without
-    /// those whose other shape is `expected`.
-    pub(super) fn mismatches(
-        &self,
-        expected: impl Fn(&Reshaped) -> bool,
-    ) -> impl Iterator<Item = (&str, String)> {
-        let missing = self.missing.iter().map(|name| (name.as_str(), "is missing".to_string()));
-        let unused =
-            self.unused.iter().map(|name| (name.as_str(), "does not belong to this detector".to_string()));
-        let reshaped = self.reshaped.iter().filter(move |reshaped| !expected(reshaped)).map(|reshaped| {
-            let Reshaped { name, file, model } = reshaped;
-            (name.as_str(), format!("has shape {file:?}, expected {model:?}"))
-        });
+    /// The tensors that did not find their counterpart, without those whose other shape is `expected`.
+    pub(super) fn mismatches(&self, expected: impl Fn(&Reshaped) -> bool) -> impl Iterator<Item = Mismatch> {
+        let mismatch =
+            |name: &String, message: &str| Mismatch { tensor: name.clone(), message: message.to_string() };
+        let missing = self.missing.iter().map(move |name| mismatch(name, "is missing"));
+        let unused = self.unused.iter().map(move |name| mismatch(name, "does not belong to this detector"));
+        let reshaped =
+            self.reshaped.iter().filter(move |reshaped| !expected(reshaped)).map(move |reshaped| {
+                let Reshaped { name, file, model } = reshaped;
+                // The anchors are not in the file, but their number is.
+                let anchors = name.starts_with("rpn.head.") && file.get(1..) == model.get(1..);
+                let hint =
+                    if anchors { "; anchors.aspect_ratios says how many anchors a cell has" } else { "" };
+                mismatch(name, &format!("has shape {file:?}, expected {model:?}{hint}"))
+            });
         missing.chain(unused).chain(reshaped)
     }
 }
@@ -61,14 +99,14 @@ impl fmt::Display for LoadReport {
         for Reshaped { name, file, model } in &self.reshaped {
             writeln!(f, "reshaped, kept as initialised: {name} is {model:?}, in the file {file:?}")?;
         }
-        write!(f, "frozen batch norm epsilon: {:e}", self.frozen_epsilon)
+        write!(f, "frozen batch norm epsilon: {:e} ({})", self.frozen_epsilon, self.epsilon_source)
     }
 }
 
-/// How many names are told of a list that needs no attention.
+/// How many names are shown of a list that needs no attention.
 const SHOWN: usize = 4;
 
-/// A line a list, and none for an empty one.
+/// One line for a list, none for an empty one.
 fn write_names(f: &mut fmt::Formatter<'_>, what: &str, names: &[String], shown: usize) -> fmt::Result {
     let more = match names.len() {
         0 => return Ok(()),

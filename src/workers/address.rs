@@ -1,8 +1,12 @@
+//! Where a worker listens.
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
 use burn::remote::EndpointId;
+
+use crate::error::{Error, Result};
 
 /// Where a worker listens: `ws://HOST:PORT`, or `iroh://ID@ADDRESS:PORT` with the id that the worker prints.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,17 +25,21 @@ pub enum Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Self::WebSocket(place) => write!(f, "ws://{place}"),
+            Self::WebSocket(host) => write!(f, "ws://{host}"),
             Self::Iroh { id, address } => write!(f, "iroh://{id}@{address}"),
         }
     }
 }
 
 impl FromStr for Address {
-    type Err = String;
+    type Err = Error;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let expected = || format!("`{text}` is neither ws://HOST:PORT nor iroh://ID@ADDRESS:PORT");
+    /// # Errors
+    ///
+    /// [`Error::Config`] where the text is no such address.
+    fn from_str(text: &str) -> Result<Self> {
+        let expected =
+            || Error::Config(format!("`{text}` is neither ws://HOST:PORT nor iroh://ID@ADDRESS:PORT"));
         match text.split_once("://") {
             Some(("ws", place)) => match place.rsplit_once(':') {
                 Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
@@ -45,6 +53,27 @@ impl FromStr for Address {
                 Ok(Self::Iroh { id, address: address.parse().map_err(|_| expected())? })
             }
             _ => Err(expected()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_comes_back_as_it_was_written_and_anything_else_is_an_error() {
+        let id = "ae58ff8833241ac82d6ff7611046ed67b5072d142c588d0063e942d9a75502b6";
+        for text in
+            ["ws://10.0.0.5:3000", "ws://localhost:0", "ws://[::1]:80", &format!("iroh://{id}@[::1]:7")]
+        {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+        for text in
+            ["", "ws://", "ws://host", "ws://:80", "ws://host:65536", "http://host:80", "iroh://x@1.2.3.4:5"]
+        {
+            let error = text.parse::<Address>().unwrap_err();
+            assert!(matches!(&error, Error::Config(message) if message.contains(text)), "{error}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What a worker is, asked by an operation of its own: its version, and a checksum of how operations travel,
-//! since burn compares the version of its own protocol only.
+//! What a worker is, asked by an operation of its own: its version, and the version of the form in which operations
+//! are sent, since burn compares the version of its own protocol only.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -10,7 +10,7 @@ use burn::remote::CustomOpClient;
 use burn::server::CustomOpRegistry;
 use burn::tensor::{DType, Device, Shape, TensorData, read_sync};
 
-use crate::ops::remote::wire_checksum;
+use crate::ops::deferred::wire::WIRE_VERSION;
 
 const NAME: &str = "faster_rcnn::identity";
 
@@ -18,7 +18,7 @@ const NAME: &str = "faster_rcnn::identity";
 const LENGTH: usize = 64;
 
 fn identity() -> String {
-    format!("faster-rcnn {}, operations {:08x}", env!("CARGO_PKG_VERSION"), wire_checksum())
+    format!("faster-rcnn {}, operations {WIRE_VERSION}", env!("CARGO_PKG_VERSION"))
 }
 
 /// Lets a worker answer with its identity.

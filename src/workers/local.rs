@@ -1,3 +1,5 @@
+//! Workers that a trainer starts on its own machine.
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -5,11 +7,11 @@ use std::thread;
 
 use rand::RngExt;
 
-use super::Address;
+use super::address::Address;
 use crate::error::{Error, Result};
 
-/// Worker processes on this machine, which end with the value: when it is dropped, and, since each watches its
-/// standard input, also when this process is killed.
+/// Worker processes on this machine. They end when the value is dropped. They also end when this process is
+/// killed, because each watches its standard input.
 #[derive(Debug)]
 pub struct LocalWorkers {
     children: Vec<Child>,
@@ -18,8 +20,9 @@ pub struct LocalWorkers {
 }
 
 impl LocalWorkers {
-    /// Starts `count` processes `PROGRAM worker`, each on a free port of the loopback address and with its share
-    /// of the processor's cores; they let in who has a random token, which they are told on standard input.
+    /// Starts `count` processes `PROGRAM worker`, each on a free port of the loopback address and with its
+    /// share of the processor's cores. They let in who has a random token, which they are told on standard
+    /// input.
     ///
     /// # Errors
     ///
@@ -29,24 +32,25 @@ impl LocalWorkers {
         let mut workers = Self { children: Vec::new(), addresses: Vec::new(), token };
         let cores = thread::available_parallelism().map_or(1, usize::from);
         for index in 0..count {
-            let fail = |message: String| Error::Worker { worker: format!("local {index}"), message };
+            let name = format!("local {index}");
+            let fail = |error| Error::worker_because(&name, "did not start", error);
             let mut child = Command::new(program)
                 .args(["worker", "--listen", "127.0.0.1:0", "--child"])
                 .env("RAYON_NUM_THREADS", (cores / count).max(1).to_string())
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .spawn()
-                .map_err(|error| fail(format!("{}: {error}", program.display())))?;
+                .map_err(|error| {
+                    Error::worker_because(&name, format!("cannot start {}", program.display()), error)
+                })?;
             let (input, output) = (child.stdin.as_mut(), child.stdout.take());
             let told = writeln!(input.expect("standard input is a pipe"), "{}", workers.token);
             workers.children.push(child);
-            told.map_err(|error| fail(error.to_string()))?;
+            told.map_err(fail)?;
             let mut line = String::new();
-            BufReader::new(output.expect("standard output is a pipe"))
-                .read_line(&mut line)
-                .map_err(|error| fail(error.to_string()))?;
+            BufReader::new(output.expect("standard output is a pipe")).read_line(&mut line).map_err(fail)?;
             let address = line.split_whitespace().find_map(|word| word.parse().ok());
-            workers.addresses.push(address.ok_or_else(|| fail("did not start".to_string()))?);
+            workers.addresses.push(address.ok_or_else(|| Error::worker(&name, "did not start"))?);
         }
         Ok(workers)
     }

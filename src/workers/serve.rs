@@ -1,3 +1,5 @@
+//! What a worker does: it serves one device.
+
 use std::net::{SocketAddr, TcpListener};
 
 use burn::backend::ir::BackendIr;
@@ -10,9 +12,11 @@ use burn::tensor::Device;
 #[cfg(feature = "cube")]
 use burn_cubecl::Cube;
 
-use super::{Address, identity};
+use super::address::Address;
+use super::identity;
 use crate::error::{Error, Result};
-use crate::ops::{DetectionOps, remote};
+use crate::ops::backend::DetectionOps;
+use crate::ops::deferred::remote;
 
 /// Where a worker is to listen.
 #[derive(Debug)]
@@ -34,9 +38,9 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] where the address cannot be had.
+    /// [`Error::Worker`] where nobody can listen there.
     pub fn websocket(address: SocketAddr) -> Result<Self> {
-        let fail = |error| Error::Config(format!("cannot listen on {address}: {error}"));
+        let fail = |error| Error::worker_because(format!("ws://{address}"), "cannot listen", error);
         TcpListener::bind(address).map(Self::WebSocket).map_err(fail)
     }
 
@@ -58,7 +62,8 @@ impl Endpoint {
 ///
 /// # Errors
 ///
-/// [`Error::Config`] where the token is empty or the port cannot be had.
+/// [`Error::Config`] where the token is empty or the device cannot be served, [`Error::Worker`] where the
+/// port cannot be listened on.
 pub fn serve(endpoint: Endpoint, device: &Device, token: Option<&str>) -> Result<()> {
     let mut server = RemoteServer::new([device.clone()]);
     // Operations for a backend that is not the device's are refused.
@@ -79,10 +84,10 @@ pub fn serve(endpoint: Endpoint, device: &Device, token: Option<&str>) -> Result
             IrohTransport::new(*identity).with_relays(IrohRelays::Disabled).with_port(port).into()
         }
     };
-    server.serve(transport).map_err(|error| Error::Config(format!("{address}: {error}")))
+    server.serve(transport).map_err(|error| Error::worker_because(address, "cannot serve", error))
 }
 
-/// What a worker can do beside burn's own operations.
+/// The operations of this crate, and the question for a worker's identity.
 fn operations<B: BackendIr + DetectionOps>() -> CustomOpRegistry<B> {
     let mut registry = remote::registry();
     identity::register(&mut registry);

@@ -100,6 +100,12 @@ def generate():
     v2 = fasterrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None).state_dict()
     torch.save(constants(v2), folder / "v2.pth")
     legacy(constants(v2), folder / "v2_legacy.pth")
+    seven = constants(v1(7).state_dict())
+    torch.save({"state_dict": {f"model.{name}": tensor for name, tensor in seven.items()}, "epoch": 3,
+                "pytorch-lightning_version": "2.5.0", "hyper_parameters": {"lr": 0.005}}, folder / "v1_lightning.ckpt")
+    torch.save({"net": {f"module._orig_mod.{name}": tensor for name, tensor in seven.items()}}, folder / "v1_compiled.pth")
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), folder / "torchscript.pt")
+    torch.export.save(torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(1, 2),)), folder / "exported.pt2")
     for path in sorted(folder.iterdir()):
         path.chmod(0o644)
         print(f"{path.name}: {path.stat().st_size:,} bytes")

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use faster_rcnn::data::deep_pcb;
+use faster_rcnn::data::{Report, deep_pcb};
 
 use crate::output;
 
@@ -12,13 +12,16 @@ Every image is decoded and every label is read. Each fault is a line on standard
 
   boards/group00000/00000_not/00000003.txt:2: class `7` is not one of 1..=6
 
-The exit status is 1 if there is any.
+Lines that begin with `warning:` name what is read, but is hardly meant: a board that is listed twice, or both
+to train on and to validate on; equal image files; equal label lines; boxes thinner than a pixel; files left out.
+
+The exit status is 1 if there is a fault.
 
 Example:
 
   faster-rcnn check --data PCBData";
 
-/// List every fault of a data set: malformed labels, images that are missing or do not decode.
+/// List every fault of a data set: malformed labels, images that do not decode, and what is doubtful.
 #[derive(clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
@@ -28,12 +31,20 @@ pub struct Arguments {
 }
 
 pub fn run(Arguments { data }: Arguments) -> Result<()> {
-    let faults = deep_pcb::check(&data)?;
-    let lines: String = faults.iter().map(|fault| format!("{fault:#}\n")).collect();
-    output::print(lines)?;
+    let Report { faults, warnings } = deep_pcb::check(&data)?;
+    let faulty = faults.iter().map(|fault| format!("{fault:#}\n"));
+    let doubtful = warnings.iter().map(|warning| format!("warning: {warning:#}\n"));
+    output::print(faulty.chain(doubtful).collect::<String>())?;
+    let warned = match warnings.len() {
+        0 => String::new(),
+        count => format!(", {}", counted(count, "warning")),
+    };
     match faults.len() {
-        0 => output::print(format!("{}: no faults\n", data.display())),
-        1 => bail!("{}: 1 fault", data.display()),
-        count => bail!("{}: {count} faults", data.display()),
+        0 => output::print(format!("{}: no faults{warned}\n", data.display())),
+        count => bail!("{}: {}{warned}", data.display(), counted(count, "fault")),
     }
+}
+
+fn counted(count: usize, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }

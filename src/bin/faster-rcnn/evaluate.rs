@@ -1,19 +1,20 @@
 //! `faster-rcnn evaluate`
 
 use std::io::{IsTerminal, Write, stderr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
-use burn::tensor::Device;
 use clap::ArgGroup;
-use faster_rcnn::data::Dataset;
-use faster_rcnn::data::deep_pcb::{self, CLASS_NAMES};
+use faster_rcnn::data::{Dataset, deep_pcb};
 use faster_rcnn::eval::{ImageResult, evaluate};
-use faster_rcnn::{Error, Predictor, draw};
+use faster_rcnn::train::RunInfo;
+use faster_rcnn::{Predictor, draw};
 
-use crate::{DeviceName, output, predictions};
+use crate::detector::{DetectorArguments, check_classes};
+use crate::{output, predictions};
 
-/// Detections below this score are not in the confusion matrix where no threshold is known to be the best.
+/// Detections below this score are left out of the confusion matrix if the threshold of the best F-score is
+/// unknown.
 const DEFAULT_THRESHOLD: f32 = 0.5;
 
 const EXAMPLES: &str = "\
@@ -22,14 +23,19 @@ Detections made elsewhere come as the JSON that `faster-rcnn predict --json` wri
   [{\"image\": \"00041000_test.jpg\", \"width\": 640, \"height\": 640, \"detections\": [
       {\"box\": [x1, y1, x2, y2], \"label\": 1, \"name\": \"open\", \"score\": 0.97}, ...]}, ...]
 
-Boxes are in pixels of the image, x1 < x2 and y1 < y2; labels are 1 open, 2 short, 3 mousebite, 4 spur, 5 copper,
-6 pin-hole (`name` is not looked at); scores are in 0..=1, so NaN is none. Images are matched by file name, folders
-do not matter. Every image of the data set must have one entry, if need be with no detections, and no other image may
-have one. Anything else is an error that names the entry.
+Boxes are in pixels of the image, with x1 < x2 and y1 < y2. Labels count the classes of the data set from 1;
+DeepPCB's are 1 open, 2 short, 3 mousebite, 4 spur, 5 copper, 6 pin-hole. `name` may be missing or null, else
+it must be that of the class. Scores are in 0..=1. Images are matched by file name, folders do not matter.
+Every image of the data set must have one entry, if need be with no detections, and no other image may have
+one. Anything else is an error that names the entry.
+
+The classes of the weights must be those of the data set, in the same order. Weights without class names, such
+as those of torchvision, must have as many.
 
 Examples:
 
   faster-rcnn evaluate --weights runs/first/checkpoints/best.safetensors --data PCBData --json evaluation.json
+  faster-rcnn evaluate --weights model.pth --image-size 128 --detections-per-image 300 --data PCBData
   faster-rcnn evaluate --detections other.json --data PCBData --list PCBData/test.txt --plots charts";
 
 /// Say how good detections are: COCO's AP and AR, and DeepPCB's mAP and F-score.
@@ -40,7 +46,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", group = "source")]
     weights: Option<PathBuf>,
     /// Detections made elsewhere, in the JSON of `predict`.
-    #[arg(long, value_name = "PRED.json", group = "source")]
+    #[arg(long, value_name = "PRED.json", group = "source", conflicts_with = "WeightArguments")]
     detections: Option<PathBuf>,
     /// DeepPCB's PCBData, or a folder of its layout.
     #[arg(long, value_name = "DIR")]
@@ -49,60 +55,64 @@ pub struct Arguments {
     /// test.txt, or else a tenth by seed].
     #[arg(long, value_name = "FILE")]
     list: Option<PathBuf>,
-    /// The train.seed that held images out, where there are no lists.
-    #[arg(long, value_name = "S", default_value_t = 0, conflicts_with = "list")]
-    seed: u64,
+    /// The train.seed that held images out, where there are no lists [default: that of the run which wrote the
+    /// weights, or else 0].
+    #[arg(long, value_name = "S", conflicts_with = "list")]
+    seed: Option<u64>,
     /// Write all numbers to a JSON file.
     #[arg(long, value_name = "OUT")]
     json: Option<PathBuf>,
     /// Write precision_recall.png and confusion_matrix.png into a folder.
     #[arg(long, value_name = "DIR")]
     plots: Option<PathBuf>,
-    /// Where to compute.
-    #[arg(long, default_value = "cpu")]
-    device: DeviceName,
+    #[command(flatten)]
+    detector: DetectorArguments,
 }
 
 pub fn run(arguments: Arguments) -> Result<()> {
-    arguments.json.as_deref().map_or(Ok(()), output::prepare)?;
-    arguments.plots.as_deref().map_or(Ok(()), output::create_folder)?;
-    let data = match &arguments.list {
+    let Arguments { weights, detections, list, json, plots, .. } = &arguments;
+    if let Some(json) = json {
+        let inputs = [weights, detections, list].into_iter().flatten();
+        output::prepare(json, inputs.map(PathBuf::as_path))?;
+    }
+    plots.as_deref().map_or(Ok(()), output::create_folder)?;
+    let run = weights.as_ref().map(RunInfo::read).transpose()?.flatten();
+    let seed = arguments.seed.or(run.as_ref().map(|run| run.config.train.seed)).unwrap_or(0);
+    let data = match list {
         Some(list) => deep_pcb::read_list(&arguments.data, list)?,
-        None => deep_pcb::open(&arguments.data, arguments.seed)?.validation,
+        None => deep_pcb::open(&arguments.data, seed)?.validation,
     };
-    let mut names = CLASS_NAMES.map(String::from).to_vec();
-    let results = match (&arguments.weights, &arguments.detections) {
-        (Some(weights), _) => detect(weights, &data, &mut names, &arguments.device.device())?,
-        (None, Some(detections)) => predictions::read(detections, &data, names.len())?,
+    warn_of_training_images(run.as_ref(), &data);
+    let results = match (weights, detections) {
+        (Some(weights), _) => {
+            let predictor = arguments.detector.load(weights)?;
+            check_classes(&predictor, weights, &data.class_names)?;
+            detect(&predictor, &data)?
+        }
+        (None, Some(detections)) => predictions::read(detections, &data)?,
         (None, None) => unreachable!("clap asks for one of the two"),
     };
-    let evaluation = evaluate(&results, &names);
-    if let Some(path) = &arguments.json {
+    let evaluation = evaluate(&results, &data.class_names);
+    if let Some(path) = json {
         output::write_file(path, output::to_json(&evaluation))?;
     }
-    if let Some(folder) = &arguments.plots {
+    if let Some(folder) = plots {
         let threshold = evaluation.deep_pcb.threshold.unwrap_or(DEFAULT_THRESHOLD);
-        draw::evaluation(folder, &results, threshold, &names)?;
+        draw::plot_evaluation(folder, &results, threshold, &data.class_names)?;
     }
     output::print(format!("{evaluation}\n"))
 }
 
-/// Runs a detector on all images; the classes are called what its weights call them, if they do.
-fn detect(
-    weights: &Path,
-    data: &Dataset,
-    names: &mut Vec<String>,
-    device: &Device,
-) -> Result<Vec<ImageResult>> {
-    let predictor = Predictor::load(weights, device)?;
-    let classes = predictor.config().num_classes - 1;
-    if classes != names.len() {
-        let message = format!("detects {classes} classes, the data set has {}", names.len());
-        return Err(Error::file(weights, message).into());
+/// Weights are better on the images that they were trained on than on others, so the numbers would say too much.
+fn warn_of_training_images(run: Option<&RunInfo>, data: &Dataset) {
+    let known = run.map_or(0, |run| run.trained_on(data));
+    if known > 0 {
+        eprintln!("warning: the weights were trained on {known} of these {} images", data.records.len());
     }
-    if !predictor.config().class_names.is_empty() {
-        names.clone_from(&predictor.config().class_names);
-    }
+}
+
+/// Runs a detector on all images of a data set, and shows on a terminal how far it is.
+fn detect(predictor: &Predictor, data: &Dataset) -> Result<Vec<ImageResult>> {
     let shows_progress = stderr().is_terminal();
     let count = data.records.len();
     let mut results = Vec::with_capacity(count);

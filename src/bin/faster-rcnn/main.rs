@@ -3,10 +3,14 @@
 
 mod check;
 mod completions;
+mod detector;
 mod evaluate;
+#[cfg(any(test, not(feature = "workers")))]
+mod not_built;
 mod output;
 mod predict;
 mod predictions;
+mod settings;
 mod synth;
 mod train;
 mod weights;
@@ -16,9 +20,7 @@ mod worker;
 use std::env;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
-use std::str::FromStr;
 
-use burn::tensor::Device;
 use clap::{Parser, Subcommand};
 
 const EXAMPLES: &str = "\
@@ -33,7 +35,8 @@ From nothing to detections:
 
 `faster-rcnn COMMAND --help` has more examples.
 
-Exit status: 0 for success, 1 for failure (one line on standard error says what and where), 2 for wrong usage.";
+Exit status: 0 for success, 1 for failure (one line on standard error says what and where), 2 for wrong
+usage.";
 
 /// Find defects on printed circuit boards, or whatever else it is trained on, with Faster R-CNN.
 #[derive(Parser)]
@@ -56,66 +59,15 @@ enum Command {
     Weights(weights::Arguments),
     #[cfg(feature = "workers")]
     Worker(worker::Arguments),
+    #[cfg(not(feature = "workers"))]
+    Worker(not_built::Worker),
     Completions(completions::Arguments),
-}
-
-/// Where to compute: `cpu` and, as built, `cuda:N` (`cuda` is the first) and `wgpu`.
-#[derive(Clone, Copy)]
-enum DeviceName {
-    /// All cores of the processor.
-    Cpu,
-    /// An NVIDIA GPU.
-    #[cfg(feature = "cuda")]
-    Cuda(usize),
-    /// Any other GPU: the fastest there is.
-    #[cfg(feature = "wgpu")]
-    Wgpu,
-}
-
-impl DeviceName {
-    fn device(self) -> Device {
-        match self {
-            Self::Cpu => Device::flex(),
-            #[cfg(feature = "cuda")]
-            Self::Cuda(index) => Device::cuda(index),
-            #[cfg(feature = "wgpu")]
-            Self::Wgpu => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
-        }
-    }
-}
-
-impl FromStr for DeviceName {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        match name {
-            "cpu" => Ok(Self::Cpu),
-            #[cfg(feature = "wgpu")]
-            "wgpu" if Device::enumerate(burn::tensor::DeviceType::Wgpu).is_empty() => {
-                Err("there is no GPU that wgpu can use".to_string())
-            }
-            #[cfg(feature = "wgpu")]
-            "wgpu" => Ok(Self::Wgpu),
-            #[cfg(feature = "cuda")]
-            "cuda" => Ok(Self::Cuda(0)),
-            _ => {
-                #[cfg(feature = "cuda")]
-                if let Some(index) = name.strip_prefix("cuda:").and_then(|index| index.parse().ok()) {
-                    return Ok(Self::Cuda(index));
-                }
-                let known =
-                    [("cpu", true), ("cuda:N", cfg!(feature = "cuda")), ("wgpu", cfg!(feature = "wgpu"))];
-                let names: Vec<_> =
-                    known.into_iter().filter(|(_, here)| *here).map(|(name, _)| name).collect();
-                Err(format!("built for {}", names.join(", ")))
-            }
-        }
-    }
 }
 
 fn main() -> ExitCode {
     faster_rcnn::keep_heap();
-    // burn puts a resumed optimizer's state on its default device before that of the model, and would start a GPU for it.
+    // When a run resumes, burn puts the state of the optimizer on its default device first, and would start a
+    // GPU for that.
     if env::var_os("BURN_DEVICE").is_none() {
         // SAFETY: no other thread runs yet.
         unsafe { env::set_var("BURN_DEVICE", "flex") };
@@ -134,6 +86,8 @@ fn main() -> ExitCode {
         Command::Weights(arguments) => weights::run(arguments),
         #[cfg(feature = "workers")]
         Command::Worker(arguments) => worker::run(arguments),
+        #[cfg(not(feature = "workers"))]
+        Command::Worker(arguments) => not_built::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
     };
     match result {

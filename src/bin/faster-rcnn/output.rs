@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use faster_rcnn::Error;
+use faster_rcnn::internals::write_bytes;
 use serde::Serialize;
 
 /// Prints to standard output. A reader that has gone, such as `head`, has seen enough: no error.
@@ -24,23 +25,33 @@ pub fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string_pretty(value).expect("plain data is JSON") + "\n"
 }
 
-/// Finds out, before long work, whether a file can be written; makes its folder.
-pub fn prepare(path: &Path) -> Result<(), Error> {
+/// Finds out, before long work, whether a file can be written, and makes its folder. A file of `inputs` is
+/// never written.
+pub fn prepare<'a>(path: &Path, inputs: impl IntoIterator<Item = &'a Path>) -> Result<(), Error> {
     if path.is_dir() {
         return Err(Error::file(path, "is a folder, not a file to write"));
+    }
+    if inputs.into_iter().any(|input| is_same_file(path, input)) {
+        return Err(Error::file(path, "is read, so it is not written: choose another name"));
     }
     path.parent().map_or(Ok(()), create_folder)
 }
 
-/// Writes a file under a temporary name beside `path` and renames it; `path` then holds what it held before
-/// or the whole new content. What is no regular file, such as `/dev/stdout`, is written to as it is.
+/// Whether two paths lead to one file that is there.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    one == other
+        || fs::canonicalize(one).is_ok_and(|one| fs::canonicalize(other).is_ok_and(|other| one == other))
+}
+
+/// Writes a file whole or not at all: if this fails, `path` holds what it held before. What is no regular
+/// file, such as `/dev/stdout`, is written to directly. A link stays, and the file that it leads to is
+/// replaced.
 pub fn write_file(path: &Path, content: impl AsRef<[u8]>) -> Result<(), Error> {
     if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
         return fs::write(path, content).map_err(Error::io(path));
     }
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".tmp");
-    fs::write(&temporary, content).and_then(|()| fs::rename(&temporary, path)).map_err(Error::io(path))
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    write_bytes(&target, content.as_ref())
 }
 
 /// Makes a folder, unless it is there.

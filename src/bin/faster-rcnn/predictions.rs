@@ -1,12 +1,11 @@
 //! The JSON of `faster-rcnn predict`, which `faster-rcnn evaluate` reads.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
 
-use anyhow::Result;
 use faster_rcnn::data::{Dataset, Record};
 use faster_rcnn::eval::ImageResult;
+use faster_rcnn::internals::read_text;
 use faster_rcnn::structures::{Detection, Xyxy};
 use faster_rcnn::{Error, Predictor};
 use serde::{Deserialize, Serialize};
@@ -29,6 +28,7 @@ struct Found {
     #[serde(rename = "box")]
     xyxy: Xyxy,
     label: usize,
+    /// What the class is called; not every detector knows.
     #[serde(default)]
     name: Option<String>,
     score: f32,
@@ -51,8 +51,8 @@ impl Prediction {
         }
     }
 
-    /// Its detections, if they can be those of the image; the error is what is wrong with them.
-    fn detections(self, record: &Record, classes: usize) -> Result<Vec<Detection>, String> {
+    /// Its detections if they can be those of the image, else what is wrong with them.
+    fn detections(self, record: &Record, class_names: &[String]) -> Result<Vec<Detection>, String> {
         let size = (self.height, self.width);
         if size != record.size {
             let (height, width) = record.size;
@@ -62,10 +62,13 @@ impl Prediction {
             ));
         }
         let check = |(index, found): (usize, Found)| {
-            let Found { xyxy, label, score, .. } = found;
+            let Found { xyxy, label, name, score } = found;
             let fail = |what: String| Err(format!("detection {}: {what}", index + 1));
-            if !(1..=classes).contains(&label) {
-                return fail(format!("label {label} is not one of 1..={classes}"));
+            let Some(class) = label.checked_sub(1).and_then(|index| class_names.get(index)) else {
+                return fail(format!("label {label} is not one of 1..={}", class_names.len()));
+            };
+            if let Some(name) = name.filter(|name| name != class) {
+                return fail(format!("label {label} is called `{name}` here and `{class}` in the data set"));
             }
             if !xyxy.iter().all(|side| side.is_finite()) || xyxy[0] >= xyxy[2] || xyxy[1] >= xyxy[3] {
                 return fail(format!("box {xyxy:?} is not [x1, y1, x2, y2] with x1 < x2 and y1 < y2"));
@@ -79,20 +82,20 @@ impl Prediction {
     }
 }
 
-/// The detections of a file beside what the data set knows, image by image in the data set's order.
-/// Images are matched by file name; each must be there once and only once.
-pub fn read(path: &Path, data: &Dataset, classes: usize) -> Result<Vec<ImageResult>> {
+/// The detections of a file together with the annotations of the data set, in the order of the data set.
+/// Images are matched by file name. Each must be there once and only once.
+pub fn read(path: &Path, data: &Dataset) -> Result<Vec<ImageResult>, Error> {
     let fail = |message: String| Error::file(path, message);
-    let bytes = fs::read(path).map_err(Error::io(path))?;
-    let predictions: Vec<Prediction> =
-        serde_json::from_slice(&bytes).map_err(|error| fail(error.to_string()))?;
+    let text = read_text(path)?;
+    let predictions: Vec<Prediction> = serde_json::from_str(&text)
+        .map_err(|error| Error::file_because(path, "is not the JSON of detections", error))?;
 
     let mut by_name = HashMap::new();
     for prediction in predictions {
         let name =
             Path::new(&prediction.image).file_name().unwrap_or_default().to_string_lossy().into_owned();
         if let Some(earlier) = by_name.insert(name, prediction) {
-            return Err(fail(format!("two entries are for an image called {}", earlier.image)).into());
+            return Err(fail(format!("two entries are for an image called {}", earlier.image)));
         }
     }
     let result = |record: &Record| {
@@ -104,13 +107,13 @@ pub fn read(path: &Path, data: &Dataset, classes: usize) -> Result<Vec<ImageResu
             }));
         };
         let detections = prediction
-            .detections(record, classes)
+            .detections(record, &data.class_names)
             .map_err(|message| fail(format!("image {}: {message}", record.name())))?;
         Ok(ImageResult { annotations: record.annotations.clone(), detections })
     };
     let results = data.records.iter().map(result).collect::<Result<_, _>>()?;
     match by_name.values().map(|prediction| &prediction.image).min() {
         None => Ok(results),
-        Some(image) => Err(fail(format!("image {image} is not in the data set")).into()),
+        Some(image) => Err(fail(format!("image {image} is not in the data set"))),
     }
 }

@@ -8,9 +8,11 @@ use faster_rcnn::data::{SyntheticConfig, write_synthetic};
 use crate::output;
 
 const EXAMPLES: &str = "\
-The folder afterwards has DeepPCB's layout: trainval.txt and test.txt (one board in ten) list the images and their
-label files, one defect a line: `x1 y1 x2 y2 class`, in pixels; the classes are 1 open, 2 short, 3 mousebite, 4 spur,
-5 copper, 6 pin-hole. Same seed and size, same bytes.
+The folder afterwards has DeepPCB's layout: trainval.txt and test.txt (one board in ten) list the images and
+their label files, one defect a line: `x1 y1 x2 y2 class`, in pixels; the classes are 1 open, 2 short,
+3 mousebite, 4 spur, 5 copper, 6 pin-hole. Same seed and size, same bytes.
+
+Until all is written, it lies in a hidden folder beside the output; where the program is killed, that stays.
 
 Examples:
 
@@ -21,7 +23,7 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
-    /// Folder for the data set: a new or an empty one.
+    /// Folder for the data set: a new one, or an empty one, which is replaced.
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
     /// How many boards.

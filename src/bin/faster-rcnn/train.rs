@@ -1,29 +1,33 @@
 //! `faster-rcnn train`
 
 use std::panic;
+#[cfg(feature = "workers")]
+use std::path::Path;
 use std::path::PathBuf;
 #[cfg(feature = "workers")]
 use std::str::FromStr;
 
 use anyhow::Result;
 use burn::tensor::Device;
-use faster_rcnn::data::{Split, deep_pcb};
-#[cfg(feature = "workers")]
-use faster_rcnn::train::Outcome;
-use faster_rcnn::train::{RunConfig, Start, Team, fit, fit_team};
-use faster_rcnn::weights::{LoadOptions, load_torchvision_with};
+use faster_rcnn::data::deep_pcb;
+use faster_rcnn::train::{Compute, Run, RunConfig, Start, Team};
+use faster_rcnn::weights::LoadOptions;
 #[cfg(feature = "workers")]
 use faster_rcnn::workers::{Address, LocalWorkers, connect};
+use faster_rcnn::{DeviceName, Error};
 
-use crate::{DeviceName, output};
+use crate::output;
 
 const EXAMPLES: &str = "\
-The output folder holds config.toml (all settings), metrics.jsonl and curves.png, checkpoints/last.safetensors and
-best.safetensors, and in the end evaluation.json, precision_recall.png, confusion_matrix.png and samples/. A run may
-be killed at any moment: --resume goes on after its last whole epoch and gives the same numbers.
+The output folder holds config.toml (all settings), metrics.jsonl and curves.png, checkpoints/last.safetensors
+and best.safetensors, and in the end evaluation.json, precision_recall.png, confusion_matrix.png and samples/. A
+run may be killed at any moment: --resume goes on after its last whole epoch and gives the same numbers. Files of
+others are never written over: a folder that holds some under these names is refused.
 
-Weights to start from are torchvision's (.pth), of a detector or of a ResNet classifier, or this program's. Where a
-detector's classes differ in number, the last layers start random. `faster-rcnn weights --help` says more.
+Weights to start from are torchvision's (.pth), of a detector or of a ResNet classifier, or this program's. Where
+a detector's classes differ in number, the last layers start random. `faster-rcnn weights --help` says more.
+
+The classes are those of the data set. Where the settings name others, that is an error.
 
 Examples:
 
@@ -31,7 +35,8 @@ Examples:
       --set model.norm=group --set model.trainable_layers=5
   faster-rcnn train --config configs/deep_pcb.toml --data PCBData --output runs/coco \\
       --weights fasterrcnn_resnet50_fpn_coco-258fb6c6.pth --set train.learning_rate=0.005
-  faster-rcnn train --config runs/coco/config.toml --data PCBData --output runs/coco --resume --set train.epochs=40
+  faster-rcnn train --config runs/coco/config.toml --data PCBData --output runs/coco --resume \\
+      --set train.epochs=40
   faster-rcnn train --config configs/gpu_nv_s.toml --data PCBData --output runs/four --token-file token \\
       --workers ws://10.0.0.5:3000,ws://10.0.0.6:3000,ws://10.0.0.7:3000,ws://10.0.0.8:3000";
 
@@ -42,8 +47,8 @@ pub struct Arguments {
     /// Settings of the run, TOML.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// DeepPCB's PCBData, or a folder of its layout. Without trainval.txt and test.txt, a tenth of the images,
-    /// chosen by train.seed, is held out.
+    /// DeepPCB's PCBData, or a folder of its layout. Without trainval.txt and test.txt, a tenth of the
+    /// images, chosen by train.seed, is held out.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// Folder of the run.
@@ -52,8 +57,8 @@ pub struct Arguments {
     /// Weights to start from; random ones without.
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     weights: Option<PathBuf>,
-    /// Accept tensors of the weights whose names begin so, although the detector has no place for them, or lacks
-    /// them, or has them in another shape; may be given again.
+    /// Accept tensors of the weights whose names begin so, although the detector has no place for them, or
+    /// lacks them, or has them in another shape; may be given again.
     #[arg(long, value_name = "PREFIX", requires = "weights")]
     allow: Vec<String>,
     /// Go on with the run in the output folder.
@@ -62,8 +67,8 @@ pub struct Arguments {
     /// Where to compute; several devices, such as cuda:0,cuda:1, train together.
     #[arg(long, value_delimiter = ',', default_value = "cpu")]
     device: Vec<DeviceName>,
-    /// Workers to train on together: ws://HOST:PORT or iroh://ID@ADDRESS:PORT of each, or local:N for N processes
-    /// on this machine, which are started and ended.
+    /// Workers to train on together: ws://HOST:PORT or iroh://ID@ADDRESS:PORT of each, or local:N for N
+    /// processes on this machine, which are started and ended.
     #[cfg(feature = "workers")]
     #[arg(long, value_name = "ADDRESSES", conflicts_with = "device")]
     workers: Option<Workers>,
@@ -71,6 +76,9 @@ pub struct Arguments {
     #[cfg(feature = "workers")]
     #[arg(long, value_name = "FILE", requires = "workers")]
     token_file: Option<PathBuf>,
+    #[cfg(not(feature = "workers"))]
+    #[command(flatten)]
+    _workers: crate::not_built::WorkersOptions,
     /// Another value for a setting, such as train.epochs=3; may be given again.
     #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
     set: Vec<String>,
@@ -92,7 +100,10 @@ impl FromStr for Workers {
         match text.strip_prefix("local:").map(str::parse) {
             Some(Ok(count)) if count > 0 => Ok(Self::Local(count)),
             Some(_) => Err("local:N takes a number of processes".to_string()),
-            None => text.split(',').map(str::parse).collect::<Result<_, _>>().map(Self::At),
+            None => {
+                let addresses = text.split(',').map(str::parse).collect::<Result<_, Error>>();
+                addresses.map(Self::At).map_err(|error| error.to_string())
+            }
         }
     }
 }
@@ -105,60 +116,91 @@ fn setting(text: &str) -> Result<String, &'static str> {
 }
 
 pub fn run(arguments: Arguments) -> Result<()> {
-    let Arguments { config, data, output, weights, allow, resume, device, set, .. } = &arguments;
-    let config = RunConfig::load(config, set)?;
-    let Split { train, validation } = deep_pcb::open(data, config.train.seed)?;
-    let (training, held_out) = (train.records.len(), validation.records.len());
+    let config = RunConfig::load(&arguments.config, &arguments.set)?;
+    let data = deep_pcb::open(&arguments.data, config.train.seed)?;
+    let (training, held_out) = (data.train.records.len(), data.validation.records.len());
     output::print(format!("{training} images to train on, {held_out} held out\n"))?;
+    print_left_out(&deep_pcb::left_out(&arguments.data)?)?;
 
-    let start = match weights {
-        _ if *resume => Start::Resume,
+    let start = match &arguments.weights {
+        _ if arguments.resume => Start::Resume,
         None => Start::Random,
         Some(path) => {
-            let mut model = config.model.init(&Device::flex());
-            let options = allow.iter().fold(LoadOptions::default(), LoadOptions::allow);
-            let report = load_torchvision_with(&mut model, path, &options)?;
-            output::print(format!("{}\n{report}\n", path.display()))?;
-            Start::Weights(Box::new(model))
+            let options = arguments.allow.iter().fold(LoadOptions::default(), LoadOptions::allow);
+            let settings = arguments.set.iter().filter_map(|set| set.strip_prefix("model."));
+            let options = settings.fold(options, LoadOptions::set);
+            Start::Weights { path: path.clone(), options }
         }
     };
-    let devices: Vec<Device> = device.iter().map(|device| device.device()).collect();
-    let outcome = match devices.as_slice() {
-        #[cfg(feature = "workers")]
-        _ if arguments.workers.is_some() => {
-            train_on_workers(&arguments, |team| fit_team(&config, start, &train, &validation, output, team))?
-        }
-        [device] => fit(&config, start, &train, &validation, output, device)?,
-        devices => {
-            log_panics();
-            let team = Team::new(devices.iter().cloned());
-            fit_team(&config, start, &train, &validation, output, &team)?
-        }
-    };
-    let best = output.join("checkpoints/best.safetensors");
-    output::print(format!("{}\nbest weights: {}\n", outcome.evaluation, best.display()))
+    let devices = Devices::of(&arguments)?;
+    let run = Run::new(config, data).start(start).on(devices.compute).prepare(&arguments.output)?;
+    if let (Some(path), Some(report)) = (&arguments.weights, run.load_report()) {
+        output::print(format!("{}\n{report}\n", path.display()))?;
+    }
+    let outcome = run.fit()?;
+    let weights = arguments.output.join("checkpoints/best.safetensors");
+    let (evaluation, best) = (&outcome.evaluation, &outcome.best);
+    output::print(format!("{evaluation}\nbest weights: {} ({best})\n", weights.display()))
 }
 
-/// A team's member that is lost is told of by an error; the panics of threads that waited for it are details.
+/// Where to compute.
+struct Devices {
+    compute: Compute,
+    /// They end with this value, whatever happens.
+    #[cfg(feature = "workers")]
+    _local: Option<LocalWorkers>,
+}
+
+impl Devices {
+    fn of(arguments: &Arguments) -> Result<Self> {
+        #[cfg(feature = "workers")]
+        if let Some(workers) = &arguments.workers {
+            return Self::of_workers(workers, arguments.token_file.as_deref());
+        }
+        let devices = arguments.device.iter().map(|device| device.open());
+        let mut devices = devices.collect::<Result<Vec<Device>, Error>>()?;
+        let compute = match devices.len() {
+            1 => devices.remove(0).into(),
+            _ => {
+                log_panics();
+                Team::new(devices).into()
+            }
+        };
+        Ok(Self {
+            compute,
+            #[cfg(feature = "workers")]
+            _local: None,
+        })
+    }
+
+    #[cfg(feature = "workers")]
+    fn of_workers(workers: &Workers, token_file: Option<&Path>) -> Result<Self> {
+        log_panics();
+        let token = token_file.map(crate::worker::token).transpose()?;
+        let (team, local) = match workers {
+            Workers::Local(count) => {
+                let local = LocalWorkers::start(&std::env::current_exe()?, *count)?;
+                (connect(local.addresses(), Some(local.token()))?, Some(local))
+            }
+            Workers::At(addresses) => (connect(addresses, token.as_deref())?, None),
+        };
+        Ok(Self { compute: team.into(), _local: local })
+    }
+}
+
+/// Names what the run does not see of the data set, as far as that is readable.
+fn print_left_out(files: &[Error]) -> Result<()> {
+    const SHOWN: usize = 10;
+    for file in files.iter().take(SHOWN) {
+        output::print(format!("{file:#}\n"))?;
+    }
+    match files.len().saturating_sub(SHOWN) {
+        0 => Ok(()),
+        more => output::print(format!("and {more} more files, which `faster-rcnn check` names\n")),
+    }
+}
+
+/// An error tells which member of a team is lost. The panics of threads that waited for it are details.
 fn log_panics() {
     panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
-}
-
-/// Trains with the workers of the command line; those of this machine end afterwards, whatever happens.
-#[cfg(feature = "workers")]
-fn train_on_workers<E: Into<anyhow::Error>>(
-    arguments: &Arguments,
-    train: impl FnOnce(&Team) -> Result<Outcome, E>,
-) -> Result<Outcome> {
-    log_panics();
-    let token = arguments.token_file.as_deref().map(crate::worker::token).transpose()?;
-    let (local, team);
-    match arguments.workers.as_ref().expect("there are workers") {
-        Workers::Local(count) => {
-            local = LocalWorkers::start(&std::env::current_exe()?, *count)?;
-            team = connect(local.addresses(), Some(local.token()))?;
-        }
-        Workers::At(addresses) => team = connect(addresses, token.as_deref())?,
-    }
-    train(&team).map_err(Into::into)
 }

@@ -7,21 +7,28 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Subcommand;
-use faster_rcnn::FasterRcnnConfig;
 use faster_rcnn::BoxHeadKind;
 use faster_rcnn::NormKind;
 use faster_rcnn::ResNetDepth;
-use faster_rcnn::weights::{Model, Published, WeightFile, cache_folder, convert, fetch, inspect, published};
+use faster_rcnn::weights::{
+    EpsilonSource, LoadOptions, Published, WeightFile, cache_folder, fetch, published,
+};
+use faster_rcnn::{Error, FasterRcnnConfig};
 
 use crate::output;
+use crate::settings::WeightArguments;
 
 const MIB: f64 = (1 << 20) as f64;
 
 const EXAMPLES: &str = "\
 Files that can be read, here and wherever else a command takes weights: torchvision's fasterrcnn_resnet50_fpn and
 fasterrcnn_resnet50_fpn_v2, its ResNet-18/34/50/101 classifiers (for `train`, as a backbone), and this program's own;
-as .pth of any PyTorch since 0.1.10 or as .safetensors; a state dict, or a training checkpoint that has one under
-`model`, `state_dict` or `model_state_dict`; in f32, f64, f16 or bf16. A .pth is a pickle: none of it is ever run.
+as .pth of any PyTorch since 0.1.10 or as .safetensors; a state dict, or a training checkpoint with one in any of its
+dictionaries and behind any prefix, such as `module.` or `_orig_mod.`; in f32, f64, f16 or bf16. A .pth is a pickle:
+none of it is ever run.
+
+A .pth has tensors only. Anchors, image size, thresholds and class names are taken for torchvision's defaults. Say what
+is different with --set, here and in `predict` and `evaluate`, or once and for all with `convert`.
 
 Examples:
 
@@ -49,6 +56,10 @@ const INSPECT_EXAMPLES: &str = "\
 All of the model is read, and checked against its checksums where the file has some: damage is an error that names the
 tensor, and the exit status is 1.
 
+No state dict says what its frozen batch norms add to the variance (epsilon): torchvision's COCO v1 weights, and what
+was trained from them, need 0, all others 1e-5. `epsilon` says which is taken and why; --set model.frozen_epsilon=0
+takes the other one.
+
 Examples:
 
   faster-rcnn weights inspect fasterrcnn_resnet50_fpn_coco-258fb6c6.pth
@@ -59,11 +70,13 @@ The new file has torchvision's names of today and f32 elements, so that Python r
 
   model.load_state_dict(safetensors.torch.load_file(\"model.safetensors\"))
 
-A detector's has its settings as metadata, too. An optimiser's state and the like are left out.
+A detector's has its settings as metadata, too, with those of --set. An optimizer's state and the like are left out.
 
-Example:
+Examples:
 
-  faster-rcnn weights convert checkpoint.pth model.safetensors";
+  faster-rcnn weights convert checkpoint.pth model.safetensors
+  faster-rcnn weights convert checkpoint.pth model.safetensors --set model.frozen_epsilon=0 \\
+      --set model.anchors.sizes=[8,16,32,64,128] --set 'model.class_names=[\"open\", \"short\"]'";
 
 /// List and fetch published weights; look into weight files and convert them.
 #[derive(clap::Args)]
@@ -97,6 +110,8 @@ enum Command {
         /// List all tensors, too.
         #[arg(long)]
         tensors: bool,
+        #[command(flatten)]
+        weights: WeightArguments,
     },
     /// Write the model of a weight file as safetensors.
     #[command(after_long_help = CONVERT_EXAMPLES)]
@@ -107,6 +122,8 @@ enum Command {
         /// The safetensors file; one that is there is replaced.
         #[arg(value_name = "OUT")]
         to: PathBuf,
+        #[command(flatten)]
+        weights: WeightArguments,
     },
 }
 
@@ -124,10 +141,16 @@ pub fn run(arguments: Arguments) -> Result<()> {
             let path = download(&file, folder)?;
             output::print(format!("{}\n", path.display()))
         }
-        Command::Inspect { file, tensors } => describe(&WeightFile::open(file)?, tensors),
-        Command::Convert { from, to } => {
-            output::prepare(&to)?;
-            let kind = convert(from, &to)?;
+        Command::Inspect { file, tensors, weights } => {
+            describe(&WeightFile::open(file)?, tensors, &weights.options())
+        }
+        Command::Convert { from, to, weights } => {
+            output::prepare(&to, std::iter::empty())?;
+            let file = WeightFile::open(&from)?;
+            if to.exists() && from.canonicalize()? == to.canonicalize()? {
+                return Err(Error::file(&to, "is the file to convert: choose another one to write").into());
+            }
+            let kind = file.convert(&to, &weights.options())?;
             output::print(format!("{}: a {kind}\n", to.display()))
         }
     }
@@ -137,9 +160,9 @@ fn list() -> Result<()> {
     let cache = cache_folder()?;
     let mut text = String::new();
     for file in published() {
-        let Published { name, holds, size_mib, figures, licence, .. } = &file;
+        let Published { name, kind, size_mib, figures, license, .. } = &file;
         let cached = if cache.join(file.file_name()).exists() { "  in the cache" } else { "" };
-        writeln!(text, "{name:<27} {holds:<11} {size_mib:6.1} MiB  {figures:<38}  {licence}{cached}")?;
+        writeln!(text, "{name:<27} {kind:<11} {size_mib:6.1} MiB  {figures:<38}  {license}{cached}")?;
     }
     output::print(format!("{text}cache: {}\n", cache.display()))
 }
@@ -164,7 +187,7 @@ fn download(file: &Published, folder: PathBuf) -> Result<PathBuf> {
     Ok(path?)
 }
 
-fn describe(file: &WeightFile, tensors: bool) -> Result<()> {
+fn describe(file: &WeightFile, tensors: bool, options: &LoadOptions) -> Result<()> {
     let mut text = String::new();
     let mut types: BTreeMap<&str, usize> = BTreeMap::new();
     for tensor in file.tensors().values() {
@@ -187,15 +210,21 @@ fn describe(file: &WeightFile, tensors: bool) -> Result<()> {
             writeln!(text, "  {name}: {} {:?}", tensor.dtype.name(), tensor.shape)?;
         }
     }
-    // Told even where the file turns out to hold no model, or a damaged one.
+    // Printed even where the file turns out to hold no model, or a damaged one.
     output::print(&text)?;
-    output::print(match inspect(file)? {
-        Model::Classifier(depth) => format!("model:    classifier, {}\n", depth_name(depth)),
-        Model::Detector(config) => detector(&config),
-    })
+    let found = file.inspect(options)?;
+    let mut text = String::new();
+    if !found.prefix.is_empty() {
+        writeln!(text, "names:    begin with {}", found.prefix)?;
+    }
+    match &found.config {
+        Some(config) => text += &detector(config, found.epsilon_source),
+        None => writeln!(text, "model:    {}, {}", found.kind, depth_name(found.backbone))?,
+    }
+    output::print(text)
 }
 
-fn detector(config: &FasterRcnnConfig) -> String {
+fn detector(config: &FasterRcnnConfig, source: EpsilonSource) -> String {
     let norm = match config.norm {
         NormKind::FrozenBatch => format!("frozen batch norm, epsilon {:e}", config.frozen_epsilon),
         NormKind::Batch => "batch norm".to_string(),
@@ -209,17 +238,26 @@ fn detector(config: &FasterRcnnConfig) -> String {
         BoxHeadKind::TwoMlp => "two linear layers",
         BoxHeadKind::FourConv => "four convolutions and a linear layer",
     };
-    let transform = &config.transform;
+    let frozen = config.norm == NormKind::FrozenBatch || config.fpn_norm == Some(NormKind::FrozenBatch);
+    let epsilon = match frozen {
+        true => format!("epsilon:  {:e}: {source}\n", config.frozen_epsilon),
+        false => String::new(),
+    };
+    let (transform, anchors) = (&config.transform, &config.anchors);
     format!(
         "model:    detector, {}, {norm}; pyramid of {} channels; RPN of depth {}; box head of {box_head}\n\
          classes:  {} and the background: {names}\n\
-         images:   resized to {} pixels, the long side to {} at most\n",
+         images:   resized to {} pixels, the long side to {} at most\n\
+         anchors:  sizes {:?}, ratios {:?}\n\
+         {epsilon}",
         depth_name(config.backbone),
         config.fpn_channels,
         config.rpn.conv_depth,
         config.num_classes - 1,
         transform.min_size,
         transform.max_size,
+        anchors.sizes,
+        anchors.aspect_ratios,
     )
 }
 

@@ -7,16 +7,17 @@ use std::{panic, process, thread};
 
 use anyhow::{Result, anyhow, bail, ensure};
 use burn::server::IrohIdentity;
+use faster_rcnn::DeviceName;
 use faster_rcnn::workers::{Endpoint, serve};
 use tracing::level_filters::LevelFilter;
 
-use crate::{DeviceName, output};
+use crate::output;
 
 const EXAMPLES: &str = "\
-Whoever may connect to a worker may use its device and its memory. Where it listens on more than the loopback address,
-it needs a token, and a trainer has to have the same one. WebSocket is not encrypted: on a network that is not trusted,
-give the worker a key, and it listens with iroh, encrypted and proving who it is; relays are off, so nothing goes
-through other servers.
+Whoever may connect to a worker may use its device and its memory. Where it listens on more than the loopback
+address, it needs a token, and a trainer has to have the same one. WebSocket is not encrypted. On a network that
+is not trusted, give the worker a key: it then listens with iroh, which encrypts and proves who the worker is.
+Relays are off, so nothing goes through other servers.
 
 Examples:
 
@@ -39,16 +40,17 @@ pub struct Arguments {
     /// File with the token that a trainer has to have.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Listen with iroh, on all addresses, with the key in this file, which is made where it is not there.
+    /// Listen with iroh, on all addresses, with the key in this file. The file is made where it is not there.
     #[arg(long, value_name = "FILE")]
     iroh: Option<PathBuf>,
-    /// Take the token from the first line of standard input, and end with it.
+    /// Take the token from the first line of standard input, and end when standard input is closed.
     #[arg(long, hide = true)]
     child: bool,
 }
 
 pub fn run(arguments: Arguments) -> Result<()> {
     let Arguments { listen, device, token_file, iroh, child } = arguments;
+    let device = device.open()?;
     let token =
         if child { Some(token_of_parent()?) } else { token_file.as_deref().map(token).transpose()? };
     // With iroh, all addresses of the machine.
@@ -69,7 +71,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let log = tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr);
     let _ = log.with_ansi(io::stderr().is_terminal()).try_init();
     panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
-    serve(endpoint, &device.device(), token.as_deref())?;
+    serve(endpoint, &device, token.as_deref())?;
     Ok(())
 }
 

@@ -11,20 +11,21 @@
 use image::{GrayImage, Luma};
 use rand::{Rng, RngExt};
 
-use super::layout::{BARE, COPPER, Point, length};
+use super::canvas::{BARE, COPPER, Point, length};
 use crate::structures::{Annotation, Xyxy, intersection};
 
-/// DeepPCB's boxes reach from 10 pixels before the first changed pixel to 10 pixels after the last, its
-/// corners counted as pixels: measured on its isolated defects, of which 9 in 10 have exactly this.
+/// DeepPCB's boxes begin 10 pixels before the first pixel that changed and end 10 pixels after the last one,
+/// counting corners as pixels. Of its isolated defects, 9 in 10 have exactly this.
 const BOX_MARGIN: u32 = 10;
-/// A change of fewer pixels is not a defect that one could see.
+/// A change of fewer pixels could hardly be seen.
 const FEWEST_PIXELS: usize = 24;
 /// Random places tried for a defect before another class is tried.
 const TRIES_PER_CLASS: usize = 200;
 /// Classes tried for a defect before the board counts as full.
 const CLASSES_TRIED: usize = 6;
 
-/// Draws up to `count` defects, apart from each other. What they change is what their boxes are around.
+/// Draws up to `count` defects whose boxes do not overlap. A box is around the pixels that its defect
+/// changed.
 pub(super) fn add(template: &GrayImage, count: usize, rng: &mut impl Rng) -> (GrayImage, Vec<Annotation>) {
     let mut board = template.clone();
     let mut annotations: Vec<Annotation> = Vec::new();
@@ -189,7 +190,7 @@ fn random_edge(image: &GrayImage, ink: Luma<u8>, rng: &mut impl Rng) -> Option<(
     let steps = (1..SEARCH).find(|step| colour(image, along(start, heading, *step as f32)) == Some(ink))?;
     let edge = along(start, heading, (steps - 1) as f32);
 
-    // Away from the ink around the edge, outweighing the ragged outline.
+    // The mean direction away from the ink near the edge; the ragged outline averages out.
     let mut normal = [0.0; 2];
     for dy in -WINDOW..=WINDOW {
         for dx in -WINDOW..=WINDOW {

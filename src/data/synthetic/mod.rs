@@ -1,16 +1,16 @@
 //! Made-up boards in DeepPCB's style and layout, for tests and for a first training without a download.
 //!
-//! A board is drawn without defects (`layout`), then up to twelve defects are added (`defects`), so that
-//! every box is known from the pixels that changed. Each board has a random generator of its own, keyed by
-//! seed and index: it does not depend on how many are made, nor on the number of threads.
+//! A board is drawn without defects (`layout`), then up to twelve defects are added (`defects`). Their boxes
+//! are known from the pixels that changed. Each board has a random generator of its own, keyed by seed and
+//! index, so it depends neither on the number of boards nor on the number of threads.
 
+mod canvas;
 mod defects;
 mod layout;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::fs;
+use std::ops::RangeInclusive;
+use std::path::Path;
 
 use image::{GrayImage, codecs::jpeg::JpegEncoder};
 use rand::{RngExt, SeedableRng};
@@ -18,18 +18,17 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::files::{write_folder_atomically, write_new};
 use crate::structures::Annotation;
 
-/// Sides that make sense: a defect's box has to fit with something around it, and more is not of use.
-const SIZES: std::ops::RangeInclusive<usize> = 128..=1024;
-/// As the files of DeepPCB have it, whose quantisation tables say 75.
+/// Allowed sides. A smaller image has no room for a defect and what is around it; a larger one is of no use.
+const SIZES: RangeInclusive<usize> = 128..=1024;
+/// That of DeepPCB's files, by their quantisation tables.
 const JPEG_QUALITY: u8 = 75;
 const MOST_DEFECTS: usize = 12;
 const BOARDS_PER_GROUP: usize = 100;
-/// One board in so many goes to the validation list.
+/// One board in this many goes to the validation list.
 const HELD_OUT: usize = 10;
-/// Folder inside the output that holds everything until it is complete.
-const UNFINISHED: &str = "unfinished";
 
 /// What boards to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +47,10 @@ impl Default for SyntheticConfig {
 }
 
 impl SyntheticConfig {
+    /// Looks whether such boards can be made.
+    ///
     /// # Errors
+    ///
     /// [`Error::Config`] for a size outside 128..=1024.
     pub fn validate(&self) -> Result<()> {
         if SIZES.contains(&self.size) {
@@ -64,6 +66,7 @@ impl SyntheticConfig {
 /// inside the image and apart from each other, with DeepPCB's margin of 10 pixels around what changed.
 ///
 /// # Panics
+///
 /// Where [`SyntheticConfig::validate`] would have returned an error.
 pub fn board(config: &SyntheticConfig, index: u64) -> (GrayImage, GrayImage, Vec<Annotation>) {
     if let Err(error) = config.validate() {
@@ -74,14 +77,14 @@ pub fn board(config: &SyntheticConfig, index: u64) -> (GrayImage, GrayImage, Vec
     key[8..16].copy_from_slice(&index.to_le_bytes());
     let mut rng = ChaCha8Rng::from_seed(key);
 
-    // Two dice come close to the real number of defects on 640x640: 2 to 12, most often 7.
+    // The sum of two dice resembles DeepPCB's number of defects on 640x640 pixels: 2 to 12, most often 7.
     let on_real_side = rng.random_range(1..=6) + rng.random_range(1..=6);
     let area = (config.size as f32 / layout::REAL_SIDE).powi(2);
     let count = ((on_real_side as f32 * area).round() as usize).clamp(1, MOST_DEFECTS);
     loop {
         let template = layout::template(config.size, &mut rng);
         let (board, annotations) = defects::add(&template, count, &mut rng);
-        // A small window may show no place that is fit for a defect; another one will.
+        // A small window may have no place that suits a defect: draw another one.
         if !annotations.is_empty() {
             return (board, template, annotations);
         }
@@ -91,63 +94,52 @@ pub fn board(config: &SyntheticConfig, index: u64) -> (GrayImage, GrayImage, Vec
 /// Writes `images` boards to the folder `output` in DeepPCB's layout, which
 /// [`deep_pcb::open`](super::deep_pcb::open) reads: per board the image, its template without defects and
 /// its labels, in groups of 100; one board in ten (at least one of two) goes to `test.txt`, the others to
-/// `trainval.txt`. The folder gets these names only when everything is written.
+/// `trainval.txt`.
+///
+/// `output` must not be there yet, or be empty; then it is replaced. It gets its name when everything is
+/// written: a folder of that name holds the whole data set. What is being written lies in a hidden folder
+/// beside it.
 ///
 /// # Errors
+///
 /// [`Error::Config`] for a bad `config` or no images, [`Error::File`] where `output` holds something
 /// already (nothing is overwritten), [`Error::Io`] and [`Error::Image`] where it cannot be written.
-pub fn write_synthetic(output: &Path, images: usize, config: &SyntheticConfig) -> Result<()> {
+pub fn write_synthetic(output: impl AsRef<Path>, images: usize, config: &SyntheticConfig) -> Result<()> {
     config.validate()?;
     if images == 0 {
         return Err(Error::Config("at least 1 image must be made".to_string()));
     }
-    create_folder(output)?;
-    let staging = output.join(UNFINISHED);
-    if staging.is_dir() {
-        // What a run that was killed has left.
-        fs::remove_dir_all(&staging).map_err(Error::io(&staging))?;
-    }
-    if fs::read_dir(output).map_err(Error::io(output))?.next().is_some() {
-        let message = "the folder is not empty; boards are written to a new or an empty one";
-        return Err(Error::file(output, message));
-    }
+    write_folder_atomically(output.as_ref(), |folder| write_boards(folder, images, config))
+}
 
+fn write_boards(folder: &Path, images: usize, config: &SyntheticConfig) -> Result<()> {
     for group in 0..images.div_ceil(BOARDS_PER_GROUP) {
-        let place = Place::of(group * BOARDS_PER_GROUP);
-        create_folder(&staging.join(place.images()))?;
-        create_folder(&staging.join(place.labels()))?;
+        let board = BoardPath::of(group * BOARDS_PER_GROUP);
+        for path in [folder.join(board.images()), folder.join(board.labels())] {
+            fs::create_dir_all(&path).map_err(Error::io(&path))?;
+        }
     }
-    (0..images).into_par_iter().try_for_each(|index| write_board(&staging, index, config))?;
+    (0..images).into_par_iter().try_for_each(|index| write_board(folder, index, config))?;
 
     let is_held_out =
         |index: usize| index % HELD_OUT == HELD_OUT - 1 || (images < HELD_OUT && index + 1 == images);
     let list = |held_out: bool| -> String {
         (0..images).filter(|index| (images > 1 && is_held_out(*index)) == held_out).map(list_line).collect()
     };
-    write(&staging.join("trainval.txt"), list(false).as_bytes())?;
+    write_new(&folder.join("trainval.txt"), list(false).as_bytes())?;
     if images > 1 {
-        write(&staging.join("test.txt"), list(true).as_bytes())?;
+        write_new(&folder.join("test.txt"), list(true).as_bytes())?;
     }
-
-    // In ascending order the lists, whose names start with `t`, come after the `group` folders.
-    let mut finished: Vec<PathBuf> = fs::read_dir(&staging)
-        .and_then(|listing| listing.map(|entry| entry.map(|entry| entry.path())).collect())
-        .map_err(Error::io(&staging))?;
-    finished.sort();
-    for path in finished {
-        let name = path.file_name().expect("a listed file has a name");
-        fs::rename(&path, output.join(name)).map_err(Error::io(&path))?;
-    }
-    fs::remove_dir(&staging).map_err(Error::io(&staging))
+    Ok(())
 }
 
-/// Where a board is within the data set: `groupX/X` and `groupX/X_not`, `NAME`.
-struct Place {
+/// Where the files of a board are within the data set: `groupX/X` and `groupX/X_not`, `NAME`.
+struct BoardPath {
     group: String,
     name: String,
 }
 
-impl Place {
+impl BoardPath {
     fn of(index: usize) -> Self {
         let (group, member) = (index / BOARDS_PER_GROUP, index % BOARDS_PER_GROUP);
         Self { group: format!("{group:05}"), name: format!("{group:05}{member:03}") }
@@ -163,37 +155,31 @@ impl Place {
 }
 
 fn list_line(index: usize) -> String {
-    let place = Place::of(index);
-    format!("{}/{name}.jpg {}/{name}.txt\n", place.images(), place.labels(), name = place.name)
+    let board = BoardPath::of(index);
+    format!("{}/{name}.jpg {}/{name}.txt\n", board.images(), board.labels(), name = board.name)
 }
 
 fn write_board(folder: &Path, index: usize, config: &SyntheticConfig) -> Result<()> {
-    let place = Place::of(index);
+    let path = BoardPath::of(index);
     let (with_defects, template, annotations) = board(config, index as u64);
     for (kind, image) in [("test", with_defects), ("temp", template)] {
-        let path = folder.join(place.images()).join(format!("{}_{kind}.jpg", place.name));
+        let path = folder.join(path.images()).join(format!("{}_{kind}.jpg", path.name));
         let mut bytes = Vec::new();
         let encoder = JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY);
         image.write_with_encoder(encoder).map_err(Error::image(&path))?;
-        write(&path, &bytes)?;
+        write_new(&path, &bytes)?;
     }
     let labels: String = annotations
         .iter()
         .map(|Annotation { xyxy: [x1, y1, x2, y2], label, .. }| format!("{x1} {y1} {x2} {y2} {label}\n"))
         .collect();
-    write(&folder.join(place.labels()).join(format!("{}.txt", place.name)), labels.as_bytes())
-}
-
-fn create_folder(path: &Path) -> Result<()> {
-    fs::create_dir_all(path).map_err(Error::io(path))
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    fs::write(path, bytes).map_err(Error::io(path))
+    write_new(&folder.join(path.labels()).join(format!("{}.txt", path.name)), labels.as_bytes())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use crate::data::dataset::Split;
     use crate::data::formats::deep_pcb::{self, CLASS_NAMES};
@@ -245,7 +231,7 @@ mod tests {
                     changes[owners[0]] += 1;
                     // Labels 1, 3 and 6 take copper away, 2, 4 and 5 add some.
                     let takes_away = matches!(annotations[owners[0]].label, 1 | 3 | 6);
-                    assert_eq!(*after == layout::BARE, takes_away);
+                    assert_eq!(*after == canvas::BARE, takes_away);
                 }
                 for (annotation, changed) in annotations.iter().zip(changes) {
                     assert!(changed >= 20, "{annotation:?} of board {index} changes {changed} pixels");
@@ -263,7 +249,8 @@ mod tests {
         let output = folder.path().join("new").join("boards");
         write_synthetic(&output, 11, &small(3)).unwrap();
 
-        assert!(deep_pcb::check(&output).unwrap().is_empty());
+        let report = deep_pcb::check(&output).unwrap();
+        assert!(report.faults.is_empty() && report.warnings.is_empty(), "{report:?}");
         let Split { train, validation } = deep_pcb::open(&output, 0).unwrap();
         assert_eq!((train.records.len(), validation.records.len()), (10, 1));
         assert_eq!(deep_pcb::read_folders(&output).unwrap().records.len(), 11);
@@ -314,26 +301,18 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_holds_something_is_left_alone() {
+    fn a_folder_that_holds_something_is_left_alone_whatever_it_is_called() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("notes.md"), "mine").unwrap();
-        let message = write_synthetic(folder.path(), 2, &small(0)).unwrap_err().to_string();
-        assert!(message.contains("not empty"), "{message}");
-        assert_eq!(contents(folder.path()), [(PathBuf::from("notes.md"), b"mine".to_vec())]);
-    }
-
-    #[test]
-    fn an_interrupted_run_is_not_a_data_set() {
-        let folder = tempfile::tempdir().unwrap();
-        write_synthetic(folder.path(), 2, &small(0)).unwrap();
-        let staging = folder.path().join(UNFINISHED);
-        fs::create_dir(&staging).unwrap();
-        for name in ["group00000", "trainval.txt", "test.txt"] {
-            fs::rename(folder.path().join(name), staging.join(name)).unwrap();
+        for file in ["notes.md", "unfinished/thesis.md", ".hidden"] {
+            let output = folder.path().join("boards");
+            let path = output.join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, "mine").unwrap();
+            let message = write_synthetic(&output, 2, &small(0)).unwrap_err().to_string();
+            assert!(message.contains("not empty"), "{message}");
+            assert_eq!(contents(folder.path()), [(Path::new("boards").join(file), b"mine".to_vec())]);
+            fs::remove_dir_all(&output).unwrap();
         }
-        assert!(deep_pcb::open(folder.path(), 0).unwrap_err().to_string().contains("no images"));
-        write_synthetic(folder.path(), 2, &small(0)).unwrap();
-        assert!(!staging.exists() && deep_pcb::open(folder.path(), 0).is_ok());
     }
 
     #[test]

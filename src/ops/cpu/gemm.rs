@@ -1,11 +1,7 @@
-//! Matrix products by the `gemm` crate, which picks AVX-512, AVX2 or NEON at run time.
+//! Matrix products by the `gemm` crate, which picks AVX-512, AVX2, NEON or plain code at run time, by itself.
 
 use std::marker::PhantomData;
 use std::ops::Range;
-
-use rayon::prelude::*;
-
-use super::dots::add_dots;
 
 /// A matrix inside a slice: element (row, column) is at `row * strides[0] + column * strides[1]`.
 #[derive(Clone, Copy)]
@@ -42,7 +38,12 @@ impl<'a> Matrix<'a> {
         self.shape
     }
 
-    /// Of a matrix whose rows lie side by side in memory.
+    /// Whether the elements of a row lie side by side in memory.
+    pub fn rows_are_contiguous(self) -> bool {
+        self.strides[1] == 1
+    }
+
+    /// Some elements of a row, where rows are contiguous.
     #[inline(always)]
     pub fn part_of_row(self, row: usize, start: usize, length: usize) -> &'a [f32] {
         &self.data[row * self.strides[0] + start..][..length]
@@ -54,15 +55,15 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// Memory of which several threads write different parts.
+/// Memory of which several threads write different parts at the same time.
 pub(super) struct Shared<'a> {
     start: *mut f32,
     length: usize,
     lifetime: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: it is a slice of f32 whose elements may be written from any thread; that no two threads touch
-// the same element is what the unsafe methods ask their callers for.
+// SAFETY: it is a `&mut [f32]`, which may be sent to any thread. All access goes through the unsafe methods, whose
+// callers promise that no two threads touch the same element.
 unsafe impl Sync for Shared<'_> {}
 
 impl<'a> Shared<'a> {
@@ -76,7 +77,7 @@ impl<'a> Shared<'a> {
     #[allow(clippy::mut_from_ref, reason = "what the type is for")]
     pub unsafe fn slice(&self, range: Range<usize>) -> &mut [f32] {
         assert!(range.start <= range.end && range.end <= self.length);
-        // SAFETY: inside the slice that `new` borrowed; the caller keeps others away.
+        // SAFETY: the range lies in the slice that `new` borrowed, and the caller promises that nobody else uses it.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
 
@@ -96,8 +97,8 @@ impl<'a> Shared<'a> {
         assert!(end.is_some_and(|end| end <= self.length) && (m == 1 || n <= stride));
         let [a_down, a_right] = a.strides.map(|stride| stride as isize);
         let [b_down, b_right] = b.strides.map(|stride| stride as isize);
-        // SAFETY: `Matrix::new` and the assertion above hold every element that the strides reach inside
-        // their slices; the inputs are borrowed, the output is the caller's alone.
+        // SAFETY: `Matrix::new` checks that the strides of `a` and `b` stay inside their slices, and the assertion above
+        // checks it for the output. The inputs are borrowed; the caller promises that nobody else uses the output.
         unsafe {
             gemm::gemm(
                 m,
@@ -122,55 +123,4 @@ impl<'a> Shared<'a> {
             );
         }
     }
-}
-
-/// Longest sum of [`add_row_products`] that one thread makes where the output is small.
-const LONG_SUM: usize = 2048;
-/// Longer ones are cut into a multiple of so many parts, all alike, so that several threads have as much to do.
-const PARTS: usize = 4;
-/// Up to this length, sums are made as in any matrix product.
-const SHORT_SUM: usize = 1024;
-/// The largest output that counts as small: several copies of it stay in the cache.
-const SMALL_OUTPUT: usize = 1 << 17;
-
-/// `a x b^T`, added to the row-major `output`; on all threads.
-///
-/// # Panics
-///
-/// If the terms of the sums are not side by side in both.
-pub(super) fn add_row_products(output: &mut [f32], a: Matrix, b: Matrix) {
-    let ([rows, terms], [columns, b_terms]) = (a.shape, b.shape);
-    assert!(output.len() == rows * columns && terms == b_terms && (a.strides[1], b.strides[1]) == (1, 1));
-    if output.len() <= SMALL_OUTPUT && terms > SHORT_SUM {
-        // Blocks of a small output would each read all of both matrices: cut the sums instead, and add up
-        // their parts in order.
-        let count = terms.div_ceil(LONG_SUM).next_multiple_of(PARTS);
-        let length = terms.div_ceil(count).next_multiple_of(16);
-        let parts: Vec<Vec<f32>> = (0..terms.div_ceil(length))
-            .into_par_iter()
-            .map(|part| {
-                let start = part * length;
-                let count = length.min(terms - start);
-                let mut sums = vec![0.0; rows * columns];
-                add_dots(&mut sums, a.columns(start, count), b.columns(start, count));
-                sums
-            })
-            .collect();
-        for part in parts {
-            output.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
-        }
-        return;
-    }
-    // Blocks of the output: enough of them for many threads, large enough for each to be worth packing.
-    let block = |side: usize| side.div_ceil(side.div_ceil(256).max(2)).next_multiple_of(16);
-    let [height, width] = [block(rows), block(columns)];
-    let across = columns.div_ceil(width);
-    let output = Shared::new(output);
-    (0..rows.div_ceil(height) * across).into_par_iter().for_each(|index| {
-        let (top, left) = (index / across * height, index % across * width);
-        let (height, width) = (height.min(rows - top), width.min(columns - left));
-        let (a, b) = (a.rows(top, height), b.rows(left, width).transposed());
-        // SAFETY: the blocks do not overlap.
-        unsafe { output.product(top * columns + left, columns, a, b, true) };
-    });
 }

@@ -1,10 +1,16 @@
-//! Max pooling, forward and backward. Planes run in parallel; a row of the output is the maximum of some rows of the
-//! input, pixel by pixel, and then of neighbours.
+//! Max pooling, forward and backward.
+//!
+//! ```text
+//! for each plane, in parallel:
+//!     for each row of the output:
+//!         highest = the maximum of the rows of its windows, column by column
+//!         output  = the maximum of the columns of each window in `highest`
+//! ```
 
 use rayon::prelude::*;
 
 use super::simd::vectorized;
-use crate::ops::PoolOptions;
+use crate::ops::options::PoolOptions;
 
 /// Sides of a plane of the input and of the output.
 #[derive(Clone, Copy)]
@@ -89,7 +95,7 @@ fn window(position: usize, axis: usize, side: usize, options: PoolOptions) -> st
     start.saturating_sub(padding)..(start + options.kernel[axis]).saturating_sub(padding).min(side)
 }
 
-/// The first column of the output, and how many from there on, that see a pixel at a position of the kernel.
+/// The columns of the output that see a pixel, and not padding, at a position of the kernel: the first, and how many.
 #[inline(always)]
 fn reach(position: usize, width: usize, width_out: usize, options: PoolOptions) -> (usize, usize) {
     let (stride, padding) = (options.stride[1], options.padding[1]);

@@ -1,15 +1,24 @@
-//! CPU kernels on burn-flex tensors: f32, rayon over independent parts of the output, so that a
-//! result does not depend on the order in which threads run.
+//! Kernels for the CPU, in f32, on burn-flex's tensors.
+//!
+//! Threads work on independent parts of the output, and the parts depend on the shapes only, so a result has the same
+//! bits for any number of threads. `simd` compiles the loops for each instruction set.
 
+mod columns;
 mod conv2d;
-mod dots;
+mod epilogue;
 mod gemm;
+mod geometry;
+mod im2col;
 mod levels;
 mod max_pool;
 mod nms;
 mod norm;
 mod roi_align;
-mod simd;
+mod row_products;
+mod samples;
+mod scratch;
+pub(super) mod simd;
+mod sums;
 mod top_k;
 mod winograd;
 
@@ -19,11 +28,11 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{IntDType, TensorData};
 use burn_flex::FlexTensor;
 
-use super::{
-    ABSENT, DetectionOps, FeatureMaps, MapShapes, NormOptions, PoolOptions, Residual, RoiAlignOptions,
-    conv2d_shape, pool_shape,
-};
-use conv2d::{Epilogue, Geometry};
+use super::backend::DetectionOps;
+use super::options::{ABSENT, NormOptions, PoolOptions, RoiAlignOptions, conv2d_shape, pool_shape};
+use super::primitives::{FeatureMaps, MapShapes, Residual};
+use epilogue::Epilogue;
+use geometry::Geometry;
 use levels::Levels;
 use max_pool::Sides;
 use norm::Sets;
@@ -40,11 +49,11 @@ impl DetectionOps for Flex {
         let (height, width) = options.output_size;
         let shape = [dims::<2>(&rois)[0], dims::<4>(&maps[0])[1], height, width];
         let levels = Levels::new(floats(&rois), &min_areas[..maps.len() - 1], options);
-        let pooled = levels.parts.iter().zip(&maps).map(|(part, map)| {
-            if part.boxes.is_empty() {
+        let pooled = levels.levels.iter().zip(&maps).map(|(level, map)| {
+            if level.boxes.is_empty() {
                 return Vec::new();
             }
-            roi_align::forward(floats(map), dims(map), part.rois.as_flattened(), part.options)
+            roi_align::forward(floats(map), dims(map), level.rois.as_flattened(), level.options)
         });
         tensor(levels.join(pooled.collect(), shape[1..].iter().product()), shape)
     }
@@ -60,10 +69,10 @@ impl DetectionOps for Flex {
         let count = shapes.as_slice().len();
         let levels = Levels::new(floats(&rois), &min_areas[..count - 1], options);
         let row = dims::<4>(&grad)[1..].iter().product();
-        let mut grads = levels.split(floats(&grad), row).into_iter().zip(&levels.parts);
+        let mut grads = levels.split(floats(&grad), row).into_iter().zip(&levels.levels);
         shapes.maps(|shape| {
-            let (grad, part) = grads.next().expect("a part for each map");
-            tensor(roi_align::backward(&grad, shape, part.rois.as_flattened(), part.options), shape)
+            let (grad, level) = grads.next().expect("boxes for each map");
+            tensor(roi_align::backward(&grad, shape, level.rois.as_flattened(), level.options), shape)
         })
     }
 
@@ -231,7 +240,7 @@ fn convolve(
 /// Whether `winograd_convolution` computes what a convolution with a weight of this shape does.
 pub(super) fn transforms(weight: [usize; 4], options: &ConvOptions<2>) -> bool {
     // It does for maps of any size.
-    !options.is_asymmetric() && winograd::computes(&geometry([1, weight[1], 1, 1], weight, options))
+    !options.is_asymmetric() && geometry([1, weight[1], 1, 1], weight, options).suits_winograd()
 }
 
 /// The weight `[C out, C in, 3, 3]` of a convolution as `[36, C out, C in]`, which `winograd_convolution` takes.

@@ -1,9 +1,17 @@
 //! Greedy non-maximum suppression.
 //!
 //! Boxes are sorted by group and falling score, and each group is swept: a box that stays suppresses the later ones it
-//! overlaps. Groups run in parallel. Within one, some boxes at a time are compared with all that stay so far, in
-//! parallel and sixteen at once, then with each other in turn. Quadratic in the boxes that stay of a group, which the
-//! detector's limits keep near a thousand.
+//! overlaps.
+//!
+//! ```text
+//! for each group, in parallel:
+//!     for each batch of boxes, by falling score:
+//!         left = those that overlap no box that stays so far       in parallel, 16 comparisons at once
+//!         for each of left, in turn:
+//!             it stays if it overlaps none of this batch that stays
+//! ```
+//!
+//! The time is quadratic in the boxes of a group that stay; the detector's limits keep them near a thousand.
 
 use std::array;
 
@@ -13,12 +21,14 @@ use super::simd::vectorized;
 use super::top_k::falling;
 use crate::structures::Xyxy;
 
-/// Boxes that are compared at a time with those that stay, and of these by one thread.
+/// Boxes of a step of the sweep: they are compared with all that stay so far.
 const BATCH: usize = 256;
+/// Boxes of a step that one task compares.
 const PART: usize = 32;
+/// Boxes that one box is compared with at a time.
 const LANES: usize = 16;
 
-/// Sixteen boxes that stay: x1, y1, x2, y2 and area of each. Where there are less, the first is repeated.
+/// Sixteen boxes that stay: x1, y1, x2, y2 and area of each. Where there are fewer, the first one is repeated.
 type Block = [[f32; LANES]; 5];
 
 pub(super) fn batched_nms(boxes: &[Xyxy], scores: &[f32], groups: &[i64], iou_threshold: f32) -> Vec<bool> {

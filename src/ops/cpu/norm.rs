@@ -7,9 +7,10 @@
 
 use rayon::prelude::*;
 
-use super::conv2d::{Epilogue, sum};
+use super::epilogue::Epilogue;
 use super::gemm::Shared;
 use super::simd::vectorized;
+use super::sums::{sum, sum_of};
 
 /// Which planes of `[N, C, H, W]` make up a set.
 #[derive(Clone, Copy)]
@@ -62,7 +63,7 @@ pub(super) fn forward(
                 for plane in sets.planes(set) {
                     let (channel, position) = (plane % sets.channels, plane * sets.pixels);
                     let scale = gamma[channel] * deviation;
-                    // SAFETY: each plane belongs to one set.
+                    // SAFETY: a plane belongs to one set, and this task alone works on the set.
                     let output = unsafe { shared.slice(position..position + sets.pixels) };
                     output.iter_mut().zip(values(plane)).for_each(|(y, x)| *y = (x - mean) * scale);
                     epilogue.apply(output, position, channel);
@@ -109,7 +110,7 @@ pub(super) fn backward(
                 for plane in sets.planes(set) {
                     let gamma = gamma[plane % sets.channels];
                     let position = plane * sets.pixels;
-                    // SAFETY: each plane belongs to one set.
+                    // SAFETY: a plane belongs to one set, and this task alone works on the set.
                     let output = unsafe { shared.slice(position..position + sets.pixels) };
                     for ((output, x), grad) in output.iter_mut().zip(x(plane)).zip(grad(plane)) {
                         let normalised = (x - mean) * deviation;
@@ -127,15 +128,4 @@ pub(super) fn backward(
         gamma_grad[plane % sets.channels] += product;
     }
     (output, gamma_grad, beta_grad)
-}
-
-/// The sum of a function of two values, in as many partial sums as [`sum`].
-#[inline(always)]
-fn sum_of(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut sums = [0.0; 64];
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<64>(), b.as_chunks::<64>());
-    for (a, b) in a.iter().zip(b) {
-        sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum += term(*a, *b));
-    }
-    sums.iter().sum::<f32>() + a_rest.iter().zip(b_rest).map(|(a, b)| term(*a, *b)).sum::<f32>()
 }

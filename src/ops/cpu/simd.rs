@@ -1,11 +1,17 @@
-//! Loops compiled for the widest vectors that the processor has.
+//! Loops compiled for each instruction set, of which the widest that the processor has runs.
+//!
+//! On x86 these are AVX-512, AVX2 with FMA, and what every x86-64 has; on ARM, NEON. Matrix products are not compiled
+//! here: the `gemm` crate looks at the processor by itself.
+
+#[cfg(test)]
+use std::cell::Cell;
 
 use pulp::{Arch, Simd, WithSimd};
 
-/// Runs `work` as compiled for AVX-512, AVX2 or NEON, whichever the processor has.
+/// Runs `work` as compiled for the widest vectors that the processor has.
 ///
-/// The closure must be `#[inline(always)]`, else it is compiled once, for the oldest processor. So it would be as a
-/// plain `FnOnce`, too: calling one goes through a shim, and that is a function of its own.
+/// The closure must be `#[inline(always)]`. Else it is compiled once, for the oldest processor. That is also why it is
+/// not a plain `FnOnce`: a call of one goes through a function of its own, which is not inlined.
 pub(super) fn vectorized<R>(work: impl FnMut() -> R) -> R {
     struct Work<F>(F);
 
@@ -18,5 +24,43 @@ pub(super) fn vectorized<R>(work: impl FnMut() -> R) -> R {
         }
     }
 
-    Arch::new().dispatch(Work(work))
+    arch().dispatch(Work(work))
+}
+
+/// The instruction set that loops run with.
+pub(super) fn arch() -> Arch {
+    #[cfg(test)]
+    if let Some(arch) = chosen() {
+        return arch;
+    }
+    Arch::new()
+}
+
+#[cfg(test)]
+thread_local!(static CHOSEN: Cell<Option<Arch>> = const { Cell::new(None) });
+
+/// The instruction set that a test has chosen for this thread.
+#[cfg(test)]
+pub(in crate::ops) fn chosen() -> Option<Arch> {
+    CHOSEN.get()
+}
+
+/// Has the loops of this thread run with another instruction set than the widest one.
+#[cfg(test)]
+pub(in crate::ops) fn choose(arch: Option<Arch>) {
+    CHOSEN.set(arch);
+}
+
+/// The instruction sets that this processor has besides the widest one, which is what [`Arch::new`] finds.
+#[cfg(test)]
+pub(in crate::ops) fn narrower() -> Vec<Arch> {
+    match Arch::new() {
+        Arch::Scalar => Vec::new(),
+        #[cfg(target_arch = "x86_64")]
+        Arch::V4(_) => {
+            let avx2 = pulp::x86::V3::try_new().expect("a processor with AVX-512 has AVX2");
+            vec![Arch::V3(avx2), Arch::Scalar]
+        }
+        _ => vec![Arch::Scalar],
+    }
 }

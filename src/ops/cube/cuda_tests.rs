@@ -96,6 +96,7 @@ fn kernels() -> Vec<(String, Box<dyn CubeKernel>)> {
                 scalars(3),
                 (),
                 (),
+                (),
                 sampling,
                 elem
             );

@@ -8,19 +8,18 @@ mod nms;
 mod roi_align;
 mod roi_align_backward;
 mod sampling;
+mod tensors;
 mod top_k;
 
-use burn::backend::TensorMetadata;
-use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::tensor::{DType, FloatDType, IntDType};
+use burn::tensor::IntDType;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
-use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
-use burn_cubecl::tensor::CubeTensor;
-use cubecl::prelude::*;
 
-use super::{DetectionOps, FeatureMaps, MapShapes, RoiAlignOptions};
+use crate::ops::backend::DetectionOps;
+use crate::ops::options::RoiAlignOptions;
+use crate::ops::primitives::{FeatureMaps, MapShapes};
+use tensors::floats;
 
 impl DetectionOps for CubeBackend {
     fn roi_align(
@@ -55,24 +54,4 @@ impl DetectionOps for CubeBackend {
     ) -> IntTensor<Self> {
         nms::batched_nms(floats(boxes), floats(scores), into_contiguous(groups), iou_threshold)
     }
-}
-
-/// Contiguous f32: what boxes and scores are, whatever the model computes in.
-fn floats(tensor: CubeTensor) -> CubeTensor {
-    into_contiguous(CubeBackend::float_cast(tensor, FloatDType::F32))
-}
-
-fn dims<const D: usize>(tensor: &CubeTensor) -> [usize; D] {
-    tensor.shape().dims()
-}
-
-/// A tensor whose elements a kernel is going to write.
-fn empty<const D: usize>(like: &CubeTensor, shape: [usize; D], dtype: DType) -> CubeTensor {
-    empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), shape.into(), dtype)
-}
-
-/// As many cubes of so many units as it takes for one unit an element.
-fn one_unit_each(tensor: &CubeTensor, elements: usize, units: u32) -> (CubeCount, CubeDim) {
-    let cube_dim = CubeDim::new_1d(units);
-    (cubecl::calculate_cube_count_elemwise(&tensor.client, elements, cube_dim), cube_dim)
 }

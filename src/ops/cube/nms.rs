@@ -22,8 +22,9 @@ use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::{dims, empty, one_unit_each, top_k};
-use crate::ops::ABSENT;
+use super::tensors::{dims, empty, one_unit_each};
+use super::top_k;
+use crate::ops::options::ABSENT;
 
 const UNITS: usize = 256;
 

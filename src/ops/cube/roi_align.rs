@@ -17,10 +17,10 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::sampling::{Axis, Sampling, level_of, scale_of};
-use super::{dims, empty, one_unit_each};
-use crate::ops::RoiAlignOptions;
+use super::tensors::{dims, empty, one_unit_each};
+use crate::ops::options::RoiAlignOptions;
 
-/// Channels a unit computes: what the sample positions cost is shared by so many.
+/// Channels that a unit computes. They share the cost of the sample positions.
 const CHANNELS: usize = 4;
 
 pub(super) fn forward(
@@ -30,7 +30,7 @@ pub(super) fn forward(
     options: RoiAlignOptions,
 ) -> CubeTensor {
     let [count, _] = dims(&rois);
-    let [_, channels, ..] = dims::<4>(&maps[0]);
+    let [batch, channels, ..] = dims::<4>(&maps[0]);
     let (bins_y, bins_x) = options.output_size;
     let dtype = maps[0].dtype();
     let output = empty(&rois, [count, channels, bins_y, bins_x], dtype);
@@ -52,6 +52,7 @@ pub(super) fn forward(
         heights,
         widths,
         min_areas,
+        batch as u32,
         channels as u32,
         options.spatial_scale,
         options.into(),
@@ -69,6 +70,7 @@ pub(super) fn roi_align_forward<F: Float>(
     heights: Sequence<u32>,
     widths: Sequence<u32>,
     min_areas: Sequence<f32>,
+    batch: u32,
     channels: u32,
     spatial_scale: f32,
     #[comptime] sampling: Sampling,
@@ -89,6 +91,10 @@ pub(super) fn roi_align_forward<F: Float>(
     let bin_y = u32::cast_from(bin) / comptime!(sampling.bins_x);
     let bin_x = u32::cast_from(bin) % comptime!(sampling.bins_x);
 
+    // A box that names no image of the batch gives zeros.
+    let named = rois[roi * 5];
+    let in_batch = named >= 0.0f32 && named < f32::cast_from(batch);
+
     let mut sums = Array::<f32>::new(CHANNELS);
     #[unroll]
     for channel in 0..CHANNELS {
@@ -96,13 +102,15 @@ pub(super) fn roi_align_forward<F: Float>(
     }
     #[unroll]
     for index in 0..maps.len() {
-        if level == comptime!(index as u32) {
+        if level == comptime!(index as u32) && in_batch {
             let (height, width) = (heights[index], widths[index]);
             let plane = (height * width) as usize;
-            let image = (usize::cast_from(rois[roi * 5]) * channels + first) * plane;
-            for sample_y in 0..y_axis.samples {
+            let image = (usize::cast_from(named) * channels + first) * plane;
+            let (first_y, end_y) = (y_axis.first(bin_y), y_axis.end(bin_y, height));
+            let (first_x, end_x) = (x_axis.first(bin_x), x_axis.end(bin_x, width));
+            for sample_y in first_y..end_y {
                 let y = y_axis.neighbours(bin_y, sample_y, height);
-                for sample_x in 0..x_axis.samples {
+                for sample_x in first_x..end_x {
                     let x = x_axis.neighbours(bin_x, sample_x, width);
                     let top_left = image + (y.low * width + x.low) as usize;
                     let top_right = image + (y.low * width + x.high) as usize;

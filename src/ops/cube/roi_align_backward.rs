@@ -30,8 +30,9 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::sampling::{Axis, Sampling, level_of, scale_of};
-use super::{dims, empty, one_unit_each};
-use crate::ops::{FeatureMaps, MapShapes, RoiAlignOptions};
+use super::tensors::{dims, empty, one_unit_each};
+use crate::ops::options::RoiAlignOptions;
+use crate::ops::primitives::{FeatureMaps, MapShapes};
 
 /// Side of a tile.
 const TILE: usize = 8;
@@ -173,7 +174,11 @@ pub(super) fn boxes_of_tiles(
     let last = min(first + 32, count as usize);
     let mut bits = 0u32;
     for roi in first..last {
-        if u32::cast_from(rois[roi * 5]) == tile.image && level_of(rois, roi, &min_areas) == tile.level {
+        // A box that names no image of the batch touches no tile.
+        let named = rois[roi * 5];
+        let in_batch = named >= 0.0f32 && named < f32::cast_from(batch);
+        let in_image = in_batch && u32::cast_from(named) == tile.image;
+        if in_image && level_of(rois, roi, &min_areas) == tile.level {
             let y_axis = Axis::new(rois[roi * 5 + 2], rois[roi * 5 + 4], scale, sampling.bins_y, sampling);
             let x_axis = Axis::new(rois[roi * 5 + 1], rois[roi * 5 + 3], scale, sampling.bins_x, sampling);
             let reach = comptime!(TILE as u32 - 1);

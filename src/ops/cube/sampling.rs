@@ -2,7 +2,9 @@
 
 use cubecl::prelude::*;
 
-/// What the compiler knows of a call: it makes a kernel of each set.
+use crate::ops::options::MOST_SAMPLES;
+
+/// Known when a kernel is compiled: there is a kernel for each value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Sampling {
     pub bins_y: u32,
@@ -63,9 +65,10 @@ impl Axis {
         let samples = if comptime!(sampling.ratio > 0) {
             comptime!(sampling.ratio).runtime()
         } else {
-            // A NaN or negative size takes no sample, so the bin is 0.
+            // Of a NaN, negative or too large size the bin takes no sample, so it is 0.
             let samples = bin_size.ceil();
-            if samples > 0.0f32 { u32::cast_from(min(samples, MOST_SAMPLES)) } else { 0u32.runtime() }
+            let most = comptime!(MOST_SAMPLES as f32);
+            if samples > 0.0f32 && samples <= most { u32::cast_from(samples) } else { 0u32.runtime() }
         };
         Axis { start, bin_size, samples }
     }
@@ -74,6 +77,33 @@ impl Axis {
         self.start
             + f32::cast_from(bin) * self.bin_size
             + (f32::cast_from(sample) + 0.5f32) * self.bin_size / f32::cast_from(self.samples)
+    }
+
+    /// The first sample of a bin that may lie on the map: those before it do not. So a box that is much larger than the
+    /// map takes no more time than the map needs.
+    pub fn first(&self, bin: u32) -> u32 {
+        // Where samples are closer than this, rounding errors of a position may be larger than a step. There are few then.
+        let step = self.bin_size / f32::cast_from(self.samples);
+        let start = self.start + f32::cast_from(bin) * self.bin_size;
+        // One less, for the rounding errors.
+        let first = ((-1.0f32 - start) / step - 0.5f32).floor() - 1.0f32;
+        if step > 0.5f32 {
+            u32::cast_from(clamp(first, 0.0f32, f32::cast_from(self.samples)))
+        } else {
+            0u32.runtime()
+        }
+    }
+
+    /// The sample after the last one that may lie on the map.
+    pub fn end(&self, bin: u32, size: u32) -> u32 {
+        let step = self.bin_size / f32::cast_from(self.samples);
+        let start = self.start + f32::cast_from(bin) * self.bin_size;
+        let end = ((f32::cast_from(size) - start) / step - 0.5f32).ceil() + 2.0f32;
+        if step > 0.5f32 {
+            u32::cast_from(clamp(end, 0.0f32, f32::cast_from(self.samples)))
+        } else {
+            self.samples
+        }
     }
 
     pub fn neighbours(&self, bin: u32, sample: u32, size: u32) -> Neighbours {
@@ -95,7 +125,8 @@ impl Axis {
     /// How much a bin takes of a pixel.
     pub fn weight(&self, bin: u32, pixel: u32, size: u32) -> f32 {
         let mut sum = 0.0f32;
-        for sample in 0..self.samples {
+        let (first, end) = (self.first(bin), self.end(bin, size));
+        for sample in first..end {
             let at = self.neighbours(bin, sample, size);
             if at.low == pixel {
                 sum += at.low_weight;
@@ -120,6 +151,3 @@ impl Axis {
         self.samples > 0u32 && low <= f32::cast_from(last) + 1.0f32 && high >= f32::cast_from(first) - 1.0f32
     }
 }
-
-/// A box of infinite size has to come to an end.
-const MOST_SAMPLES: f32 = 65536.0;

@@ -17,7 +17,7 @@ use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::{dims, empty};
+use super::tensors::{dims, empty};
 
 pub(super) const UNITS: usize = 128;
 const DIGITS: usize = 16;

@@ -6,22 +6,24 @@ use rand_chacha::ChaCha8Rng;
 
 use super::reference::{self, Array};
 use super::{
-    Source, assert_close, assert_differences, assert_repeatable, devices, floats, gpu, gradient, integers,
+    Places, Source, assert_close, assert_differences, assert_repeatable, floats, gpu, gradient, integers,
     non_contiguous, on,
 };
-use crate::ops::{ABSENT, RoiAlignOptions, batched_nms, pyramid_roi_align, roi_align, round_down, top_k};
+use crate::ops::functional::round_down;
+use crate::ops::{ABSENT, RoiAlignOptions, batched_nms, pyramid_roi_align, roi_align, top_k};
 
 #[test]
 fn roi_align_equals_its_reference() {
     const NAN: f32 = f32::NAN;
+    const INF: f32 = f32::INFINITY;
     let options = |output_size, spatial_scale, sampling_ratio, aligned| RoiAlignOptions {
         output_size,
         spatial_scale,
         sampling_ratio,
         aligned,
     };
-    for device in devices() {
-        let mut source = Source::new(&device);
+    Places::new().for_each(|device| {
+        let mut source = Source::new(device);
         let shape = [2, 5, 7, 11];
         let features = source.random(shape);
         for options in [
@@ -39,6 +41,11 @@ fn roi_align_equals_its_reference() {
                 [-20.0, -20.0, -10.0, -10.0], // outside
                 [90.0, 90.0, 120.0, 95.0],
                 [-300.0, -200.0, 400.0, 300.0], // around everything
+                [-2e4, -1e4, 2e4, 3e4],
+                [-1e30, -1e30, 1e30, 1e30],
+                [-INF, -INF, INF, INF],
+                [1.0, 1.0, INF, 5.0],
+                [1.0, -INF, 5.0, 5.0],
                 [NAN, 1.0, 5.0, 5.0],
                 [1.0, NAN, 5.0, 5.0],
                 [1.0, 1.0, NAN, 5.0],
@@ -75,7 +82,36 @@ fn roi_align_equals_its_reference() {
                 assert_differences(&actual, &Array::from(&features), weighted, &what);
             }
         }
-    }
+    });
+}
+
+/// A box whose image index is outside the batch is no reason to read foreign memory, or to stop.
+#[test]
+fn a_box_of_no_image_pools_zeros() {
+    let options =
+        RoiAlignOptions { output_size: (2, 3), spatial_scale: 1.0, sampling_ratio: 2, aligned: false };
+    let shape = [2, 5, 7, 11];
+    Places::new().for_each(|device| {
+        let mut source = Source::new(device);
+        let features = source.random(shape);
+        let images = [-1.0, 1.0, 2.0, 1e20, f32::INFINITY, f32::NEG_INFINITY];
+        let rois: Vec<f32> = images.iter().flat_map(|image| [*image, 1.0, 2.0, 9.0, 6.0]).collect();
+        let rois = source.tensor(rois, [images.len(), 5]);
+        let grad = source.random([images.len(), 5, 2, 3]);
+        let pool = |features: Tensor<4>| {
+            let rois = on(&features.device(), &rois);
+            roi_align(features, rois, options)
+        };
+        let pooled = floats(&pool(features.clone()));
+        let row = 5 * 2 * 3;
+        let is_zero = |row: &[f64]| row.iter().all(|value| *value == 0.0);
+        let zeros: Vec<bool> = pooled.chunks(row).map(is_zero).collect();
+        assert_eq!(zeros, [true, false, true, true, true, true]);
+        let expected = reference::roi_align(&Array::from(&features), &rois, options);
+        assert_close(&pooled, &expected.values, "forward");
+        let expected = reference::roi_align_backward(&Array::from(&grad), &rois, shape, options);
+        assert_close(&floats(&gradient(pool, &features, &grad)), &expected.values, "backward");
+    });
 }
 
 #[test]
@@ -85,8 +121,8 @@ fn pyramid_roi_align_pools_each_box_from_its_map() {
         RoiAlignOptions { output_size: (2, 3), spatial_scale: 0.5, sampling_ratio: 2, aligned: false };
     let min_areas = [100.0, 400.0, 1600.0];
     let shapes = [[2, 37, 20, 17], [2, 37, 10, 9], [2, 37, 5, 5], [2, 37, 3, 2]];
-    for device in devices() {
-        let mut source = Source::new(&device);
+    Places::new().for_each(|device| {
+        let mut source = Source::new(device);
         let maps = shapes.map(|shape| source.random(shape));
         let sides = [[10.0, 9.999], [10.0, 10.0], [20.0, 20.0], [39.0, 41.0], [40.0, 40.0], [0.0, 3.0]];
         let edges = sides.map(|[width, height]| [1.0, 2.0, 1.0 + width, 2.0 + height]);
@@ -142,7 +178,7 @@ fn pyramid_roi_align_pools_each_box_from_its_map() {
                 assert_repeatable(|| gradient(of_map, map, &grad), &what);
             }
         }
-    }
+    });
 }
 
 #[test]
@@ -189,8 +225,8 @@ fn maps_of_half_precision_are_summed_in_single_precision() {
 
 #[test]
 fn top_k_equals_its_reference() {
-    for device in devices() {
-        let mut source = Source::new(&device);
+    Places::new().for_each(|device| {
+        let mut source = Source::new(device);
         for (rows, columns, count) in [(3, 0, 0), (1, 1, 1), (2, 7, 7), (3, 300, 20), (2, 3000, 2999)] {
             let awkward = [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, -1.5, 1e-40];
             // Few distinct values, so that many are equal.
@@ -213,14 +249,14 @@ fn top_k_equals_its_reference() {
                 assert_eq!(integers(&top_k(non_contiguous(&values), count)), expected, "not contiguous");
             }
         }
-    }
+    });
 }
 
 #[test]
 fn batched_nms_equals_its_reference() {
     const NAN: f32 = f32::NAN;
-    for device in devices() {
-        let mut source = Source::new(&device);
+    Places::new().for_each(|device| {
+        let mut source = Source::new(device);
         let awkward = [
             [5.0, 5.0, 5.0, 5.0], // points and lines, twice
             [5.0, 5.0, 5.0, 5.0],
@@ -251,7 +287,7 @@ fn batched_nms_equals_its_reference() {
             let scores = (0..count).map(|_| score(&mut source.rng)).collect();
             let scores: Tensor<1> = source.tensor(scores, [count]);
             let groups: Vec<i64> = (0..count).map(|_| source.rng.random_range(0..groups) - 2).collect();
-            let groups = Tensor::<1, Int>::from_data(TensorData::new(groups, [count]), &device);
+            let groups = Tensor::<1, Int>::from_data(TensorData::new(groups, [count]), device);
             let boxes: Tensor<2> = source.tensor(boxes.concat(), [count, 4]);
             for tenth in 0..=10 {
                 let threshold = f64::from(tenth) / 10.0;
@@ -264,7 +300,7 @@ fn batched_nms_equals_its_reference() {
                 assert_eq!(suppress(non_contiguous(&boxes)), expected, "not contiguous");
 
                 // Three rows: these boxes, none, and these with places among them that hold none.
-                let absent = Tensor::<1, Int>::full([count], ABSENT, &device);
+                let absent = Tensor::<1, Int>::full([count], ABSENT, device);
                 let stacked = |row: &Tensor<1>| -> Tensor<2> { Tensor::stack(vec![row.clone(); 3], 0) };
                 let thinned = groups.clone().mask_where(scores.clone().equal_elem(0.5), absent.clone());
                 let rows = (
@@ -278,7 +314,7 @@ fn batched_nms_equals_its_reference() {
                 let there: Vec<bool> = floats(&scores).iter().map(|score| *score != 0.5).collect();
                 let present: Vec<i64> = (0..count as i64).filter(|&index| there[index as usize]).collect();
                 let present =
-                    Tensor::<1, Int>::from_data(TensorData::new(present.clone(), [present.len()]), &device);
+                    Tensor::<1, Int>::from_data(TensorData::new(present.clone(), [present.len()]), device);
                 let mut of_present = reference::batched_nms(
                     &boxes.clone().select(0, present.clone()),
                     &scores.clone().select(0, present.clone()),
@@ -298,7 +334,7 @@ fn batched_nms_equals_its_reference() {
                 "batched_nms",
             );
         }
-    }
+    });
 }
 
 #[test]

@@ -7,11 +7,11 @@ use burn::tensor::{Device, Tensor};
 
 use super::reference::{self, Array};
 use super::{
-    Source, assert_close, assert_differences, assert_repeatable, devices, floats, gradient, non_contiguous,
-    on,
+    Places, Source, assert_close, assert_differences, assert_repeatable, floats, gradient, non_contiguous, on,
 };
+use crate::ops::options::conv2d_shape;
 use crate::ops::{
-    ConvWeight, Fused, NormOptions, PoolOptions, conv2d, conv2d_shape, in_host_memory, max_pool2d, normalize,
+    ConvWeight, Fused, NormOptions, PoolOptions, conv2d, in_host_memory, max_pool2d, normalize,
 };
 
 #[test]
@@ -44,7 +44,7 @@ fn conv2d_and_its_gradients_equal_their_reference() {
         // More pixels than a tile of unrolled columns holds, forward and backward.
         ([1, 64, 134, 133], [2, 64, 3, 3], options([2, 2], [1, 1], [1, 1])),
     ];
-    let (devices, mut source) = (devices(), Source::new(&Device::flex()));
+    let (places, mut source) = (Places::new(), Source::new(&Device::flex()));
     for (x_shape, weight_shape, options) in cases {
         let (x, weight) = (source.random(x_shape), source.random(weight_shape));
         let bias: Tensor<1> = source.random([weight_shape[0]]);
@@ -65,7 +65,7 @@ fn conv2d_and_its_gradients_equal_their_reference() {
         let weight_gradient = slow.weight_gradient(&x_array, &grad_array).values;
         let bias_gradient = slow.bias_gradient(&grad_array).values;
 
-        for device in &devices {
+        places.for_each(|device| {
             let what =
                 |which: &str| format!("{x_shape:?} {weight_shape:?} {options:?} on {device:?}, {which}");
             let (x, weight, bias) = (on(device, &x), on(device, &weight), on(device, &bias));
@@ -118,7 +118,7 @@ fn conv2d_and_its_gradients_equal_their_reference() {
                 let of_bias_64 = |bias: &Array<1>| slow.output(&x_array, &weight_array, bias).dot(grads);
                 assert_differences(&gradient(of_bias, &bias, &grad), &bias_array, of_bias_64, &what("bias"));
             }
-        }
+        });
     }
 }
 
@@ -137,8 +137,8 @@ fn normalize_and_its_gradients_equal_their_reference() {
         // As many elements in a set as a large image has.
         ([1, 1, 301, 203], None),
     ];
-    for device in devices() {
-        let mut source = Source::new(&device);
+    Places::new().for_each(|device| {
+        let mut source = Source::new(device);
         for (shape, groups) in cases {
             let options = NormOptions { groups, epsilon: 1e-3 };
             let what = format!("{shape:?}, {options:?}");
@@ -199,7 +199,7 @@ fn normalize_and_its_gradients_equal_their_reference() {
             let actual = gradient(of_beta, &beta, &grad);
             assert_differences(&actual, &arrays.2, function, &format!("{what}, of beta"));
         }
-    }
+    });
 }
 
 /// A prepared weight gives what the plain one gives, also on maps too small for Winograd's algorithm to pay once.
@@ -215,8 +215,8 @@ fn a_prepared_weight_convolves_as_the_weight_does() {
         ([2, 3, 4, 10, 9], 3, 2, false),
         ([2, 3, 4, 10, 9], 1, 1, false),
     ];
-    for device in devices() {
-        let mut source = Source::new(&device);
+    Places::new().for_each(|device| {
+        let mut source = Source::new(device);
         for ([batch, inputs, outputs, height, width], kernel, stride, transformed) in cases {
             let options = options(stride, kernel / 2);
             let x = source.random([batch, inputs, height, width]);
@@ -225,7 +225,7 @@ fn a_prepared_weight_convolves_as_the_weight_does() {
             let is_transformed = matches!(prepared, ConvWeight::Winograd(_));
             assert_eq!(
                 is_transformed,
-                transformed && in_host_memory(&device),
+                transformed && in_host_memory(device),
                 "{kernel} / {stride} on {device:?}"
             );
             assert_eq!(prepared.dims(), weight.dims());
@@ -244,7 +244,7 @@ fn a_prepared_weight_convolves_as_the_weight_does() {
             let actual = conv2d(non_contiguous(&x), prepared, bias, options, fused);
             assert_close(&floats(&actual), &expected, &format!("{:?} on {device:?}", x.dims()));
         }
-    }
+    });
 }
 
 /// A transformed weight is never taken for a plain one: not where gradients are asked for, not with other options.
@@ -280,12 +280,12 @@ fn max_pool2d_and_its_gradient_equal_their_reference() {
         ([1, 1, 1, 2], [2, 2], [1, 4], [1, 1]),
         ([0, 2, 6, 6], [3, 3], [2, 2], [1, 1]),
     ];
-    for device in devices() {
-        let mut source = Source::new(&device);
+    Places::new().for_each(|device| {
+        let mut source = Source::new(device);
         for (shape, kernel, stride, padding) in cases {
             let options = PoolOptions { kernel, stride, padding };
             let what = format!("{shape:?} {options:?}");
-            if shape[0] == 0 && !in_host_memory(&device) {
+            if shape[0] == 0 && !in_host_memory(device) {
                 continue; // burn's kernels are not launched for nothing
             }
             let x: Tensor<4> = source.random(shape);
@@ -302,7 +302,7 @@ fn max_pool2d_and_its_gradient_equal_their_reference() {
                 assert_repeatable(|| gradient(pool, &x, &grad), &what);
             }
         }
-    }
+    });
     // NaN is the highest, and of equal values the first gets the gradient.
     let device = Device::flex().autodiff();
     let x = Tensor::<4>::from_floats([[[[1.0, 1.0, 0.0, f32::NAN, 2.0, 3.0]]]], &device).require_grad();

@@ -1,5 +1,5 @@
-//! Every own operation against its reference on each device there is, its gradients against finite
-//! differences too.
+//! Each operation against its reference, on each device and with each instruction set there is; its gradients against
+//! finite differences, too.
 
 mod boxes;
 #[path = "../../../tests/common/gpu.rs"]
@@ -17,11 +17,14 @@ use burn::{backend::Flex, backend::ir::BackendIr, remote::RemoteHost};
 use burn_cubecl::{CubeBackend, CubeDevice};
 #[cfg(feature = "workers")]
 use burn_remote::server::{BackendServer, WebSocketTransport};
+use pulp::Arch;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use super::cpu::simd;
 #[cfg(feature = "workers")]
-use super::{DetectionOps, remote::registry};
+use super::{backend::DetectionOps, deferred::remote::registry};
 use gpu::gpu;
 use reference::Array;
 
@@ -29,20 +32,55 @@ use reference::Array;
 /// at most some thousand f32 products, whose rounding errors of 6e-8 each mostly cancel.
 const TOLERANCE: f64 = 1e-5;
 
-/// Those that every operation is tested on: the CPU, a GPU (a software one will do) where burn fuses operations, and both
-/// again as devices of a server, the GPU without fusion.
-fn devices() -> Vec<Device> {
-    let mut devices = vec![Device::flex()];
-    #[cfg(feature = "workers")]
-    devices.push(remote::<Flex>(Default::default()));
-    #[cfg(not(feature = "workers"))]
-    println!("skipped: remote devices, in a build without the feature `workers`");
-    if let Some(gpu) = gpu() {
-        devices.push(gpu);
-        #[cfg(all(feature = "workers", feature = "wgpu"))]
-        devices.push(remote::<CubeBackend>(CubeDevice::Wgpu(Default::default())));
+/// Where a test runs an operation.
+struct Place {
+    device: Device,
+    /// For the CPU: another instruction set than the widest one.
+    arch: Option<Arch>,
+}
+
+/// All places that every operation is tested on: the CPU with each instruction set that the processor has, a GPU (a
+/// software one will do) where burn fuses operations, and both again as devices of a server, the GPU without fusion.
+///
+/// The matrix products of a convolution are the `gemm` crate's, which takes the widest instruction set in any case.
+/// `tests/instruction_sets` runs the tests on emulated processors, where it cannot.
+struct Places(Vec<Place>);
+
+impl Places {
+    fn new() -> Self {
+        let mut devices = vec![Device::flex()];
+        #[cfg(feature = "workers")]
+        devices.push(remote::<Flex>(Default::default()));
+        #[cfg(not(feature = "workers"))]
+        println!("skipped: remote devices, in a build without the feature `workers`");
+        if let Some(gpu) = gpu() {
+            devices.push(gpu);
+            #[cfg(all(feature = "workers", feature = "wgpu"))]
+            devices.push(remote::<CubeBackend>(CubeDevice::Wgpu(Default::default())));
+        }
+        let mut places: Vec<Place> = devices.into_iter().map(|device| Place { device, arch: None }).collect();
+        let narrower = simd::narrower().into_iter();
+        places.extend(narrower.map(|arch| Place { device: Device::flex(), arch: Some(arch) }));
+        Self(places)
     }
-    devices
+
+    fn for_each(&self, test: impl Fn(&Device) + Send + Sync) {
+        for Place { device, arch } in &self.0 {
+            match arch {
+                None => test(device),
+                Some(arch) => {
+                    println!("with {arch:?}");
+                    threads(rayon::current_num_threads(), Some(*arch)).install(|| test(device));
+                }
+            }
+        }
+    }
+}
+
+/// Threads of their own, with an instruction set of their own.
+fn threads(count: usize, arch: Option<Arch>) -> ThreadPool {
+    let builder = ThreadPoolBuilder::new().num_threads(count);
+    builder.start_handler(move |_| simd::choose(arch)).build().unwrap()
 }
 
 /// A device of a backend, served by this process as a worker serves its own.
@@ -123,8 +161,7 @@ fn assert_repeatable<const D: usize>(function: impl Fn() -> Tensor<D> + Sync, wh
     let bits = || -> Vec<u64> { floats(&function()).into_iter().map(f64::to_bits).collect() };
     let first = bits();
     assert_eq!(first, bits(), "{what}, second run");
-    let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-    assert_eq!(first, one_thread.install(bits), "{what}, one thread");
+    assert_eq!(first, threads(1, simd::chosen()).install(bits), "{what}, one thread");
 }
 
 /// The gradient of `sum(grad * function(at))`. It enters `function`'s backward pass transposed in

@@ -7,7 +7,7 @@
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Int, Tensor};
 
-use crate::ops::{NormOptions, PoolOptions, RoiAlignOptions};
+use crate::ops::options::{NormOptions, PoolOptions, RoiAlignOptions};
 
 /// A tensor's elements on the host.
 #[derive(Clone)]
@@ -76,10 +76,13 @@ pub(super) fn max_pool2d(x: &Array<4>, grad: &Array<4>, options: PoolOptions) ->
 
 /// RoIAlign as a matrix a box: output `[K, C, bins y, bins x]` of features `[N, C, H, W]`.
 pub(super) fn roi_align(features: &Array<4>, rois: &Tensor<2>, options: RoiAlignOptions) -> Array<4> {
-    let [_, channels, height, width] = features.shape;
+    let [batch, channels, height, width] = features.shape;
     let (bins_y, bins_x) = options.output_size;
     let mut output = Array::zeros([rois.dims()[0], channels, bins_y, bins_x]);
     for (k, roi) in rows(rois).iter().enumerate() {
+        if !is_in_batch(roi, batch) {
+            continue;
+        }
         for (bin_y, bin_x, y, x, weight) in pixel_weights(roi, (height, width), options) {
             for channel in 0..channels {
                 let pixel = features.at([roi[0] as usize, channel, y, x]);
@@ -97,9 +100,12 @@ pub(super) fn roi_align_backward(
     input_shape: [usize; 4],
     options: RoiAlignOptions,
 ) -> Array<4> {
-    let [_, channels, height, width] = input_shape;
+    let [batch, channels, height, width] = input_shape;
     let mut output = Array::zeros(input_shape);
     for (k, roi) in rows(rois).iter().enumerate() {
+        if !is_in_batch(roi, batch) {
+            continue;
+        }
         for (bin_y, bin_x, y, x, weight) in pixel_weights(roi, (height, width), options) {
             for channel in 0..channels {
                 let grad = grad.at([k, channel, bin_y, bin_x]);
@@ -108,6 +114,11 @@ pub(super) fn roi_align_backward(
         }
     }
     output
+}
+
+/// A box that names no image of the batch has neither an output nor a gradient.
+fn is_in_batch(roi: &[f32; 5], batch: usize) -> bool {
+    roi[0] >= 0.0 && f64::from(roi[0]) < batch as f64
 }
 
 fn rows(rois: &Tensor<2>) -> Vec<[f32; 5]> {
@@ -150,6 +161,7 @@ fn axis_weights(
     let extent = if options.aligned { extent } else { extent.max(1.0) };
     let bin_size = extent / bins as f32;
     let samples = match options.sampling_ratio {
+        0 if bin_size > 65_535.0 => 0,
         0 => bin_size.ceil() as usize,
         ratio => ratio,
     };

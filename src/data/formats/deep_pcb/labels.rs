@@ -1,32 +1,35 @@
 //! DeepPCB's label files: one defect a line, `x1 y1 x2 y2 class`.
 
-use std::fs;
 use std::path::Path;
 
+use crate::data::boxes;
 use crate::error::{Error, Result};
 use crate::structures::Annotation;
+use crate::text::read_text;
 
-/// Names of the defect classes; a label is its position here plus 1, because 0 is the background.
-pub const CLASS_NAMES: [&str; 6] = ["open", "short", "mousebite", "spur", "copper", "pin-hole"];
+/// A line of a label file, counted from 1, and what it says.
+pub(super) type LabelLine = (usize, Result<Annotation>);
 
-/// One result for each line of a label file that is not blank. Without `size`, `(height, width)`, boxes
-/// may reach as far as they like to the right and down.
+/// The lines of a label file that are not blank, for an image of `size` `(height, width)` and this many
+/// classes. Without a size, boxes may reach as far as they like to the right and down.
 ///
 /// The outer error is a file that cannot be read, the inner ones are [`Error::Line`].
-pub(super) fn read_labels(path: &Path, size: Option<(usize, usize)>) -> Result<Vec<Result<Annotation>>> {
-    let text = fs::read_to_string(path).map_err(Error::io(path))?;
-    Ok(text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty())
-        .map(|(number, line)| {
-            parse_label(line, size).map_err(|message| Error::line(path, number + 1, message))
-        })
-        .collect())
+pub(super) fn read_labels(
+    path: &Path,
+    size: Option<(usize, usize)>,
+    classes: usize,
+) -> Result<Vec<LabelLine>> {
+    let text = read_text(path)?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let parsed = lines.map(|(index, line)| {
+        let label = parse_label(line, size, classes);
+        (index + 1, label.map_err(|message| Error::line(path, index + 1, message)))
+    });
+    Ok(parsed.collect())
 }
 
 /// Parses `x1 y1 x2 y2 class`; the error is the message for [`Error::Line`].
-fn parse_label(line: &str, size: Option<(usize, usize)>) -> Result<Annotation, String> {
+fn parse_label(line: &str, size: Option<(usize, usize)>, classes: usize) -> Result<Annotation, String> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let &[x1, y1, x2, y2, class] = fields.as_slice() else {
         return Err(format!(
@@ -41,17 +44,9 @@ fn parse_label(line: &str, size: Option<(usize, usize)>) -> Result<Annotation, S
     };
     let xyxy = [number(x1)?, number(y1)?, number(x2)?, number(y2)?];
     let label = match class.parse::<usize>() {
-        Ok(label) if (1..=CLASS_NAMES.len()).contains(&label) => label,
-        _ => return Err(format!("class `{class}` is not one of 1..={}", CLASS_NAMES.len())),
+        Ok(label) if (1..=classes).contains(&label) => label,
+        _ => return Err(format!("class `{class}` is not one of 1..={classes}")),
     };
-    if xyxy[2] <= xyxy[0] || xyxy[3] <= xyxy[1] {
-        return Err(format!("box `{x1} {y1} {x2} {y2}` is empty: x1 < x2 and y1 < y2 must hold"));
-    }
-    let (height, width) = size.map_or((f32::MAX, f32::MAX), |(height, width)| (height as f32, width as f32));
-    if xyxy[0] < 0.0 || xyxy[1] < 0.0 || xyxy[2] > width || xyxy[3] > height {
-        let of_size =
-            size.map_or(String::new(), |(height, width)| format!(" (height {height}, width {width})"));
-        return Err(format!("box `{x1} {y1} {x2} {y2}` lies outside the image{of_size}"));
-    }
+    let xyxy = boxes::within(xyxy, size.unwrap_or((usize::MAX, usize::MAX)))?;
     Ok(Annotation::new(xyxy, label))
 }

@@ -1,0 +1,133 @@
+//! A detector from a weight file, with the settings that a user gives for it. `predict` and `evaluate` share
+//! them.
+
+use std::path::Path;
+use std::str::FromStr;
+
+use anyhow::Result;
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+use faster_rcnn::weights::{LoadOptions, WeightFile};
+use faster_rcnn::{DeviceName, Error, Predictor};
+
+use crate::settings::WeightArguments;
+
+/// How to detect. What is not given is as in the weights' settings, or as in torchvision if they have none.
+#[derive(clap::Args)]
+pub struct DetectorArguments {
+    /// Leave out detections with this score or less, in 0..=1 [default: the weights' setting, else 0.05].
+    #[arg(long, value_name = "SCORE", value_parser = fraction, requires = "weights")]
+    score_threshold: Option<f32>,
+    /// Where two detections of a class overlap by more than this IoU, in 0..=1, leave out the one with the
+    /// lower score [default: the weights' setting, else 0.5].
+    #[arg(long, value_name = "IOU", value_parser = fraction, requires = "weights")]
+    nms_threshold: Option<f32>,
+    /// Keep this many detections of an image at most, those with the highest scores [default: the weights'
+    /// setting, else 100].
+    #[arg(long, value_name = "N", requires = "weights")]
+    detections_per_image: Option<usize>,
+    /// Resize the short side of an image to MIN pixels, but the long side to MAX at most [default: the
+    /// weights' setting, else 800,1333].
+    #[arg(long, value_name = "MIN[,MAX]", requires = "weights")]
+    #[arg(conflicts_with_all = ["min_size", "max_size"])]
+    image_size: Option<ImageSize>,
+    /// MIN of --image-size.
+    #[arg(long, value_name = "PIXELS", requires = "weights", hide = true)]
+    min_size: Option<usize>,
+    /// MAX of --image-size.
+    #[arg(long, value_name = "PIXELS", requires = "weights", hide = true)]
+    max_size: Option<usize>,
+    #[command(flatten)]
+    weights: WeightArguments,
+    /// Where to compute: cpu, cuda, cuda:N or wgpu.
+    #[arg(long, default_value = "cpu")]
+    device: DeviceName,
+}
+
+/// `MIN[,MAX]` in pixels.
+#[derive(Clone, Copy)]
+struct ImageSize {
+    min: usize,
+    max: Option<usize>,
+}
+
+impl FromStr for ImageSize {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = |text: &str| text.trim().parse().map_err(|_| "expected MIN or MIN,MAX, in pixels");
+        let (min, max) = match text.split_once(',') {
+            None => (number(text)?, None),
+            Some((min, max)) => (number(min)?, Some(number(max)?)),
+        };
+        Ok(Self { min, max })
+    }
+}
+
+fn fraction(text: &str) -> Result<f32, &'static str> {
+    match text.parse() {
+        Ok(number) if (0.0..=1.0).contains(&number) => Ok(number),
+        _ => Err("expected a number in 0..=1"),
+    }
+}
+
+impl DetectorArguments {
+    /// Reads the detector.
+    pub fn load(&self, weights: &Path) -> Result<Predictor> {
+        let device = self.device.open()?;
+        let model = WeightFile::open(weights)?.load(&self.options(), &device)?;
+        let predictor = self.resize(Predictor::new(model));
+        let classes = predictor.config().num_classes - 1;
+        tracing::info!(path = %weights.display(), classes, "read a detector");
+        Ok(predictor)
+    }
+
+    /// The options as settings of the model. They hold over those of `--set`.
+    fn options(&self) -> LoadOptions {
+        let given = |key: &str, value: Option<String>| value.map(|value| format!("roi_heads.{key}={value}"));
+        let options = [
+            given("score_thresh", self.score_threshold.map(toml_float)),
+            given("nms_thresh", self.nms_threshold.map(toml_float)),
+            given("detections_per_img", self.detections_per_image.map(|count| count.to_string())),
+        ];
+        options.into_iter().flatten().fold(self.weights.options(), LoadOptions::set)
+    }
+
+    /// What is not given of the two sizes is the weights' own. Sizes that cannot be are wrong usage.
+    fn resize(&self, predictor: Predictor) -> Predictor {
+        let own = predictor.config().transform.clone();
+        let (min, max) = match (self.image_size, self.min_size, self.max_size) {
+            (None, None, None) => return predictor,
+            (None, min, max) => (min.unwrap_or(own.min_size), max.unwrap_or(own.max_size)),
+            (Some(size), ..) => (size.min, size.max.unwrap_or(own.max_size.max(size.min))),
+        };
+        predictor.with_image_size(min, max).unwrap_or_else(|error| {
+            let message = format!("an image size of {min},{max}: {error}");
+            crate::Arguments::command().error(ErrorKind::ValueValidation, message).exit()
+        })
+    }
+}
+
+/// With a point, so that it is a float in TOML, too.
+fn toml_float(number: f32) -> String {
+    format!("{number:?}")
+}
+
+/// Checks that a detector finds the classes of a data set: by their names, or by their number where the
+/// weights have no names.
+pub fn check_classes(predictor: &Predictor, weights: &Path, class_names: &[String]) -> Result<(), Error> {
+    let config = predictor.config();
+    let found = config.num_classes - 1;
+    let fits = match config.class_names.as_slice() {
+        [] => found == class_names.len(),
+        names => names == class_names,
+    };
+    if fits {
+        return Ok(());
+    }
+    let list =
+        |names: &[String]| if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
+    let (detector, data) = (list(&config.class_names), list(class_names));
+    let message = format!("detects {found} classes{detector}, the data set has {}{data}", class_names.len());
+    Err(Error::file(weights, message))
+}

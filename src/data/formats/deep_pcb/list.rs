@@ -1,0 +1,136 @@
+//! DeepPCB's lists: a line of `groupX/X/NAME.jpg groupX/X_not/NAME.txt` a board.
+
+use std::path::{Path, PathBuf};
+
+use super::board::Board;
+use super::files::find_image;
+use crate::error::{Error, Result};
+use crate::text::read_bytes;
+
+/// The training list and the validation list of a data set.
+pub(super) struct Lists {
+    pub train: Option<PathBuf>,
+    pub validation: Option<PathBuf>,
+}
+
+impl Lists {
+    /// Those that exist.
+    pub fn of(root: &Path) -> Self {
+        let list = |name: &str| Some(root.join(name)).filter(|list| list.is_file());
+        Self { train: list("trainval.txt"), validation: list("test.txt") }
+    }
+
+    /// Both, as far as they exist.
+    pub fn iter(&self) -> impl Iterator<Item = &Path> {
+        [&self.train, &self.validation].into_iter().flatten().map(PathBuf::as_path)
+    }
+}
+
+/// One result for each line that is not blank. Paths in it are relative to `root`.
+///
+/// # Errors
+///
+/// The outer error is a list that cannot be read or names nothing, the inner ones are [`Error::Line`].
+pub(super) fn read_lines(root: &Path, list: &Path) -> Result<Vec<Result<Board>>> {
+    let text = read_bytes(list)?;
+    let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).enumerate();
+    let boards: Vec<Result<Board>> = lines
+        .filter(|(_, line)| !line.is_empty())
+        .map(|(index, line)| {
+            parse_line(root, line)
+                .map(|(image, labels)| Board { image, labels, listed: Some((list.to_path_buf(), index + 1)) })
+                .map_err(|message| Error::line(list, index + 1, message))
+        })
+        .collect();
+    if boards.is_empty() {
+        return Err(Error::file(list, "lists no images"));
+    }
+    Ok(boards)
+}
+
+/// The image and the label file; the error is the message for [`Error::Line`].
+fn parse_line(root: &Path, line: &[u8]) -> Result<(PathBuf, PathBuf), String> {
+    let shown = String::from_utf8_lossy(line);
+    let wrong = || {
+        let fields = fields(line).map_or(0, |fields| fields.len());
+        let hint = if fields > 2 {
+            "; around paths with blanks, put double quotes, or a tab between them"
+        } else {
+            ""
+        };
+        format!("expected an image and a label file, found `{shown}`{hint}")
+    };
+    match fields(line).as_deref() {
+        Some(&[image, labels]) => {
+            let path = |bytes| path(bytes).ok_or_else(|| format!("the path is not UTF-8: `{shown}`"));
+            Ok((find_image(&root.join(path(image)?)), root.join(path(labels)?)))
+        }
+        _ => Err(wrong()),
+    }
+}
+
+/// The fields of a line: what is between double quotes, or else between tabs where that makes two, or else
+/// between blanks. None where a quote is not closed.
+fn fields(line: &[u8]) -> Option<Vec<&[u8]>> {
+    let between = |is_separator: fn(&u8) -> bool| {
+        line.split(is_separator).map(<[u8]>::trim_ascii).filter(|field| !field.is_empty()).collect::<Vec<_>>()
+    };
+    if line.contains(&b'"') {
+        return quoted(line);
+    }
+    let tabbed = between(|byte| *byte == b'\t');
+    Some(if tabbed.len() == 2 { tabbed } else { between(u8::is_ascii_whitespace) })
+}
+
+/// Fields of which some are in double quotes.
+fn quoted(mut line: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut fields = Vec::new();
+    while let Some(first) = line.first() {
+        let (field, rest) = if *first == b'"' {
+            let end = 1 + line[1..].iter().position(|byte| *byte == b'"')?;
+            (&line[1..end], &line[end + 1..])
+        } else {
+            line.split_at(line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len()))
+        };
+        fields.push(field);
+        line = rest.trim_ascii_start();
+    }
+    Some(fields)
+}
+
+/// On Unix a path is bytes.
+#[cfg(unix)]
+fn path(bytes: &[u8]) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
+    Some(std::ffi::OsStr::from_bytes(bytes).into())
+}
+
+#[cfg(not(unix))]
+fn path(bytes: &[u8]) -> Option<PathBuf> {
+    std::str::from_utf8(bytes).ok().map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_with_blanks_stand_in_quotes_or_between_tabs() {
+        let two = Some(vec!["a b.jpg", "c d.txt"]);
+        for (line, expected) in [
+            ("a.jpg c.txt", Some(vec!["a.jpg", "c.txt"])),
+            ("a.jpg \t  c.txt", Some(vec!["a.jpg", "c.txt"])),
+            ("a b.jpg\tc d.txt", two.clone()),
+            ("\"a b.jpg\" \"c d.txt\"", two.clone()),
+            ("\"a b.jpg\"\t\"c d.txt\"", two),
+            ("a.jpg   \"c d.txt\"", Some(vec!["a.jpg", "c d.txt"])),
+            ("a b.jpg c d.txt", Some(vec!["a", "b.jpg", "c", "d.txt"])),
+            ("a.jpg\tb.jpg\tc.txt", Some(vec!["a.jpg", "b.jpg", "c.txt"])),
+            ("\"a b.jpg c.txt", None),
+        ] {
+            let found = fields(line.as_bytes());
+            let expected = expected.map(|fields| fields.into_iter().map(str::as_bytes).collect::<Vec<_>>());
+            assert_eq!(found, expected, "{line}");
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! DeepPCB's layout, as it is and as people have it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use image::GrayImage;
+
+use super::{CLASS_NAMES, check, left_out, open, read_folders};
+use crate::data::dataset::{Dataset, Record, Split};
+use crate::data::synthetic::{SyntheticConfig, write_synthetic};
+use crate::structures::Annotation;
+
+const SIZE: usize = 128;
+
+/// Boards at `<temporary folder>/PCBData`.
+fn boards(images: usize) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("PCBData");
+    write_synthetic(&root, images, &SyntheticConfig { size: SIZE, seed: 1 }).unwrap();
+    (folder, root)
+}
+
+fn label_file(root: &Path, index: usize) -> PathBuf {
+    root.join(format!("group00000/00000_not/0000000{index}.txt"))
+}
+
+fn image_file(root: &Path, index: usize) -> PathBuf {
+    root.join(format!("group00000/00000/0000000{index}_test.jpg"))
+}
+
+fn names(data: &Dataset) -> Vec<String> {
+    data.records.iter().map(Record::name).collect()
+}
+
+fn messages(root: &Path) -> Vec<String> {
+    check(root).unwrap().faults.iter().map(|fault| format!("{fault:#}")).collect()
+}
+
+/// The warnings of `check`, with paths from `root`.
+fn warnings(root: &Path) -> Vec<String> {
+    let report = check(root).unwrap();
+    assert!(report.faults.is_empty(), "{:?}", report.faults);
+    let prefix = format!("{}/", root.display());
+    report.warnings.iter().map(|warning| format!("{warning:#}").replace(&prefix, "")).collect()
+}
+
+#[test]
+fn the_root_may_be_the_folder_that_holds_pcb_data() {
+    let (parent, root) = boards(4);
+    let Split { train, validation } = open(parent.path(), 0).unwrap();
+    assert_eq!(names(&train), ["00000000_test.jpg", "00000001_test.jpg", "00000002_test.jpg"]);
+    assert_eq!(names(&validation), ["00000003_test.jpg"]);
+    assert_eq!(names(&open(&root, 0).unwrap().train), names(&train));
+    assert!(messages(parent.path()).is_empty());
+}
+
+#[test]
+fn without_a_test_list_a_tenth_is_held_out_by_seed() {
+    let (_folder, root) = boards(30);
+    fs::remove_file(root.join("test.txt")).unwrap();
+    let Split { train, validation } = open(&root, 7).unwrap();
+    assert_eq!((train.records.len(), validation.records.len()), (24, 3), "the only list has 27");
+    assert_eq!(left_out(&root).unwrap().len(), 6, "three images and their labels");
+
+    fs::remove_file(root.join("trainval.txt")).unwrap();
+    let Split { train, validation } = open(&root, 7).unwrap();
+    assert_eq!((train.records.len(), validation.records.len()), (27, 3));
+    assert!(names(&validation).iter().all(|name| !names(&train).contains(name)));
+    assert!(names(&train).is_sorted() && names(&validation).is_sorted());
+    assert_eq!(names(&open(&root, 7).unwrap().validation), names(&validation));
+    assert_ne!(names(&open(&root, 8).unwrap().validation), names(&validation));
+}
+
+#[test]
+fn templates_are_not_images_and_names_without_test_are() {
+    let (_folder, root) = boards(3);
+    fs::rename(image_file(&root, 1), root.join("group00000/00000/00000001.jpg")).unwrap();
+    let all = read_folders(&root).unwrap();
+    assert_eq!(names(&all), ["00000000_test.jpg", "00000001.jpg", "00000002_test.jpg"]);
+    assert_eq!(names(&open(&root, 0).unwrap().train), ["00000000_test.jpg", "00000001.jpg"]);
+    assert!(messages(&root).is_empty());
+}
+
+#[test]
+fn a_board_may_have_no_defects() {
+    let (_folder, root) = boards(2);
+    fs::write(label_file(&root, 0), "").unwrap();
+    fs::write(label_file(&root, 1), "\n  \r\n").unwrap();
+    let all = read_folders(&root).unwrap();
+    assert!(all.records.iter().all(|record| record.annotations.is_empty()));
+    assert!(messages(&root).is_empty());
+}
+
+#[test]
+fn a_malformed_label_is_named_by_file_line_and_value() {
+    let (_folder, root) = boards(2);
+    let labels = label_file(&root, 0);
+    let cases = [
+        ("1 2 30 40", "found 4 fields: `1 2 30 40`"),
+        ("1 2 30 40 5 6", "found 6 fields"),
+        ("1,2,30,40,5", "found 1 fields: `1,2,30,40,5`"),
+        ("1 2 x30 40 5", "`x30` is not a coordinate"),
+        ("1 2 NaN 40 5", "`NaN` is not a coordinate"),
+        ("1 2 30 40 0", "class `0` is not one of 1..=6"),
+        ("1 2 30 40 7", "class `7`"),
+        ("1 2 30 40 open", "class `open`"),
+        ("30 2 30 40 5", "box `30 2 30 40` is empty"),
+        ("1 40 30 2 5", "box `1 40 30 2` is empty"),
+        ("-1 2 30 40 5", "box `-1 2 30 40` lies outside the image (height 128, width 128)"),
+        ("1 2 30 129 5", "box `1 2 30 129` lies outside"),
+    ];
+    for (line, message) in cases {
+        fs::write(&labels, format!("0 0 128 128 1\n\n{line}\n5 5 9 9 6\n")).unwrap();
+        let expected_start = format!("{}:3: ", labels.display());
+        for found in [messages(&root).join("; "), open(&root, 0).unwrap_err().to_string()] {
+            assert!(found.starts_with(&expected_start) && found.contains(message), "{line}: {found}");
+        }
+    }
+}
+
+#[test]
+fn check_finds_everything_at_once_and_in_order() {
+    let (_folder, root) = boards(8);
+    fs::write(label_file(&root, 0), "1 2 3\n5 5 9 9 6\n5 5 9 9 8\n").unwrap();
+    fs::remove_file(label_file(&root, 1)).unwrap();
+    fs::remove_file(image_file(&root, 2)).unwrap();
+    let whole = fs::read(image_file(&root, 3)).unwrap();
+    fs::write(image_file(&root, 3), &whole[..whole.len() / 2]).unwrap();
+    fs::write(image_file(&root, 4), "not an image").unwrap();
+    fs::write(label_file(&root, 4), "5 5 9 9 9\n").unwrap();
+    let list = root.join("trainval.txt");
+    let listed = fs::read_to_string(&list).unwrap();
+    fs::write(&list, format!("{listed}only-one-field.jpg\n")).unwrap();
+
+    let found = messages(&root);
+    let expected = [
+        (label_file(&root, 0), ":1: "),
+        (label_file(&root, 0), ":3: "),
+        (label_file(&root, 1), ": "),
+        (image_file(&root, 2), ": "),
+        (image_file(&root, 3), ": the file is cut off"),
+        (image_file(&root, 4), ": "),
+        (label_file(&root, 4), ":1: "),
+        (list, ":8: expected an image and a label file, found `only-one-field.jpg`"),
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, (path, rest)) in found.iter().zip(expected) {
+        assert!(found.contains(&format!("{}{rest}", path.display())), "{found}");
+    }
+}
+
+#[test]
+fn a_root_without_images_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("nowhere");
+    for error in [open(&missing, 0).unwrap_err(), check(&missing).unwrap_err()] {
+        assert!(error.to_string().contains("nowhere"), "{error}");
+    }
+    for error in [open(folder.path(), 0).unwrap_err(), check(folder.path()).unwrap_err()] {
+        assert!(error.to_string().contains("holds no images"), "{error}");
+    }
+    fs::write(folder.path().join("trainval.txt"), "\n").unwrap();
+    for error in [open(folder.path(), 0).unwrap_err(), check(folder.path()).unwrap_err()] {
+        assert!(error.to_string().contains("lists no images"), "{error}");
+    }
+}
+
+#[test]
+fn what_is_listed_to_test_is_never_trained_on() {
+    let (_folder, root) = boards(30);
+    fs::remove_file(root.join("trainval.txt")).unwrap();
+    let Split { train, validation } = open(&root, 7).unwrap();
+    assert_eq!((train.records.len(), validation.records.len()), (0, 3));
+    assert_eq!(train.class_names, CLASS_NAMES);
+}
+
+/// `group00001/00001/NAME` with labels in `00001_not`, no lists.
+fn own_boards(images: &[&str], labels: &[u8]) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("own");
+    for image in images {
+        write_board(&root, "group00001/00001", image, labels);
+    }
+    (folder, root)
+}
+
+/// An image, another one for each name, and its labels.
+fn write_board(root: &Path, folder: &str, image: &str, labels: &[u8]) {
+    let image = root.join(folder).join(image);
+    let stem = image.file_stem().unwrap().to_str().unwrap();
+    let label_folder = root.join(format!("{folder}_not"));
+    fs::create_dir_all(image.parent().unwrap()).unwrap();
+    fs::create_dir_all(&label_folder).unwrap();
+    let pixel = image::Luma([stem.bytes().fold(0, u8::wrapping_add)]);
+    let format = image::ImageFormat::from_path(&image).unwrap();
+    GrayImage::from_pixel(128, 128, pixel).save_with_format(&image, format).unwrap();
+    let name = stem.strip_suffix("_test").unwrap_or(stem);
+    fs::write(label_folder.join(format!("{name}.txt")), labels).unwrap();
+}
+
+const ONE: &[u8] = b"10 10 40 40 1\n60 60 90 100 3\n";
+
+#[test]
+fn images_have_any_extension_and_what_is_left_out_is_named() {
+    let images =
+        ["0_test.jpg", "1_test.JPG", "2_test.jpeg", "3_test.png", "4.BMP", "5_test.tif", "6_test.webp"];
+    let (_folder, root) = own_boards(&images, ONE);
+    let folder = root.join("group00001/00001");
+    fs::copy(folder.join("3_test.png"), folder.join("3_temp.png")).unwrap();
+    let all = read_folders(&root).unwrap();
+    assert_eq!(names(&all), images);
+    assert!(all.records.iter().all(|record| record.annotations.len() == 2));
+    assert_eq!(all.records[3].reference.as_deref(), Some(folder.join("3_temp.png").as_path()));
+    assert!(warnings(&root).is_empty());
+
+    GrayImage::new(8, 8).save(folder.join("3.png")).unwrap();
+    fs::write(folder.join("notes.gif"), "").unwrap();
+    fs::write(root.join("group00001/00001_not/9.txt"), "").unwrap();
+    assert_eq!(names(&read_folders(&root).unwrap()), images);
+    assert_eq!(
+        warnings(&root),
+        [
+            "group00001/00001/3.png: left out: no list names it, or another image has its labels",
+            "group00001/00001/notes.gif: left out: images are called \
+             .jpg, .jpeg, .png, .bmp, .tif, .tiff, .webp",
+            "group00001/00001_not/9.txt: left out: no image belongs to it",
+        ]
+    );
+    fs::write(root.join("group00001/00001_not/1.txt"), "1 2 3\n").unwrap();
+    assert!(messages(&root)[0].contains("1.txt:1: expected `x1 y1 x2 y2 class`"));
+}
+
+#[test]
+fn lists_may_name_files_as_they_are_or_as_deep_pcb_does() {
+    let (_folder, root) = own_boards(&["0_test.JPG", "1_test.JPG", "2.png"], ONE);
+    let list = |listed: [&str; 3]| {
+        let line =
+            |index: usize| format!("group00001/00001/{} group00001/00001_not/{index}.txt\n", listed[index]);
+        fs::write(root.join("trainval.txt"), line(0) + &line(1)).unwrap();
+        fs::write(root.join("test.txt"), line(2)).unwrap();
+        let Split { train, validation } = open(&root, 0).unwrap();
+        assert!(warnings(&root).is_empty());
+        (names(&train), names(&validation))
+    };
+    let expected = (vec!["0_test.JPG".to_string(), "1_test.JPG".to_string()], vec!["2.png".to_string()]);
+    assert_eq!(list(["0_test.JPG", "1_test.JPG", "2.png"]), expected);
+    assert_eq!(list(["0.JPG", "1.JPG", "2.png"]), expected);
+    assert_eq!(list(["0.jpg", "1.jpg", "2.jpg"]), expected);
+}
+
+#[test]
+fn paths_may_have_blanks() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    for image in ["board a_test.jpg", "board b_test.jpg"] {
+        write_board(root, "group 1/line 1", image, ONE);
+    }
+    assert_eq!(read_folders(root).unwrap().records.len(), 2);
+    let list = root.join("trainval.txt");
+    for (a, b) in [("\"", "\" \""), ("", "\t")] {
+        let line = |name: &str| format!("{a}group 1/line 1/{name}.jpg{b}group 1/line 1_not/{name}.txt{a}\n");
+        fs::write(&list, line("board a") + &line("board b")).unwrap();
+        let all = super::read_list(root, &list).unwrap();
+        assert_eq!(names(&all), ["board a_test.jpg", "board b_test.jpg"]);
+    }
+    fs::write(&list, "group 1/line 1/board a.jpg group 1/line 1_not/board a.txt\n").unwrap();
+    let error = open(root, 0).unwrap_err().to_string();
+    assert!(
+        error.contains(":1: expected an image and a label file") && error.contains("double quotes"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_byte_order_mark_is_no_character_and_utf_16_is_named() {
+    let mark = b"\xEF\xBB\xBF";
+    let (_folder, root) = own_boards(&["0_test.jpg", "1_test.jpg"], &[mark, ONE].concat());
+    assert_eq!(read_folders(&root).unwrap().records[0].annotations.len(), 2);
+    let labels = root.join("group00001/00001_not");
+    fs::write(labels.join("1.txt"), [&mark[..], b"\r\n"].concat()).unwrap();
+    assert!(read_folders(&root).unwrap().records[1].annotations.is_empty());
+    let list = root.join("trainval.txt");
+    fs::write(&list, [&mark[..], b"group00001/00001/0.jpg group00001/00001_not/0.txt\r\n"].concat()).unwrap();
+    assert_eq!(names(&super::read_list(&root, &list).unwrap()), ["0_test.jpg"]);
+
+    let utf16: Vec<u8> =
+        [0xFEFF].into_iter().chain("1 2 9 9 1".encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    fs::write(labels.join("0.txt"), &utf16).unwrap();
+    assert!(messages(&root)[0].ends_with("0.txt: the text is encoded as UTF-16: save it as UTF-8"));
+}
+
+#[test]
+fn boxes_a_rounding_over_the_border_are_clipped() {
+    let labels = b"60.000064 10 128.000064 40 1\n-0.000064 10 30 40 1\n100 100 128.5 128 2\n";
+    let (_folder, root) = own_boards(&["0_test.jpg"], labels);
+    let annotations = &read_folders(&root).unwrap().records[0].annotations;
+    let boxes: Vec<_> = annotations.iter().map(|annotation| annotation.xyxy).collect();
+    let expected = [[60.000064, 10.0, 128.0, 40.0], [0.0, 10.0, 30.0, 40.0], [100.0, 100.0, 128.0, 128.0]];
+    assert_eq!(boxes, expected);
+    assert!(warnings(&root).is_empty());
+}
+
+#[test]
+fn classes_are_those_of_their_file() {
+    let (_folder, root) = own_boards(&["0_test.jpg", "1_test.jpg"], b"10 10 40 40 8\n");
+    assert!(messages(&root)[0].ends_with("class `8` is not one of 1..=6"));
+    let classes = root.join("classes.txt");
+    fs::write(&classes, "\u{FEFF}a\nb c\nd\ne\nf\ng\nh\nlast\n\n").unwrap();
+    let data = open(&root, 0).unwrap().train;
+    assert_eq!(data.class_names, ["a", "b c", "d", "e", "f", "g", "h", "last"]);
+    assert_eq!(data.records[0].annotations, [Annotation::new([10.0, 10.0, 40.0, 40.0], 8)]);
+    assert!(warnings(&root).is_empty());
+
+    for (text, message) in
+        [("a\nb\na\n", "classes.txt:3: the class `a` is named in line 1, too"), ("\n", "names no classes")]
+    {
+        fs::write(&classes, text).unwrap();
+        for error in [open(&root, 0).unwrap_err(), check(&root).unwrap_err()] {
+            assert!(error.to_string().contains(message), "{error}");
+        }
+    }
+}
+
+#[test]
+fn what_is_hardly_meant_is_named() {
+    let (_folder, root) = boards(5);
+    let line =
+        |index| format!("group00000/00000/0000000{index}.jpg group00000/00000_not/0000000{index}.txt\n");
+    let lines = |indices: &[usize]| indices.iter().map(|index| line(*index)).collect::<String>();
+    fs::write(root.join("trainval.txt"), lines(&[0, 1, 2, 1])).unwrap();
+    fs::write(root.join("test.txt"), lines(&[3, 0, 4])).unwrap();
+    fs::copy(image_file(&root, 0), image_file(&root, 3)).unwrap();
+    fs::write(label_file(&root, 2), "10 10 10.4 40 1\n20 20 60 60 2\n20 20 60 60 2\n20 20 60 60 3\n")
+        .unwrap();
+    let image = "group00000/00000/0000000";
+    assert_eq!(
+        warnings(&root),
+        [
+            "group00000/00000_not/00000002.txt:1: box `10 10 10.4 40` is thinner than a pixel".to_string(),
+            "group00000/00000_not/00000002.txt:3: the same object as in line 2".to_string(),
+            format!("trainval.txt:4: {image}1_test.jpg is listed in line 2, too"),
+            format!("test.txt:2: {image}0_test.jpg is trained on: it is listed at trainval.txt:1, too"),
+            format!("{image}3_test.jpg: the file has the same content as {image}0_test.jpg"),
+        ]
+    );
+    let data = open(&root, 0).unwrap();
+    assert_eq!(data.train.records[2].annotations.len(), 4, "all of it is read");
+}
+
+#[test]
+fn hidden_files_are_no_boards() {
+    let (_folder, root) = own_boards(&["0_test.jpg", "1_test.jpg"], ONE);
+    let group = root.join("group00001");
+    fs::write(group.join("00001/._0_test.jpg"), b"\x00\x05\x16\x07Mac OS X").unwrap();
+    fs::create_dir(group.join(".ipynb_checkpoints")).unwrap();
+    fs::copy(group.join("00001/0_test.jpg"), group.join(".ipynb_checkpoints/0_test.jpg")).unwrap();
+    assert_eq!(names(&read_folders(&root).unwrap()), ["0_test.jpg", "1_test.jpg"]);
+    assert!(warnings(&root).is_empty());
+}
+
+/// Not on macOS, whose file systems take UTF-8 alone.
+#[cfg(target_os = "linux")]
+#[test]
+fn paths_need_not_be_utf_8() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let (_folder, root) = own_boards(&["0_test.jpg"], ONE);
+    let name = |end: &str| [b"group00001/00001", end.as_bytes()].concat();
+    let latin1 =
+        |before: &[u8], end: &[u8]| root.join(OsStr::from_bytes(&[before, b"/pr\xFCf", end].concat()));
+    let image = latin1(&name(""), b"_test.jpg");
+    fs::rename(root.join("group00001/00001/0_test.jpg"), &image).unwrap();
+    fs::rename(root.join("group00001/00001_not/0.txt"), latin1(&name("_not"), b".txt")).unwrap();
+    let all = read_folders(&root).unwrap();
+    assert_eq!((&all.records[0].image, all.records[0].annotations.len()), (&image, 2));
+    assert_eq!(all.records[0].load().unwrap().dimensions(), (128, 128));
+
+    fs::write(root.join("trainval.txt"), b"group00001/00001/pr\xFCf.jpg group00001/00001_not/pr\xFCf.txt\n")
+        .unwrap();
+    assert_eq!(super::read_list(&root, root.join("trainval.txt")).unwrap(), all);
+    assert!(warnings(&root).is_empty());
+}

@@ -1,0 +1,90 @@
+//! Whether a JPEG file was cut off.
+//!
+//! A file is a chain of segments, each a marker (`FF` and a code) and most with a length. The entropy-coded
+//! data of a scan follows the segment `FF DA` and has no length: it goes on to the next marker. (ITU T.81,
+//! B.1.1)
+
+/// What a JPEG file begins with: the marker of its start, and the first byte of the next marker.
+pub(super) const START: [u8; 3] = [0xFF, 0xD8, 0xFF];
+
+const END_OF_IMAGE: u8 = 0xD9;
+const START_OF_SCAN: u8 = 0xDA;
+
+/// Whether the end marker of the image is there. Bytes after it belong to no image and are not looked at, and
+/// neither are those of segments, such as the thumbnail in EXIF data, which is a JPEG of its own.
+pub(super) fn is_complete(bytes: &[u8]) -> bool {
+    let mut rest = &bytes[START.len() - 1..];
+    while let Some((marker, after)) = next_marker(rest) {
+        rest = match marker {
+            END_OF_IMAGE => return true,
+            // Markers without a segment: TEM, restarts, and a start of image where none belongs.
+            0x01 | 0xD0..=0xD8 => after,
+            _ => {
+                let Some(&[high, low]) = after.first_chunk::<2>() else { return false };
+                let length = usize::from(u16::from_be_bytes([high, low]));
+                let Some(behind) = after.get(length..) else { return false };
+                if marker == START_OF_SCAN { skip_scan(behind) } else { behind }
+            }
+        };
+    }
+    false
+}
+
+/// The code of the next marker, and what follows it. As decoders do, skips bytes that do not belong between
+/// segments.
+fn next_marker(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    let at = bytes.windows(2).position(|pair| pair[0] == 0xFF && pair[1] != 0xFF && pair[1] != 0)?;
+    Some((bytes[at + 1], &bytes[at + 2..]))
+}
+
+/// What follows the entropy-coded data of a scan. In it, `FF 00` is a byte `FF`, and restart markers belong
+/// to it.
+fn skip_scan(bytes: &[u8]) -> &[u8] {
+    let is_end = |pair: &[u8]| pair[0] == 0xFF && !matches!(pair[1], 0 | 0xD0..=0xD7 | 0xFF);
+    &bytes[bytes.windows(2).position(is_end).unwrap_or(bytes.len())..]
+}
+
+#[cfg(test)]
+mod tests {
+    use image::codecs::jpeg::JpegEncoder;
+    use image::{GrayImage, Luma};
+
+    use super::*;
+
+    fn file() -> Vec<u8> {
+        let image = GrayImage::from_fn(64, 48, |x, y| Luma([(x * 37 + y * 91) as u8]));
+        let mut bytes = Vec::new();
+        image.write_with_encoder(JpegEncoder::new(&mut bytes)).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn a_file_is_complete_with_its_end_marker_alone() {
+        let whole = file();
+        assert!(whole.starts_with(&START) && is_complete(&whole));
+        for length in START.len()..whole.len() {
+            assert!(!is_complete(&whole[..length]), "{length} of {} bytes", whole.len());
+        }
+    }
+
+    #[test]
+    fn bytes_after_the_image_are_allowed_whatever_they_are() {
+        for after in [&b"\xFF\xDA"[..], b"\xFF\xDA\x00\x0C\x01", b"\0\0", b"\xFF", &file()[..300]] {
+            assert!(is_complete(&[&file(), after].concat()), "{after:x?}");
+        }
+        // They do not complete an image that was cut off, either, where they hold no end marker.
+        let whole = file();
+        assert!(!is_complete(&[&whole[..whole.len() - 2], &b"\xFF\xDA\x00\x0C"[..]].concat()));
+    }
+
+    #[test]
+    fn a_thumbnail_in_the_metadata_does_not_end_the_image() {
+        let (whole, thumbnail) = (file(), file());
+        let length = (thumbnail.len() + 2) as u16;
+        let segment = [&[0xFF, 0xE1][..], &length.to_be_bytes(), &thumbnail].concat();
+        let with = [&whole[..2], &segment, &whole[2..]].concat();
+        assert!(is_complete(&with));
+        assert!(!is_complete(&with[..with.len() - 2]));
+        assert!(!is_complete(&with[..segment.len() + 2]));
+    }
+}

@@ -1,0 +1,28 @@
+//! Random numbers that depend on a seed, an epoch and an image alone.
+//!
+//! A run can so be repeated, and continued in the middle, whatever the number of threads.
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+/// What a random choice for an image depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RandomKey {
+    /// That of the run.
+    pub seed: u64,
+    /// Counted from 1 in a run.
+    pub epoch: u64,
+    /// Position of the image in its data set, counted from 0.
+    pub image: u64,
+}
+
+impl RandomKey {
+    /// The random numbers of this key; keys that differ give independent ones.
+    pub(super) fn generator(self) -> ChaCha8Rng {
+        let mut key = [0; 32];
+        for (part, bytes) in [self.seed, self.epoch, self.image].iter().zip(key.chunks_exact_mut(8)) {
+            bytes.copy_from_slice(&part.to_le_bytes());
+        }
+        ChaCha8Rng::from_seed(key)
+    }
+}

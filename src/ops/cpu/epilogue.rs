@@ -1,0 +1,28 @@
+//! The end of a convolution or a norm, in the same pass over the map.
+
+/// What is done with a sum before it is stored.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Epilogue<'a> {
+    /// `[C out]`
+    pub bias: Option<&'a [f32]>,
+    /// Of the output's shape.
+    pub residual: Option<&'a [f32]>,
+    pub relu: bool,
+}
+
+impl Epilogue<'_> {
+    /// Finishes the outputs of one channel that begin at `position` of the whole output.
+    #[inline(always)]
+    pub fn apply(&self, output: &mut [f32], position: usize, channel: usize) {
+        let bias = self.bias.map_or(0.0, |bias| bias[channel]);
+        // NaN stays, as in torch.
+        let relu = |x: f32| if self.relu && x < 0.0 { 0.0 } else { x };
+        match self.residual {
+            Some(residual) => {
+                let residual = &residual[position..][..output.len()];
+                output.iter_mut().zip(residual).for_each(|(x, residual)| *x = relu(*x + bias + residual));
+            }
+            None => output.iter_mut().for_each(|x| *x = relu(*x + bias)),
+        }
+    }
+}

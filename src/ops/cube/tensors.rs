@@ -1,0 +1,30 @@
+//! Tensors that kernels read and write, and the size of a launch.
+
+use burn::backend::TensorMetadata;
+use burn::backend::ops::FloatTensorOps;
+use burn::tensor::{DType, FloatDType};
+use burn_cubecl::CubeBackend;
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::prelude::*;
+
+/// As contiguous f32. Boxes and scores are f32 whatever the model computes in.
+pub(super) fn floats(tensor: CubeTensor) -> CubeTensor {
+    into_contiguous(CubeBackend::float_cast(tensor, FloatDType::F32))
+}
+
+pub(super) fn dims<const D: usize>(tensor: &CubeTensor) -> [usize; D] {
+    tensor.shape().dims()
+}
+
+/// A tensor whose elements a kernel is going to write.
+pub(super) fn empty<const D: usize>(like: &CubeTensor, shape: [usize; D], dtype: DType) -> CubeTensor {
+    empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), shape.into(), dtype)
+}
+
+/// A one-dimensional launch with one unit for each element, in cubes of `units`.
+pub(super) fn one_unit_each(tensor: &CubeTensor, elements: usize, units: u32) -> (CubeCount, CubeDim) {
+    let cube_dim = CubeDim::new_1d(units);
+    (cubecl::calculate_cube_count_elemwise(&tensor.client, elements, cube_dim), cube_dim)
+}

@@ -1,0 +1,47 @@
+//! Where a run computes.
+
+use burn::tensor::Device;
+
+use super::team::Team;
+
+/// Where a run computes: one device, or several that train together.
+///
+/// [`Run::on`](super::Run::on) takes a [`Device`] or a [`Team`] as it is.
+#[derive(Debug)]
+pub enum Compute {
+    /// One device.
+    Device(Device),
+    /// Several devices, of this process or of workers.
+    Team(Team),
+}
+
+impl Compute {
+    /// The device that validates, gives the checkpoints and evaluates the best weights.
+    pub(super) fn main_device(&self) -> &Device {
+        match self {
+            Self::Device(device) => device,
+            Self::Team(team) => &team.members()[0].device,
+        }
+    }
+
+    /// The device on which the model is made that training starts from. The members of a team get copies of
+    /// it.
+    pub(super) fn origin(&self) -> Device {
+        match self {
+            Self::Device(device) => device.clone(),
+            Self::Team(_) => Device::flex(),
+        }
+    }
+}
+
+impl From<Device> for Compute {
+    fn from(device: Device) -> Self {
+        Self::Device(device)
+    }
+}
+
+impl From<Team> for Compute {
+    fn from(team: Team) -> Self {
+        Self::Team(team)
+    }
+}

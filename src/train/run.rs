@@ -1,0 +1,282 @@
+//! A run from its settings and data to the best weights.
+
+use std::path::Path;
+use std::time::Instant;
+
+use burn::tensor::Device;
+
+use super::best::BestEpoch;
+use super::checkpoint::{Checkpoints, best_path, last_path};
+use super::compute::Compute;
+use super::config::RunConfig;
+use super::folder::RunFolder;
+use super::launch::launch;
+use super::report;
+use super::run_info::RunInfo;
+use super::start::Start;
+use super::step::Trainee;
+use crate::data::Split;
+use crate::error::{Error, Result};
+use crate::eval::Evaluation;
+use crate::model::NormKind;
+use crate::model::{FasterRcnn, FasterRcnnConfig};
+use crate::weights::{self, LoadOptions, LoadReport, WeightFile};
+
+/// A training run: settings, data, what it starts from and where it computes.
+///
+/// ```no_run
+/// use faster_rcnn::data::deep_pcb;
+/// use faster_rcnn::train::{Run, RunConfig, Start};
+///
+/// # fn main() -> faster_rcnn::Result<()> {
+/// let config = RunConfig::load("configs/deep_pcb.toml", &[])?;
+/// let data = deep_pcb::open("PCBData", config.train.seed)?;
+/// let outcome = Run::new(config, data).start(Start::weights("coco.pth")).fit("runs/deep_pcb")?;
+/// println!("{}\n{}", outcome.best, outcome.evaluation);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Run {
+    config: RunConfig,
+    data: Split,
+    start: Start,
+    compute: Compute,
+}
+
+/// A run that can begin: its settings are complete and fit the data, its weights are read. Nothing is written
+/// yet.
+#[derive(Debug)]
+pub struct PreparedRun {
+    /// The settings as the caller gave them.
+    given: RunConfig,
+    /// The run's settings, its progress and its images.
+    info: RunInfo,
+    data: Split,
+    compute: Compute,
+    folder: RunFolder,
+    model: FasterRcnn,
+    report: Option<LoadReport>,
+}
+
+/// What a run gave.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The detector with the weights of the best epoch.
+    pub model: FasterRcnn,
+    /// Which epoch that is.
+    pub best: BestEpoch,
+    /// How good it is on the validation images.
+    pub evaluation: Evaluation,
+    /// Seconds of training, validation included; of a resumed run those since it was resumed.
+    pub seconds: f64,
+}
+
+impl Run {
+    /// A run that starts from random weights and computes on the CPU.
+    pub fn new(config: RunConfig, data: Split) -> Self {
+        Self { config, data, start: Start::Random, compute: Device::flex().into() }
+    }
+
+    /// Starts from something else.
+    #[must_use]
+    pub fn start(mut self, start: Start) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// Computes elsewhere: on another [`Device`], or on all devices of a [`Team`](super::Team).
+    ///
+    /// On a team each step takes [`batch_size`](super::TrainConfig::batch_size) images on each device, and
+    /// the sum of the gradients is what one device would have for all of these images together. There are two
+    /// exceptions: a loss's mean over candidates, where images have different numbers of them, and the
+    /// statistics of batch norm, which are each member's own. Those of the first member are kept; it also
+    /// validates.
+    #[must_use]
+    pub fn on(mut self, compute: impl Into<Compute>) -> Self {
+        self.compute = compute.into();
+        self
+    }
+
+    /// Checks everything that can be checked before the first step, and reads the weights.
+    ///
+    /// Number and names of the classes come from the data set where the settings do not say them.
+    /// [`frozen_epsilon`](FasterRcnnConfig::frozen_epsilon) comes from the weights that the run starts from
+    /// where neither the settings nor the options of [`Start::Weights`] say another one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for settings that do not work or do not fit the data. [`Error::File`] where `folder`
+    /// holds a run that is not to be resumed, or files that a run would write over, or where a checkpoint
+    /// cannot be used. What loading weights gives.
+    pub fn prepare(self, folder: impl AsRef<Path>) -> Result<PreparedRun> {
+        let Self { config: given, data, start, compute } = self;
+        let folder = RunFolder::new(folder.as_ref())?;
+        let mut config = given.clone();
+        config.model = for_data(config.model, &data)?;
+        config.validate()?;
+        for (side, data) in [("training", &data.train), ("validation", &data.validation)] {
+            if data.records.is_empty() {
+                return Err(Error::Config(format!("there are no {side} images")));
+            }
+            data.validate()?;
+        }
+        let random = config.model.init(&compute.origin().autodiff());
+        let (model, report, info) = match start {
+            Start::Resume => {
+                let (model, info) = resume(&folder, &mut config, &data, random)?;
+                (model, None, info)
+            }
+            Start::Weights { path, options } => {
+                folder.check_unused(&given, &config)?;
+                let mut model = random;
+                let report = WeightFile::open(&path)?.load_into(&mut model, &options)?;
+                config.model.frozen_epsilon = model.config().frozen_epsilon;
+                tracing::info!(path = %path.display(), applied = report.applied.len(), "read the weights");
+                (model, Some(report), RunInfo::new(config, &data))
+            }
+            Start::Random => {
+                check_random(&config.model)?;
+                folder.check_unused(&given, &config)?;
+                (random, None, RunInfo::new(config, &data))
+            }
+        };
+        Ok(PreparedRun { given, info, data, compute, folder, model, report })
+    }
+
+    /// Trains in `folder`, and says how good the best weights are on the validation images.
+    ///
+    /// Shows burn-train's dashboard where standard output is a terminal and there is one device, else prints
+    /// plain lines.
+    ///
+    /// # Errors
+    ///
+    /// As [`prepare`](Self::prepare) and [`PreparedRun::fit`].
+    pub fn fit(self, folder: impl AsRef<Path>) -> Result<Outcome> {
+        self.prepare(folder)?.fit()
+    }
+}
+
+impl PreparedRun {
+    /// The complete settings.
+    pub fn config(&self) -> &RunConfig {
+        &self.info.config
+    }
+
+    /// What became of each tensor of the file that the run starts from; `None` without such a file.
+    pub fn load_report(&self) -> Option<&LoadReport> {
+        self.report.as_ref()
+    }
+
+    /// As [`Run::fit`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NonFinite`] where a loss or a detection is not a number, naming it and the images;
+    /// [`Error::Worker`] where a member of a team is lost, naming it; [`Error::Training`] for what else stops
+    /// a run. Checkpoints written before an error stay usable. Threads that wait for a lost worker are left
+    /// behind until the process ends.
+    pub fn fit(mut self) -> Result<Outcome> {
+        match self.compute {
+            Compute::Device(_) => self.train(),
+            Compute::Team(team) => {
+                self.compute = Compute::Team(team.members_only());
+                team.work(move || self.train())
+            }
+        }
+    }
+
+    fn train(self) -> Result<Outcome> {
+        let Self { given, info, data, compute, folder, model, .. } = self;
+        let model = Trainee::new(model, &info.config.train);
+        let resumed = match info.epoch {
+            0 => None,
+            _ => Some(Checkpoints::read(&folder.checkpoints(), model.clone(), &info)?),
+        };
+        folder.create(&given, &info.config)?;
+        let started = Instant::now();
+        launch(&info, model, resumed, &data, &folder, &compute)?;
+        let seconds = started.elapsed().as_secs_f64();
+
+        let best_weights = best_path(&folder.checkpoints());
+        let best = read_info(&best_weights)?.best;
+        if best.ap.is_none() {
+            tracing::warn!("{best}");
+        }
+        let model = weights::load(&best_weights, compute.main_device())?;
+        let evaluation = report::write(&model, &data.validation, &info.config, folder.path())?;
+        Ok(Outcome { model, best, evaluation, seconds })
+    }
+}
+
+/// The weights and the progress of the run in `folder`, which must have begun with these settings and this
+/// data.
+fn resume(
+    folder: &RunFolder,
+    config: &mut RunConfig,
+    data: &Split,
+    mut model: FasterRcnn,
+) -> Result<(FasterRcnn, RunInfo)> {
+    let path = last_path(&folder.checkpoints());
+    if !path.exists() {
+        return Err(Error::file(&path, "is not there: the run has no whole epoch yet, start it anew"));
+    }
+    let mut info = read_info(&path)?;
+    config.model.frozen_epsilon = info.config.model.frozen_epsilon;
+    let differences = info.config.differences(config);
+    if !differences.is_empty() {
+        let message = format!("the run began with other settings: {}", differences.join(", "));
+        return Err(Error::file(path, message));
+    }
+    info.check_data(data, &path)?;
+    WeightFile::open(&path)?.load_into(&mut model, &LoadOptions::default())?;
+    info.config = config.clone();
+    Ok((model, info))
+}
+
+/// What a checkpoint of a run tells of it.
+fn read_info(path: &Path) -> Result<RunInfo> {
+    RunInfo::read(path)?.ok_or_else(|| Error::file(path, "is not a checkpoint of a run"))
+}
+
+/// The detector's settings, with the classes of the data where they say none.
+fn for_data(mut model: FasterRcnnConfig, data: &Split) -> Result<FasterRcnnConfig> {
+    let names = &data.train.class_names;
+    if *names != data.validation.class_names {
+        return Err(Error::Config(format!(
+            "the training images have the classes {}, the validation images {}",
+            names.join(", "),
+            data.validation.class_names.join(", ")
+        )));
+    }
+    if names.is_empty() {
+        return Err(Error::Config("the data set names no classes".to_string()));
+    }
+    if model.class_names.is_empty() && [0, names.len() + 1].contains(&model.num_classes) {
+        model = model.with_class_names(names);
+    }
+    if model.class_names != *names || model.num_classes != names.len() + 1 {
+        let settings = match model.class_names.as_slice() {
+            [] => format!("model.num_classes is {}", model.num_classes),
+            own => format!("model.class_names are {}", own.join(", ")),
+        };
+        return Err(Error::Config(format!(
+            "{settings}, but the data set has the {} classes {}",
+            names.len(),
+            names.join(", ")
+        )));
+    }
+    Ok(model)
+}
+
+/// Random weights are of use only where all of them can learn.
+fn check_random(model: &FasterRcnnConfig) -> Result<()> {
+    if model.norm != NormKind::FrozenBatch && model.trainable_layers == 5 {
+        return Ok(());
+    }
+    Err(Error::Config(
+        "random weights need a norm that learns and all stages trained: set model.norm=group and \
+         model.trainable_layers=5, or start from weights"
+            .to_string(),
+    ))
+}

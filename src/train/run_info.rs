@@ -1,0 +1,172 @@
+//! What the weight files of a run tell of it, in their metadata.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::best::BestEpoch;
+use super::config::RunConfig;
+use crate::data::{Dataset, Record, Split};
+use crate::error::{Error, Result};
+use crate::weights::WeightFile;
+
+/// Where it stands in the metadata, as JSON.
+pub(super) const KEY: &str = "faster_rcnn_training";
+
+/// What a weight file tells of the run that wrote it: its settings, its progress, and on which images it was
+/// trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunInfo {
+    /// Whole epochs that these weights were trained for.
+    pub epoch: usize,
+    /// Steps of the optimiser.
+    pub step: u64,
+    /// The best epoch so far.
+    pub best: BestEpoch,
+    /// All settings of the run.
+    pub config: RunConfig,
+    train_images: Fingerprints,
+    validation_images: Fingerprints,
+}
+
+impl RunInfo {
+    /// Of a run that begins.
+    pub(super) fn new(config: RunConfig, data: &Split) -> Self {
+        Self {
+            epoch: 0,
+            step: 0,
+            best: BestEpoch { epoch: 0, ap: None },
+            config,
+            train_images: Fingerprints::of(&data.train),
+            validation_images: Fingerprints::of(&data.validation),
+        }
+    }
+
+    /// Of the same run after an epoch.
+    pub(super) fn at(&self, epoch: usize, step: u64, best: BestEpoch) -> Self {
+        Self { epoch, step, best, ..self.clone() }
+    }
+
+    /// Reads it from a weight file; `None` where no run wrote the file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] and [`Error::File`] where the file cannot be read, or this part of its metadata is
+    /// damaged.
+    pub fn read(weights: impl AsRef<Path>) -> Result<Option<Self>> {
+        let file = WeightFile::open(weights)?;
+        let Some(json) = file.metadata().get(KEY) else { return Ok(None) };
+        let damaged = |error| Error::file_because(file.path(), format!("its {KEY} cannot be read"), error);
+        serde_json::from_str(json).map_err(damaged).map(Some)
+    }
+
+    /// How many images of `data` the weights were trained on. An image is known by its file name, its size
+    /// and its objects, so it may have moved to another folder.
+    pub fn trained_on(&self, data: &Dataset) -> usize {
+        let trained: HashSet<u64> = self.train_images.0.iter().copied().collect();
+        data.records.iter().filter(|record| trained.contains(&fingerprint(record))).count()
+    }
+
+    /// Checks that a resumed run has the images that it began with, in the same order: shuffling depends on
+    /// it.
+    pub(super) fn check_data(&self, data: &Split, path: &Path) -> Result<()> {
+        let sides = [
+            ("training", &self.train_images, &data.train),
+            ("validation", &self.validation_images, &data.validation),
+        ];
+        for (name, known, data) in sides {
+            let found = Fingerprints::of(data);
+            if found.0.len() != known.0.len() {
+                let (began, now) = (known.0.len(), found.0.len());
+                let message = format!("the run began with {began} {name} images, there are {now} now");
+                return Err(Error::file(path, message));
+            }
+            if let Some(index) = (0..found.0.len()).find(|index| found.0[*index] != known.0[*index]) {
+                let image = data.records[index].image.display();
+                let now = format!("image {} is {image} now, or its objects have changed", index + 1);
+                let message = format!("the run began with other {name} images: {now}");
+                return Err(Error::file(path, message));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A number for each image of a data set, in its order; as text 16 hexadecimal digits each.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+struct Fingerprints(Vec<u64>);
+
+impl Fingerprints {
+    fn of(data: &Dataset) -> Self {
+        Self(data.records.iter().map(fingerprint).collect())
+    }
+}
+
+impl From<Fingerprints> for String {
+    fn from(fingerprints: Fingerprints) -> Self {
+        fingerprints.0.iter().map(|number| format!("{number:016x}")).collect()
+    }
+}
+
+impl TryFrom<String> for Fingerprints {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> std::result::Result<Self, Self::Error> {
+        const FAULT: &str = "fingerprints are 16 hexadecimal digits each";
+        let (numbers, rest) = text.as_bytes().as_chunks::<16>();
+        let number = |digits: &[u8; 16]| {
+            let digits = std::str::from_utf8(digits).ok()?;
+            u64::from_str_radix(digits, 16).ok()
+        };
+        match numbers.iter().map(number).collect() {
+            Some(numbers) if rest.is_empty() => Ok(Self(numbers)),
+            _ => Err(FAULT),
+        }
+    }
+}
+
+/// FNV-1a of an image's name, size and objects: stable from version to version, unlike the standard library's
+/// hashes.
+fn fingerprint(record: &Record) -> u64 {
+    let name = record.name();
+    let (height, width) = record.size;
+    let objects = record.annotations.iter().flat_map(|object| {
+        let corners = object.xyxy.map(f32::to_le_bytes).into_iter().flatten();
+        let label = (object.label as u64).to_le_bytes();
+        corners.chain(label).chain([u8::from(object.crowd)])
+    });
+    let size = [height as u64, width as u64].map(u64::to_le_bytes).into_iter().flatten();
+    let bytes = name.bytes().chain([0]).chain(size).chain(objects);
+    bytes.fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::structures::Annotation;
+
+    #[test]
+    fn fingerprints_come_back_and_tell_images_apart_but_not_their_folders() {
+        let object = Annotation::new([1.0, 2.0, 3.0, 4.0], 1);
+        let record = Record::new("a/1.jpg", (10, 20), vec![object]);
+        let same = Record::new("b/1.jpg", (10, 20), vec![object]);
+        assert_eq!(fingerprint(&record), fingerprint(&same));
+        let others = [
+            Record::new("a/2.jpg", (10, 20), vec![object]),
+            Record::new("a/1.jpg", (20, 10), vec![object]),
+            Record::new("a/1.jpg", (10, 20), vec![]),
+            Record::new("a/1.jpg", (10, 20), vec![Annotation { label: 2, ..object }]),
+            Record::new("a/1.jpg", (10, 20), vec![Annotation { crowd: true, ..object }]),
+        ];
+        assert!(others.iter().all(|other| fingerprint(other) != fingerprint(&record)));
+
+        let prints = Fingerprints(vec![0, u64::MAX, fingerprint(&record)]);
+        let text = String::from(prints.clone());
+        assert_eq!((text.len(), Fingerprints::try_from(text.clone())), (48, Ok(prints)));
+        for damaged in [&text[1..], &format!("{}g", &text[1..])] {
+            assert!(Fingerprints::try_from(damaged.to_string()).is_err(), "{damaged}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Detectors to safetensors files.
+//!
+//! The format's own library writes metadata from a hash map, in another order each time. Here the same detector gives
+//! the same bytes, so that files can be compared, cached and signed.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::file::CHECKSUMS_KEY;
+use super::names::{NamedTensor, collect};
+use crate::error::{Error, Result};
+use crate::files::write_atomically;
+use crate::model::FasterRcnn;
+
+/// The key of the configuration in the metadata, as JSON.
+pub(super) const CONFIG_KEY: &str = "faster_rcnn_config";
+
+/// The key of this crate's version in the metadata.
+const VERSION_KEY: &str = "faster_rcnn_version";
+
+/// Writes the weights and the configuration of a detector.
+///
+/// The same detector gives the same bytes. Whatever interrupts the writing, `path` holds either what it held before or
+/// the whole new file.
+///
+/// # Errors
+///
+/// [`Error::Io`] where the file cannot be written.
+pub fn save(model: &FasterRcnn, path: impl AsRef<Path>) -> Result<()> {
+    save_with_metadata(model, path, &[])
+}
+
+/// [`save`] with further entries of the metadata.
+///
+/// # Errors
+///
+/// As [`save`].
+pub fn save_with_metadata(
+    model: &FasterRcnn,
+    path: impl AsRef<Path>,
+    entries: &[(String, String)],
+) -> Result<()> {
+    let config = serde_json::to_string(model.config()).expect("settings have named fields");
+    let version = env!("CARGO_PKG_VERSION").to_string();
+    let mut metadata: BTreeMap<String, String> = entries.iter().cloned().collect();
+    metadata.extend([(CONFIG_KEY.to_string(), config), (VERSION_KEY.to_string(), version)]);
+    write_safetensors(path, metadata, &collect(model))
+}
+
+/// Writes tensors and metadata as safetensors, with a checksum for each tensor.
+///
+/// # Errors
+///
+/// As [`save`].
+#[doc(hidden)]
+pub fn write_safetensors(
+    path: impl AsRef<Path>,
+    mut metadata: BTreeMap<String, String>,
+    tensors: &[NamedTensor],
+) -> Result<()> {
+    let path = path.as_ref();
+    let bytes = |tensor: &NamedTensor| -> Vec<u8> {
+        tensor.values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    };
+    let checksums: BTreeMap<&str, u32> =
+        tensors.iter().map(|tensor| (tensor.name.as_str(), crc32fast::hash(&bytes(tensor)))).collect();
+    metadata.insert(CHECKSUMS_KEY.to_string(), json!(checksums).to_string());
+
+    let mut header = Map::from_iter([("__metadata__".to_string(), json!(metadata))]);
+    let mut start = 0;
+    for tensor in tensors {
+        let stop = start + 4 * tensor.values.len();
+        let entry: Value = json!({ "dtype": "F32", "shape": tensor.shape, "data_offsets": [start, stop] });
+        header.insert(tensor.name.clone(), entry);
+        start = stop;
+    }
+    let mut header = Value::Object(header).to_string().into_bytes();
+    // The elements begin at a multiple of eight bytes.
+    header.resize(header.len().next_multiple_of(8), b' ');
+
+    write_atomically(path, |temporary| {
+        let write = || {
+            let mut file = BufWriter::new(File::create(temporary)?);
+            file.write_all(&(header.len() as u64).to_le_bytes())?;
+            file.write_all(&header)?;
+            for tensor in tensors {
+                file.write_all(&bytes(tensor))?;
+            }
+            file.flush()
+        };
+        write().map_err(Error::io(path))
+    })
+}

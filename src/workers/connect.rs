@@ -1,0 +1,49 @@
+//! How a trainer connects to workers.
+
+use std::mem::discriminant;
+
+use burn::remote::{ConnectError, IrohHost, IrohRelays, RemoteHost};
+use burn::tensor::Device;
+
+use super::address::Address;
+use super::{identity, watch};
+use crate::error::{Error, Result};
+use crate::train::{Member, Team};
+
+/// Connects to all workers, which must be of this version and let in who has the token.
+///
+/// # Errors
+///
+/// [`Error::Worker`] names the first worker that cannot be used, and says why; [`Error::Config`] where there
+/// are no addresses.
+pub fn connect(addresses: &[Address], token: Option<&str>) -> Result<Team> {
+    let Some(first) = addresses.first() else {
+        return Err(Error::Config("there are no workers to connect to".to_string()));
+    };
+    let member = |(index, address): (usize, &Address)| {
+        if addresses[..index].contains(address) {
+            return Err(Error::worker(address, "is given twice"));
+        }
+        if discriminant(address) != discriminant(first) {
+            return Err(Error::worker(address, "cannot reach the first, which has another transport"));
+        }
+        watch::answers(address)?;
+        let mut host = match address {
+            Address::WebSocket(_) => RemoteHost::websocket(&address.to_string()),
+            Address::Iroh { id, address } => {
+                RemoteHost::iroh(IrohHost::from(*id).with_address(*address).with_relays(IrohRelays::Disabled))
+            }
+        };
+        if let Some(token) = token {
+            host = host.with_credential(token);
+        }
+        let device = Device::remote_options(&host).init().map_err(|error| match error {
+            ConnectError::Unauthorized => Error::worker(address, "refuses the token"),
+            error => Error::worker_because(address, "cannot be connected to", error),
+        })?;
+        identity::check(&device).map_err(|message| Error::worker(address, message))?;
+        Ok(Member { name: address.to_string(), device })
+    };
+    let members = addresses.iter().enumerate().map(member).collect::<Result<_>>()?;
+    Ok(Team::watched(members, watch::start(addresses)))
+}

@@ -1,0 +1,93 @@
+//! A run repeats, and a resumed run is what an unbroken one is, or is refused.
+
+use std::fs;
+
+use faster_rcnn::train::{Run, Schedule, Start};
+
+use super::{boards, config, metrics, tensors, with_epochs};
+
+#[test]
+fn a_run_repeats_and_a_killed_one_resumes_to_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = boards(&folder.path().join("boards"));
+    let [whole, again, resumed] = ["whole", "again", "resumed"].map(|name| folder.path().join(name));
+    Run::new(with_epochs(3), data.clone()).fit(&whole).unwrap();
+    Run::new(with_epochs(3), data.clone()).fit(&again).unwrap();
+    let resume = |epochs: usize| {
+        Run::new(with_epochs(epochs), data.clone()).start(Start::Resume).fit(&resumed).unwrap();
+    };
+
+    Run::new(with_epochs(1), data.clone()).fit(&resumed).unwrap();
+    // As a disk that is full in the second epoch leaves it: a line is cut off.
+    let path = resumed.join("metrics.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.clone() + "{\"epoch\":2,\"split\":\"tr").unwrap();
+    let file = |name: &str| resumed.join("checkpoints").join(name);
+    let first =
+        ["last.safetensors", "optimizer-1.bpk"].map(file).map(|path| (fs::read(&path).unwrap(), path));
+    resume(2);
+    assert!(fs::read_to_string(&path).unwrap().starts_with(&text), "what is written stays, byte for byte");
+    // As a kill leaves it while the second epoch's checkpoint is written: its numbers, optimiser and best
+    // weights are there, but `last.safetensors` is the first epoch's, and there are temporary files.
+    for (bytes, path) in first {
+        fs::write(path, bytes).unwrap();
+    }
+    for name in [".last.safetensors.aBcD.safetensors", ".optimizer-2.bpk.aBcD.bpk"] {
+        fs::write(file(name), "half").unwrap();
+    }
+    resume(3);
+
+    assert_eq!(metrics(&again), metrics(&whole));
+    assert_eq!(metrics(&resumed), metrics(&whole));
+    assert!(fs::read_to_string(&path).unwrap().starts_with(&text));
+    for file in ["last.safetensors", "best.safetensors"] {
+        let expected = tensors(&whole, file);
+        assert!(tensors(&again, file) == expected && tensors(&resumed, file) == expected, "{file}");
+    }
+    for output in [&whole, &resumed] {
+        let checkpoints: Vec<String> = fs::read_dir(output.join("checkpoints"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        assert_eq!(checkpoints.len(), 3, "{checkpoints:?}");
+    }
+    assert_eq!(
+        fs::read_to_string(resumed.join("config.toml")).unwrap(),
+        fs::read_to_string(whole.join("config.toml")).unwrap()
+    );
+}
+
+#[test]
+fn a_run_is_not_resumed_with_other_settings_or_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = boards(&folder.path().join("boards"));
+    let output = folder.path().join("run");
+    Run::new(with_epochs(1), data.clone()).fit(&output).unwrap();
+    let before = fs::read(output.join("metrics.jsonl")).unwrap();
+
+    let error = Run::new(with_epochs(2), data.clone()).fit(&output).unwrap_err().to_string();
+    assert!(error.contains("holds a run already"), "{error}");
+
+    let mut other_settings = config();
+    other_settings.train.learning_rate = 0.1;
+    other_settings.train.schedule = Schedule::Cosine;
+    let mut fewer = data.clone();
+    fewer.train.records.pop();
+    let mut another_order = data.clone();
+    another_order.train.records.reverse();
+    let mut other_objects = data.clone();
+    other_objects.validation.records[0].annotations.pop();
+    let changed = data.validation.records[0].name();
+    for (config, data, expected) in [
+        (other_settings, data.clone(), "train.learning_rate, train.schedule"),
+        (with_epochs(2), fewer, "began with 7 training images, there are 6 now"),
+        (with_epochs(2), another_order, "began with other training images: image 1 is"),
+        (with_epochs(2), other_objects, &format!("began with other validation images: image 1 is {changed}")),
+    ] {
+        let run = Run::new(config, data).start(Start::Resume);
+        let error = run.fit(&output).unwrap_err().to_string();
+        let expected = expected.replace(&changed, "");
+        assert!(error.contains("last.safetensors: ") && error.contains(&expected), "{error}");
+    }
+    assert_eq!(fs::read(output.join("metrics.jsonl")).unwrap(), before);
+}
