@@ -77,8 +77,8 @@ pub use device::DeviceName;
 pub use error::{Cause, Error, Result};
 pub use heap::keep_heap;
 pub use model::{
-    AnchorConfig, BoxHeadKind, FasterRcnn, FasterRcnnConfig, Losses, NormKind, PreparedFasterRcnn, ResNetDepth,
-    RoiHeadsConfig, RpnConfig, Sampling, TransformConfig,
+    AnchorConfig, BoxHeadKind, FasterRcnn, FasterRcnnConfig, Losses, NormKind, PreparedFasterRcnn,
+    ResNetDepth, RoiHeadsConfig, RpnConfig, Sampling, TransformConfig,
 };
 pub use predict::Predictor;
 pub use structures::{Annotation, Detection, Image, Xyxy};

@@ -17,7 +17,8 @@ use common::{Fixture, fill, gpu, image, relative_error, unit};
 use faster_rcnn::internals::model::roi_pool::{multi_scale_roi_align, rois_of};
 use faster_rcnn::weights::{NamedTensor, collect};
 use faster_rcnn::{
-    Annotation, BoxHeadKind, Detection, FasterRcnn, FasterRcnnConfig, Image, Losses, NormKind, ResNetDepth, Sampling, Xyxy,
+    Annotation, BoxHeadKind, Detection, FasterRcnn, FasterRcnnConfig, Image, Losses, NormKind, ResNetDepth,
+    Sampling, Xyxy,
 };
 use serde_json::Value;
 
@@ -234,8 +235,7 @@ fn check_gradients(model: &FasterRcnn, gradients: &burn::tensor::Gradients, run:
         let error = (actual - expected).abs() / scale;
         assert!(error <= GRADIENTS, "gradient of {name}: norm {actual}, expected {expected}");
         let direction = signed_sums(&name, &gradient).into_iter().zip(sums[&name].as_array().unwrap());
-        let direction =
-            direction.map(|(a, b)| (a - b.as_f64().unwrap()).abs() / scale).fold(0.0, f64::max);
+        let direction = direction.map(|(a, b)| (a - b.as_f64().unwrap()).abs() / scale).fold(0.0, f64::max);
         assert!(direction <= SIGNED_SUMS, "gradient of {name} differs by {direction:.1e} of its norm");
         for (worst, error) in worst.iter_mut().zip([error, direction]) {
             if error > worst.0 {

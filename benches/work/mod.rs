@@ -10,9 +10,7 @@ pub mod boxes;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
 use burn::tensor::Device;
-use faster_rcnn::{
-    Annotation, FasterRcnn, FasterRcnnConfig, Image, NormKind, PreparedFasterRcnn, Sampling,
-};
+use faster_rcnn::{Annotation, FasterRcnn, FasterRcnnConfig, Image, NormKind, PreparedFasterRcnn, Sampling};
 
 const SEED: u64 = 10;
 const LEARNING_RATE: f64 = 1e-6;

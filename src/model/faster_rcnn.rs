@@ -161,8 +161,7 @@ impl FasterRcnn {
         let rpn = network.rpn.forward(&pyramid);
         let anchors = anchors(&pyramid, images, &self.config);
         let proposals = rpn.proposals(&anchors, &images.resized_sizes, &self.config.rpn, true);
-        let rpn_losses =
-            rpn.losses(&RpnTargets::select(&anchors, &target_boxes, &self.config.rpn, sampling));
+        let rpn_losses = rpn.losses(&RpnTargets::select(&anchors, &target_boxes, &self.config.rpn, sampling));
 
         let config = &self.config.roi_heads;
         let boxes =

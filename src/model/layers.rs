@@ -195,7 +195,8 @@ pub struct PreparedConvNorm {
 
 impl ConvBlock for PreparedConvNorm {
     fn forward(&self, x: Tensor<4>, fused: Fused) -> Tensor<4> {
-        let conv = |fused| ops::conv2d(x, self.weight.clone(), self.bias.clone(), self.options.clone(), fused);
+        let conv =
+            |fused| ops::conv2d(x, self.weight.clone(), self.bias.clone(), self.options.clone(), fused);
         match &self.norm {
             None => conv(fused),
             Some(norm) => norm.forward(conv(Fused::default()), fused),
@@ -250,8 +251,8 @@ fn running_affine(norm: &BatchNorm) -> (Tensor<1>, Tensor<1>) {
 
 /// The affine that a frozen batch norm is.
 fn frozen_affine(norm: &FrozenBatchNorm) -> (Tensor<1>, Tensor<1>) {
-    let [gamma, beta, mean, variance] = [&norm.weight, &norm.bias, &norm.running_mean, &norm.running_var]
-        .map(|value| value.val().detach());
+    let [gamma, beta, mean, variance] =
+        [&norm.weight, &norm.bias, &norm.running_mean, &norm.running_var].map(|value| value.val().detach());
     affine(gamma, beta, mean, variance, norm.epsilon)
 }
 

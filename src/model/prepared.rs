@@ -108,7 +108,8 @@ fn finite(activations: &Activations) -> Tensor<1> {
     fn all<const D: usize>(tensor: &Tensor<D>) -> Tensor<1, Bool> {
         tensor.clone().is_finite().all()
     }
-    let backbone = activations.pyramid.iter().map(all).reduce(Tensor::bool_and).expect("a pyramid has levels");
+    let backbone =
+        activations.pyramid.iter().map(all).reduce(Tensor::bool_and).expect("a pyramid has levels");
     let rpn = all(&activations.rpn.objectness).bool_and(all(&activations.rpn.deltas));
     let roi_heads = all(&activations.roi.class_logits).bool_and(all(&activations.roi.box_deltas));
     Tensor::cat([backbone, rpn, roi_heads].map(|all| all.float()).to_vec(), 0)

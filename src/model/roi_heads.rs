@@ -87,10 +87,8 @@ impl RoiHeadsConfig {
         bounds::all_within(&counts, 1..=MAX_COUNT)?;
         let weight = |weight: &f32| bounds::within("roi_heads.bbox_reg_weights", *weight, 1e-3..=1e6);
         self.bbox_reg_weights.iter().try_for_each(weight)?;
-        let thresholds = [
-            ("roi_heads.score_thresh", self.score_thresh),
-            ("roi_heads.fg_iou_thresh", self.fg_iou_thresh),
-        ];
+        let thresholds =
+            [("roi_heads.score_thresh", self.score_thresh), ("roi_heads.fg_iou_thresh", self.fg_iou_thresh)];
         bounds::all_within(&thresholds, 0.0..=1.0)?;
         let fractions = [
             ("roi_heads.nms_thresh", self.nms_thresh),

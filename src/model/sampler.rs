@@ -83,9 +83,7 @@ impl BalancedSampler {
 
 fn choose(mut eligible: Vec<usize>, count: usize, image: usize, sampling: &mut Sampling) -> Vec<usize> {
     let mut chosen = match sampling {
-        Sampling::Random(generators) => {
-            eligible.partial_shuffle(&mut generators[image], count).0.to_vec()
-        }
+        Sampling::Random(generators) => eligible.partial_shuffle(&mut generators[image], count).0.to_vec(),
         Sampling::First => eligible[..count].to_vec(),
     };
     chosen.sort_unstable();

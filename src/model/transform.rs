@@ -69,7 +69,10 @@ impl TransformConfig {
         let sides = [("transform.min_size", self.min_size), ("transform.max_size", self.max_size)];
         bounds::all_within(&sides, 1..=MAX_SIDE)?;
         bounds::ensure(self.min_size <= self.max_size, || {
-            format!("transform.min_size must not be above max_size, is {} of {}", self.min_size, self.max_size)
+            format!(
+                "transform.min_size must not be above max_size, is {} of {}",
+                self.min_size, self.max_size
+            )
         })?;
         for (mean, std) in self.image_mean.iter().zip(&self.image_std) {
             bounds::within("transform.image_mean", *mean, -1e6..=1e6)?;

@@ -17,10 +17,10 @@ use super::kind::WeightFileKind;
 use super::options::LoadOptions;
 use super::report::EpsilonSource;
 use crate::error::{Error, Result};
-use crate::model::FasterRcnnConfig;
 use crate::model::BoxHeadKind;
-use crate::model::layers::{FrozenBatchNorm, NormKind};
+use crate::model::FasterRcnnConfig;
 use crate::model::ResNetDepth;
+use crate::model::layers::{FrozenBatchNorm, NormKind};
 
 /// What the names of a detector's ResNet begin with.
 pub(super) const BODY: &str = "backbone.body.";
