@@ -71,8 +71,8 @@ fn default_frozen_epsilon() -> f64 {
 }
 
 impl FasterRcnnConfig {
-    /// A backbone of any depth with torchvision's defaults for pre-trained weights: frozen batch norm, the last three
-    /// layers trained. `num_classes` counts the background.
+    /// A backbone of any depth with torchvision's defaults for pre-trained weights: frozen batch norm, the
+    /// last three layers trained. `num_classes` counts the background.
     pub fn new(backbone: ResNetDepth, num_classes: usize) -> Self {
         Self {
             backbone,
@@ -96,8 +96,8 @@ impl FasterRcnnConfig {
         Self::new(ResNetDepth::ResNet50, num_classes)
     }
 
-    /// torchvision's `fasterrcnn_resnet50_fpn_v2`: batch norm in the backbone and the pyramid, two convolutions in the
-    /// RPN, four in the box head.
+    /// torchvision's `fasterrcnn_resnet50_fpn_v2`: batch norm in the backbone and the pyramid, two
+    /// convolutions in the RPN, four in the box head.
     pub fn resnet50_fpn_v2(num_classes: usize) -> Self {
         let mut config = Self::resnet50_fpn(num_classes)
             .with_norm(NormKind::Batch)
@@ -107,8 +107,8 @@ impl FasterRcnnConfig {
         config
     }
 
-    /// The smallest detector that trains from random weights, for tests: ResNet-18 with group norm, images of 64
-    /// pixels, and as few channels as there may be elsewhere.
+    /// The smallest detector that trains from random weights, for tests: ResNet-18 with group norm, images of
+    /// 64 pixels, and as few channels as there may be elsewhere.
     #[doc(hidden)]
     pub fn tiny(num_classes: usize) -> Self {
         Self::new(ResNetDepth::ResNet18, num_classes)
@@ -229,8 +229,8 @@ impl FasterRcnnConfig {
         self
     }
 
-    /// The settings for a data set with these classes, 1, 2, ...: number and names of the classes come from it where
-    /// the settings do not say them.
+    /// The settings for a data set with these classes, 1, 2, ...: number and names of the classes come from
+    /// it where the settings do not say them.
     ///
     /// # Errors
     ///

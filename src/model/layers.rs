@@ -11,8 +11,8 @@ use crate::ops::{self, ConvWeight, Fused, NormOptions};
 
 /// A convolution and the norm after it: [`ConvNorm`], or [`PreparedConvNorm`] at inference.
 pub trait ConvBlock {
-    /// `norm(conv(x))`, then the steps of `fused`: `[N, C in, H, W]` to `[N, C out, H / stride, W / stride]`, sides
-    /// rounded up.
+    /// `norm(conv(x))`, then the steps of `fused`: `[N, C in, H, W]` to `[N, C out, H / stride, W / stride]`,
+    /// sides rounded up.
     fn forward(&self, x: Tensor<4>, fused: Fused) -> Tensor<4>;
 }
 
@@ -50,8 +50,8 @@ impl Conv2d {
         }
     }
 
-    /// The weight and the bias of a convolution without bias and an affine after it, of a factor and a summand per
-    /// channel, `[C out]`.
+    /// The weight and the bias of a convolution without bias and an affine after it, of a factor and a
+    /// summand per channel, `[C out]`.
     fn folded(&self, (scale, shift): (Tensor<1>, Tensor<1>)) -> (Tensor<4>, Tensor<1>) {
         (self.weight.val() * scale.reshape([-1, 1, 1, 1]), shift)
     }
@@ -125,8 +125,8 @@ impl Norm {
 
 /// A convolution and the norm after it, where there is one.
 ///
-/// A batch norm with constant statistics is folded into the weight and the bias at each call, which saves passes over
-/// the map; [`prepare`](Self::prepare) does that once.
+/// A batch norm with constant statistics is folded into the weight and the bias at each call, which saves
+/// passes over the map; [`prepare`](Self::prepare) does that once.
 #[derive(Module, Debug)]
 pub struct ConvNorm {
     conv: Conv2d,
@@ -151,8 +151,8 @@ impl ConvNorm {
         }
     }
 
-    /// For inference with these weights: folds a batch norm into the convolution, and transforms the convolution's
-    /// weight into the form that its device multiplies with.
+    /// For inference with these weights: folds a batch norm into the convolution, and transforms the
+    /// convolution's weight into the form that its device multiplies with.
     pub fn prepare(self) -> PreparedConvNorm {
         let (conv, options) = (&self.conv, self.conv.options());
         let plain = || (conv.weight.val(), conv.bias_or_zeros());

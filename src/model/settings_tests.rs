@@ -119,6 +119,7 @@ fn classes_come_from_the_data_where_the_settings_do_not_say_them() {
     let message = of(2, &["hole"]).unwrap_err().to_string();
     assert_eq!(
         message,
-        "num_classes is 2 with the background and class_names are hole, but the data set has the 2 classes open, short"
+        "num_classes is 2 with the background and class_names are hole, but the data set has the 2 classes \
+         open, short"
     );
 }

@@ -83,7 +83,8 @@ impl TransformConfig {
 
     /// `(height, width)` after resizing an image of `(height, width)`.
     pub fn resized_size(&self, (height, width): (usize, usize)) -> (usize, usize) {
-        // In f64 throughout, as in torchvision, so that a size on the edge between two pixels is rounded the same way.
+        // In f64 throughout, as in torchvision, so that a size on the edge between two pixels is rounded the
+        // same way.
         let (short, long) = (height.min(width) as f64, height.max(width) as f64);
         let scale = (self.min_size as f64 / short).min(self.max_size as f64 / long);
         let resize = |side: usize| ((side as f64 * scale).floor() as usize).max(1);
