@@ -25,10 +25,9 @@
 //! Train a detector of defects on printed circuit boards:
 //!
 //! ```no_run
-//! use faster_rcnn::FasterRcnnConfig;
 //! use faster_rcnn::data::deep_pcb;
-//! use faster_rcnn::NormKind;
 //! use faster_rcnn::train::{Run, RunConfig};
+//! use faster_rcnn::{FasterRcnnConfig, NormKind};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let model = FasterRcnnConfig::resnet50_fpn(7)
@@ -84,7 +83,7 @@ pub use model::{
 pub use predict::Predictor;
 pub use structures::{Annotation, Detection, Image, Xyxy};
 
-/// For this crate's own program, tests and benches. It may change with any version.
+/// For this crate's own program, tests and benches: no part of the library's interface.
 #[doc(hidden)]
 pub mod internals {
     pub use crate::files::{write_atomically, write_bytes};

@@ -22,8 +22,8 @@ const MAX_BATCH: usize = 8;
 
 /// A detector that is done with training.
 ///
-/// It can be cloned and used from several threads; all share the weights. What is found in an image never depends on
-/// the images it is given with.
+/// It can be cloned and used from several threads; all share the weights. What is found in an image never
+/// depends on the images it is given with.
 ///
 /// ```
 /// use faster_rcnn::burn::tensor::Device;
@@ -33,7 +33,8 @@ const MAX_BATCH: usize = 8;
 /// # fn main() -> faster_rcnn::Result<()> {
 /// let config = FasterRcnnConfig::new(ResNetDepth::ResNet18, 3).with_class_names(&["open", "short"]);
 /// # let config = FasterRcnnConfig::tiny(3).with_class_names(&["open", "short"]);
-/// let predictor = Predictor::new(config.init(&Device::flex())); // random weights; `Predictor::load` reads a file
+/// // Of random weights; `Predictor::load` reads a file.
+/// let predictor = Predictor::new(config.init(&Device::flex()));
 /// let strict = predictor.with_score_thresh(0.9)?; // `predictor` stays as it is
 /// for found in strict.detect(&RgbImage::new(64, 48))? {
 ///     println!("{:?} {:.2} {:?}", strict.class_name(found.label), found.score, found.xyxy);
@@ -73,8 +74,8 @@ impl Predictor {
         self.with_settings(|config| config.roi_heads.score_thresh = score_thresh)
     }
 
-    /// One with the same weights that drops, of two detections of a class with an IoU above `nms_thresh`, the one of
-    /// the lower score.
+    /// One with the same weights that drops, of two detections of a class with an IoU above `nms_thresh`, the
+    /// one of the lower score.
     ///
     /// # Errors
     ///
@@ -92,8 +93,8 @@ impl Predictor {
         self.with_settings(|config| config.roi_heads.detections_per_img = detections_per_img)
     }
 
-    /// One with the same weights that resizes images so that the short side has `min_size` pixels, and the long one at
-    /// most `max_size`.
+    /// One with the same weights that resizes images so that the short side has `min_size` pixels, and the
+    /// long one at most `max_size`.
     ///
     /// # Errors
     ///
@@ -128,8 +129,9 @@ impl Predictor {
         self.detect_one(pixels(image)?)
     }
 
-    /// What is in each of the images: what [`detect`](Self::detect) finds in it, on a CPU bit for bit. A GPU takes
-    /// images that have the same size once they are resized together, which may round scores differently.
+    /// What is in each of the images: what [`detect`](Self::detect) finds in it, on a CPU bit for bit. A GPU
+    /// takes images that have the same size once they are resized together, which may round scores
+    /// differently.
     ///
     /// # Errors
     ///

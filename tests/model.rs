@@ -1,13 +1,14 @@
 //! Whole detectors against torchvision: same weights in, same numbers out, stage by stage.
 //!
-//! Tolerances: torchvision's own f32 result differs from its f64 one by 1e-7 to 1e-6 in a part's output, and up to 2e-3
-//! in the gradient of some weights, where the input of a ReLU is so near to zero that it flips (the fixtures hold both
-//! figures as `f64_difference`). 1e-4 for values is well above the one; for norms of gradients 1e-3 is at the other.
+//! Tolerances: torchvision's own f32 result differs from its f64 one by 1e-7 to 1e-6 in a part's output, and
+//! up to 2e-3 in the gradient of some weights, where the input of a ReLU is so near to zero that it flips
+//! (the fixtures hold both figures as `f64_difference`). 1e-4 for values is well above the one; for norms of
+//! gradients 1e-3 is at the other.
 //!
-//! Directions of gradients are compared by sums of all elements with random signs, as `reference/gradients.py` says.
-//! Such a sum of a difference is about as large as the difference's norm: five times the 2e-3 is for the chance. A gradient
-//! that is transposed or has another sign differs by more than its norm; that four sums of it all lie within
-//! 1e-2 of the norm has a chance of 1e-9.
+//! Directions of gradients are compared by sums of all elements with random signs, as
+//! `reference/gradients.py` says. Such a sum of a difference is about as large as the difference's norm: five
+//! times the 2e-3 is for the chance. A gradient that is transposed or has another sign differs by more than
+//! its norm; that four sums of it all lie within 1e-2 of the norm has a chance of 1e-9.
 
 mod common;
 
@@ -189,7 +190,8 @@ fn check_prepared(fixture: &Fixture, variant: &str, device: &Device) {
     }
 }
 
-/// The gradients of all parameters in the layout of torchvision's, in the order of the layers; none of frozen ones.
+/// The gradients of all parameters in the layout of torchvision's, in the order of the layers; none of frozen
+/// ones.
 struct AllGradients<'a> {
     gradients: &'a burn::tensor::Gradients,
     values: Vec<Option<Vec<f32>>>,

@@ -1,7 +1,7 @@
 //! How often the host waits for a GPU: once a batch at inference, twice a step in training.
 //!
-//! Reading a buffer takes mapping it, and wgpu logs each mapping, so what is counted is what happens, whoever asked
-//! for it. One test only: the log is that of the whole process.
+//! Reading a buffer takes mapping it, and wgpu logs each mapping, so what is counted is what happens, whoever
+//! asked for it. One test only: the log is that of the whole process.
 #![cfg(feature = "wgpu")]
 
 mod common;

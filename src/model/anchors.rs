@@ -38,7 +38,9 @@ impl AnchorConfig {
             bounds::within("anchors.sizes", size, 1.0..=MAX_SIDE as f32)?;
         }
         let ratios = &self.aspect_ratios;
-        bounds::within("number of anchors.aspect_ratios", ratios.len(), 1..=MAX_RATIOS)?;
+        bounds::ensure((1..=MAX_RATIOS).contains(&ratios.len()), || {
+            format!("anchors.aspect_ratios must be 1 to {MAX_RATIOS} numbers, not {}", ratios.len())
+        })?;
         ratios.iter().try_for_each(|ratio| bounds::within("anchors.aspect_ratios", *ratio, 0.01..=100.0))
     }
 

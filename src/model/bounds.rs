@@ -1,5 +1,5 @@
-//! What settings may be. Every number has bounds, so that no file asks for more memory or time than a detector of
-//! any use takes.
+//! What settings may be. Every number has bounds, so that no file asks for more memory or time than a
+//! detector of any use takes.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;

@@ -15,13 +15,14 @@ use crate::error::{Error, Result};
 /// Architecture and settings; the defaults are torchvision's `fasterrcnn_resnet50_fpn`.
 ///
 /// ```
-/// use faster_rcnn::{FasterRcnnConfig, NormKind, ResNetDepth};
+/// use faster_rcnn::{AnchorConfig, FasterRcnnConfig, NormKind, ResNetDepth};
 ///
+/// let anchors = AnchorConfig { sizes: [8.0, 16.0, 32.0, 64.0, 128.0], ..AnchorConfig::default() };
 /// let config = FasterRcnnConfig::new(ResNetDepth::ResNet18, 3)
 ///     .with_class_names(&["open", "short"])
 ///     .with_norm(NormKind::Group)
 ///     .with_trainable_layers(5)
-///     .with_anchor_sizes([8.0, 16.0, 32.0, 64.0, 128.0])
+///     .with_anchors(anchors)
 ///     .with_image_size(640, 640);
 /// assert!(config.validate().is_ok());
 /// ```
@@ -70,8 +71,8 @@ fn default_frozen_epsilon() -> f64 {
 }
 
 impl FasterRcnnConfig {
-    /// A backbone of any depth with torchvision's defaults for pre-trained weights: frozen batch norm, the last three
-    /// layers trained. `num_classes` counts the background.
+    /// A backbone of any depth with torchvision's defaults for pre-trained weights: frozen batch norm, the
+    /// last three layers trained. `num_classes` counts the background.
     pub fn new(backbone: ResNetDepth, num_classes: usize) -> Self {
         Self {
             backbone,
@@ -95,8 +96,8 @@ impl FasterRcnnConfig {
         Self::new(ResNetDepth::ResNet50, num_classes)
     }
 
-    /// torchvision's `fasterrcnn_resnet50_fpn_v2`: batch norm in the backbone and the pyramid, two convolutions in the
-    /// RPN, four in the box head.
+    /// torchvision's `fasterrcnn_resnet50_fpn_v2`: batch norm in the backbone and the pyramid, two
+    /// convolutions in the RPN, four in the box head.
     pub fn resnet50_fpn_v2(num_classes: usize) -> Self {
         let mut config = Self::resnet50_fpn(num_classes)
             .with_norm(NormKind::Batch)
@@ -106,8 +107,8 @@ impl FasterRcnnConfig {
         config
     }
 
-    /// The smallest detector that trains from random weights, for tests: ResNet-18 with group norm, images of 64
-    /// pixels, and as few channels as there may be elsewhere.
+    /// The smallest detector that trains from random weights, for tests: ResNet-18 with group norm, images of
+    /// 64 pixels, and as few channels as there may be elsewhere.
     #[doc(hidden)]
     pub fn tiny(num_classes: usize) -> Self {
         Self::new(ResNetDepth::ResNet18, num_classes)
@@ -169,25 +170,16 @@ impl FasterRcnnConfig {
         self
     }
 
-    /// Sets mean and standard deviation of each channel, of values in `0..=1`.
+    /// Sets everything of the input transform.
     #[must_use]
-    pub fn with_image_statistics(mut self, mean: [f32; 3], std: [f32; 3]) -> Self {
-        (self.transform.image_mean, self.transform.image_std) = (mean, std);
-        self
+    pub fn with_transform(self, transform: TransformConfig) -> Self {
+        Self { transform, ..self }
     }
 
-    /// Sets the side of the square anchor of each level P2..P6, in pixels of the resized image.
+    /// Sets the anchors.
     #[must_use]
-    pub fn with_anchor_sizes(mut self, sizes: [f32; 5]) -> Self {
-        self.anchors.sizes = sizes;
-        self
-    }
-
-    /// Sets the anchors' aspect ratios, height over width.
-    #[must_use]
-    pub fn with_aspect_ratios(mut self, aspect_ratios: impl Into<Vec<f32>>) -> Self {
-        self.anchors.aspect_ratios = aspect_ratios.into();
-        self
+    pub fn with_anchors(self, anchors: AnchorConfig) -> Self {
+        Self { anchors, ..self }
     }
 
     /// Sets everything of the region proposal network.
@@ -237,32 +229,34 @@ impl FasterRcnnConfig {
         self
     }
 
-    /// The settings for a data set with these classes, 1, 2, ...: number and names of the classes come from it where
-    /// the settings do not say them.
+    /// The settings for a data set with these classes, 1, 2, ...: number and names of the classes come from
+    /// it where the settings do not say them.
     ///
     /// # Errors
     ///
     /// [`Error::Config`] with both lists, where the settings say other ones.
     pub fn for_classes<S: AsRef<str>>(&self, class_names: &[S]) -> Result<Self> {
-        let names: Vec<String> = class_names.iter().map(|name| name.as_ref().to_string()).collect();
-        let own = match (self.class_names.as_slice(), self.num_classes) {
-            ([], 0) => None,
-            ([], count) => {
-                (count != names.len() + 1).then(|| format!("num_classes = {count}, with background"))
-            }
-            (own, count) => {
-                let fits = own == names && (count == 0 || count == names.len() + 1);
-                (!fits).then(|| format!("num_classes = {count}, with background, and the names {own:?}"))
-            }
-        };
-        match own {
-            None => Ok(self.clone().with_class_names(&names)),
-            Some(own) => Err(Error::Config(format!(
-                "the classes of the settings are not those of the data set: the settings say {own}; the data set has \
-                 {} classes: {names:?}",
-                names.len()
-            ))),
+        let names: Vec<&str> = class_names.iter().map(AsRef::as_ref).collect();
+        let unsaid = (self.num_classes == 0, self.class_names.is_empty());
+        let fits = (unsaid.0 || self.num_classes == names.len() + 1)
+            && (unsaid.1 || self.class_names.iter().eq(&names));
+        if fits {
+            return Ok(self.clone().with_class_names(&names));
         }
+        let settings = match unsaid {
+            (_, true) => format!("num_classes is {} with the background", self.num_classes),
+            (true, false) => format!("class_names are {}", self.class_names.join(", ")),
+            (false, false) => format!(
+                "num_classes is {} with the background and class_names are {}",
+                self.num_classes,
+                self.class_names.join(", ")
+            ),
+        };
+        Err(Error::Config(format!(
+            "{settings}, but the data set has the {} classes {}",
+            names.len(),
+            names.join(", ")
+        )))
     }
 
     /// Finds settings that cannot work.

@@ -24,8 +24,8 @@ pub struct Fpn<C = ConvNorm> {
 }
 
 impl Fpn {
-    /// Kaiming-uniform (a = 1) weights and zero biases, as in torchvision. Where a norm is given, it follows each
-    /// convolution and takes the place of the bias.
+    /// Kaiming-uniform (a = 1) weights and zero biases, as in torchvision. Where a norm is given, it follows
+    /// each convolution and takes the place of the bias.
     pub fn new(inputs: [usize; 4], outputs: usize, norm: Option<NormKind>, init: &mut WeightInit) -> Self {
         let mut conv = |inputs: usize, kernel: usize| {
             let bound = (3.0 / (inputs * kernel * kernel) as f32).sqrt();

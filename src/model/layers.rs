@@ -11,8 +11,8 @@ use crate::ops::{self, ConvWeight, Fused, NormOptions};
 
 /// A convolution and the norm after it: [`ConvNorm`], or [`PreparedConvNorm`] at inference.
 pub trait ConvBlock {
-    /// `norm(conv(x))`, then the steps of `fused`: `[N, C in, H, W]` to `[N, C out, H / stride, W / stride]`, sides
-    /// rounded up.
+    /// `norm(conv(x))`, then the steps of `fused`: `[N, C in, H, W]` to `[N, C out, H / stride, W / stride]`,
+    /// sides rounded up.
     fn forward(&self, x: Tensor<4>, fused: Fused) -> Tensor<4>;
 }
 
@@ -50,9 +50,10 @@ impl Conv2d {
         }
     }
 
-    /// The weight with a factor per output channel, `[C out]`.
-    fn scaled(&self, scale: Tensor<1>) -> Tensor<4> {
-        self.weight.val() * scale.reshape([-1, 1, 1, 1])
+    /// The weight and the bias of a convolution without bias and an affine after it, of a factor and a
+    /// summand per channel, `[C out]`.
+    fn folded(&self, (scale, shift): (Tensor<1>, Tensor<1>)) -> (Tensor<4>, Tensor<1>) {
+        (self.weight.val() * scale.reshape([-1, 1, 1, 1]), shift)
     }
 
     fn options(&self) -> ConvOptions<2> {
@@ -124,8 +125,8 @@ impl Norm {
 
 /// A convolution and the norm after it, where there is one.
 ///
-/// A batch norm with constant statistics is folded into the weight and the bias at each call, which saves passes over
-/// the map; [`prepare`](Self::prepare) does that once.
+/// A batch norm with constant statistics is folded into the weight and the bias at each call, which saves
+/// passes over the map; [`prepare`](Self::prepare) does that once.
 #[derive(Module, Debug)]
 pub struct ConvNorm {
     conv: Conv2d,
@@ -150,15 +151,16 @@ impl ConvNorm {
         }
     }
 
-    /// For inference with these weights: folds a batch norm into the convolution, and transforms the convolution's
-    /// weight into the form that its device multiplies with.
+    /// For inference with these weights: folds a batch norm into the convolution, and transforms the
+    /// convolution's weight into the form that its device multiplies with.
     pub fn prepare(self) -> PreparedConvNorm {
         let (conv, options) = (&self.conv, self.conv.options());
-        let (weight, bias, norm) = match &self.norm {
-            None => (conv.weight.val(), conv.bias_or_zeros(), None),
-            Some(Norm::Group(norm)) => (conv.weight.val(), conv.bias_or_zeros(), Some(GroupAffine::of(norm))),
-            Some(Norm::Batch(norm)) => folded(conv, running_affine(norm)),
-            Some(Norm::FrozenBatch(norm)) => folded(conv, frozen_affine(norm)),
+        let plain = || (conv.weight.val(), conv.bias_or_zeros());
+        let ((weight, bias), norm) = match &self.norm {
+            None => (plain(), None),
+            Some(Norm::Group(norm)) => (plain(), Some(GroupAffine::of(norm))),
+            Some(Norm::Batch(norm)) => (conv.folded(running_affine(norm)), None),
+            Some(Norm::FrozenBatch(norm)) => (conv.folded(frozen_affine(norm)), None),
         };
         PreparedConvNorm { weight: ConvWeight::prepared(weight, &options), bias, options, norm }
     }
@@ -176,7 +178,7 @@ impl ConvBlock for ConvNorm {
             Some(Norm::Batch(norm)) => running_affine(norm),
             Some(Norm::FrozenBatch(norm)) => frozen_affine(norm),
         };
-        let (weight, bias, _) = folded(conv, affine);
+        let (weight, bias) = conv.folded(affine);
         ops::conv2d(x, weight, bias, conv.options(), fused)
     }
 }
@@ -239,14 +241,6 @@ fn train_batch_norm(norm: &BatchNorm, x: Tensor<4>, fused: Fused) -> Tensor<4> {
         running.update(kept + batch.detach() * norm.momentum);
     }
     output
-}
-
-/// The weight and the bias of a convolution with the affine after it: a factor and a summand per channel, `[C out]`.
-fn folded(
-    conv: &Conv2d,
-    (scale, shift): (Tensor<1>, Tensor<1>),
-) -> (Tensor<4>, Tensor<1>, Option<GroupAffine>) {
-    (conv.scaled(scale), shift, None)
 }
 
 /// The affine that a batch norm with the running statistics of training is.

@@ -29,8 +29,8 @@ pub struct Matcher {
 }
 
 impl Matcher {
-    /// One [`Match`] per candidate, by IoU. Without ground truth all is background. Of equally good ground truths the
-    /// first counts.
+    /// One [`Match`] per candidate, by IoU. Without ground truth all is background. Of equally good ground
+    /// truths the first counts.
     pub fn assign(&self, ground_truth: &[Xyxy], candidates: &[Xyxy]) -> Vec<Match> {
         self.assign_by(ground_truth.len(), candidates.len(), |truth, candidate| {
             iou(&ground_truth[truth], &candidates[candidate])
@@ -64,8 +64,8 @@ impl Matcher {
             })
             .collect();
         if self.allow_low_quality_matches {
-            // torchvision's rule: a candidate that is the best of any ground truth is matched to its own best ground
-            // truth, which may be another one.
+            // torchvision's rule: a candidate that is the best of any ground truth is matched to its own best
+            // ground truth, which may be another one.
             for truth in 0..ground_truths {
                 let qualities: Vec<f32> =
                     (0..candidates).into_par_iter().map(|candidate| quality(truth, candidate)).collect();

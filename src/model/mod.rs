@@ -24,9 +24,10 @@ pub mod roi_pool;
 pub mod rpn;
 pub mod sampler;
 pub mod scored_boxes;
-#[cfg(test)]
-mod tests;
 pub mod transform;
+
+#[cfg(test)]
+mod settings_tests;
 
 pub use anchors::AnchorConfig;
 pub use box_head::BoxHeadKind;

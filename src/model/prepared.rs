@@ -14,8 +14,8 @@ use crate::structures::{Detection, Image};
 
 /// A detector that is ready for inference, made by [`FasterRcnn::prepare`](super::FasterRcnn::prepare).
 ///
-/// Its weights are in the form that the device multiplies with, so they cannot be replaced, trained or moved. A clone
-/// shares them.
+/// Its weights are in the form that the device multiplies with, so they cannot be replaced, trained or moved.
+/// A clone shares them.
 #[derive(Debug, Clone)]
 pub struct PreparedFasterRcnn {
     network: Arc<Network<PreparedConvNorm>>,
@@ -42,8 +42,8 @@ impl PreparedFasterRcnn {
         &self.device
     }
 
-    /// The same weights, shared, with other settings of inference. Of `change` only what needs no other weights has an
-    /// effect, such as thresholds and the image size.
+    /// The same weights, shared, with other settings of inference. Of `change` only what needs no other
+    /// weights has an effect, such as thresholds and the image size.
     ///
     /// # Errors
     ///
@@ -69,8 +69,8 @@ impl PreparedFasterRcnn {
     ///
     /// # Errors
     ///
-    /// [`Error::NonFinite`] where that is a NaN or an infinity. Comparisons with a NaN are false, so without this check
-    /// an image would look empty to a detector with broken weights.
+    /// [`Error::NonFinite`] where that is a NaN or an infinity. Comparisons with a NaN are false, so without
+    /// this check an image would look empty to a detector with broken weights.
     pub fn detect(&self, images: &[Image]) -> Result<Vec<Vec<Detection>>> {
         let images = self.config.transform.batch(images, &self.device);
         let activations = self.activations(&images);

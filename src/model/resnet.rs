@@ -2,8 +2,9 @@
 //!
 //! `[N, 3, H, W]` to four maps, `[N, C, H / s, W / s]` at strides s of 4, 8, 16, 32.
 //!
-//! Source: [He et al. 2015](https://arxiv.org/abs/1512.03385), torchvision `models/resnet.py` (stride on
-//! the 3x3 convolution of a bottleneck). Fields carry torchvision's names; a norm is in the field of its convolution.
+//! Source: [He et al. 2015](https://arxiv.org/abs/1512.03385), torchvision `models/resnet.py` (stride on the
+//! 3x3 convolution of a bottleneck). Fields carry torchvision's names; a norm is in the field of its
+//! convolution.
 
 use std::iter;
 

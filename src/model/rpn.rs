@@ -251,7 +251,8 @@ impl RpnOutput {
             Tensor::zeros([1], &device)
         } else {
             let regression = TensorData::new(regression.concat(), [objects.len(), 4]);
-            let deltas = self.deltas.clone().flatten::<2>(0, 1).select(0, indices(objects)); // [N*T, 4] -> [P, 4]
+            let deltas = self.deltas.clone().flatten::<2>(0, 1); // [N*T, 4]
+            let deltas = deltas.select(0, indices(objects)); // [P, 4], those of objects
             smooth_l1_sum(deltas, Tensor::from_data(regression, &device), BETA) / count as f32
         };
         RpnLosses { loss_objectness: binary_cross_entropy(logits, labels), loss_rpn_box_reg }
@@ -291,8 +292,8 @@ impl RpnTargets {
     }
 }
 
-/// `[N, C, H, W]` to `[N, H, W, C]`. Not by `permute`: burn-fusion 0.23.0-pre.1 tells a remote device that the permuted
-/// tensor holds integers, and the worker ends the session.
+/// `[N, C, H, W]` to `[N, H, W, C]`. Not by `permute`: burn-fusion 0.23.0-pre.1 tells a remote device that
+/// the permuted tensor holds integers, and the worker ends the session.
 fn channels_last(map: Tensor<4>) -> Tensor<4> {
     map.swap_dims(1, 2).swap_dims(2, 3)
 }

@@ -1,4 +1,5 @@
-//! Chooses the candidates that a loss is computed on: a fixed number, of which at most a fixed fraction are objects.
+//! Chooses the candidates that a loss is computed on: a fixed number, of which at most a fixed fraction are
+//! objects.
 //!
 //! Source: torchvision `_utils.BalancedPositiveNegativeSampler`.
 
@@ -18,8 +19,8 @@ pub struct BalancedSampler {
 /// How the candidates are chosen among those of a kind.
 #[derive(Debug, Clone)]
 pub enum Sampling {
-    /// Each with the same chance. Each image of a batch has its own generator, so that what is chosen for an image
-    /// does not depend on the other images.
+    /// Each with the same chance. Each image of a batch has its own generator, so that what is chosen for an
+    /// image does not depend on the other images.
     Random(Vec<ChaCha8Rng>),
     /// Those with the lowest indices: for comparison with a reference.
     First,

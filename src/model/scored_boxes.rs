@@ -1,7 +1,7 @@
 //! Scored boxes on the device that computed them.
 //!
-//! They are tensors of fixed size, in which a score of [`NO_BOX`] marks an empty slot. So no step has to wait for the
-//! host to count boxes, and the host reads those of a batch at once.
+//! They are tensors of fixed size, in which a score of [`NO_BOX`] marks an empty slot. So no step has to wait
+//! for the host to count boxes, and the host reads those of a batch at once.
 //!
 //! Shape letters: N images, K slots for boxes in each.
 
@@ -32,8 +32,8 @@ pub struct ScoredBoxes {
 }
 
 impl ScoredBoxes {
-    /// Moves corners outside the images, of `(height, width)`, onto the border, and then drops boxes with a side
-    /// shorter than `min_size`.
+    /// Moves corners outside the images, of `(height, width)`, onto the border, and then drops boxes with a
+    /// side shorter than `min_size`.
     pub fn clip(self, sizes: &[(usize, usize)], min_size: f32) -> Self {
         let Self { boxes, scores } = self;
         let corners = sizes.iter().flat_map(|&(height, width)| [width, height, width, height]);
@@ -72,8 +72,8 @@ impl ScoredBoxes {
         }
     }
 
-    /// Cuts off the slots at the end that are empty in every image, where the device's memory is the host's. Only
-    /// there counting costs nothing, and the RoI heads then compute nothing for empty slots.
+    /// Cuts off the slots at the end that are empty in every image, where the device's memory is the host's.
+    /// Only there counting costs nothing, and the RoI heads then compute nothing for empty slots.
     pub fn trim(self) -> Self {
         if !in_host_memory(&self.scores.device()) {
             return self;

@@ -66,8 +66,14 @@ impl TransformConfig {
     ///
     /// [`Error::Config`](crate::Error::Config) names the first one.
     pub(super) fn validate(&self) -> Result<()> {
-        bounds::within("transform.max_size", self.max_size, 1..=MAX_SIDE)?;
-        bounds::within("transform.min_size", self.min_size, 1..=self.max_size)?;
+        let sides = [("transform.min_size", self.min_size), ("transform.max_size", self.max_size)];
+        bounds::all_within(&sides, 1..=MAX_SIDE)?;
+        bounds::ensure(self.min_size <= self.max_size, || {
+            format!(
+                "transform.min_size must not be above max_size, is {} of {}",
+                self.min_size, self.max_size
+            )
+        })?;
         for (mean, std) in self.image_mean.iter().zip(&self.image_std) {
             bounds::within("transform.image_mean", *mean, -1e6..=1e6)?;
             bounds::within("transform.image_std", *std, 1e-6..=1e6)?;
@@ -77,7 +83,8 @@ impl TransformConfig {
 
     /// `(height, width)` after resizing an image of `(height, width)`.
     pub fn resized_size(&self, (height, width): (usize, usize)) -> (usize, usize) {
-        // In f64 throughout, as in torchvision, so that a size on the edge between two pixels is rounded the same way.
+        // In f64 throughout, as in torchvision, so that a size on the edge between two pixels is rounded the
+        // same way.
         let (short, long) = (height.min(width) as f64, height.max(width) as f64);
         let scale = (self.min_size as f64 / short).min(self.max_size as f64 / long);
         let resize = |side: usize| ((side as f64 * scale).floor() as usize).max(1);

@@ -21,8 +21,8 @@ impl Image {
         let expected = 3 * size.0 * size.1;
         assert!(
             data.len() == expected && expected > 0,
-            "an image of (height, width) {size:?} takes [3, height, width], that is {expected} values and at least \
-             one, got {}",
+            "an image of (height, width) {size:?} takes [3, height, width], that is {expected} values and at \
+             least one, got {}",
             data.len()
         );
         Self { data, size }

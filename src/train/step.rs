@@ -12,8 +12,7 @@ use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use super::config::TrainConfig;
 use crate::data::Batch;
 use crate::eval::ImageResult;
-use crate::model::Sampling;
-use crate::model::{FasterRcnn, Losses};
+use crate::model::{FasterRcnn, Losses, Sampling};
 use crate::predict::Predictor;
 
 /// The detector and how its gradients are used.
@@ -122,7 +121,7 @@ impl InferenceStep for Trainee {
     fn step(&self, batch: Batch) -> Validated {
         let predictor = self.predictor.get_or_init(|| Arc::new(Predictor::new(self.detector.clone())));
         let images = batch.names.into_iter().zip(batch.images).zip(batch.annotations);
-        let result = |((name, image), annotations)| match predictor.run(image) {
+        let result = |((name, image), annotations)| match predictor.detect_one(image) {
             Ok(detections) => Ok(ImageResult { annotations, detections }),
             Err(error) => Err(format!("{name}: {error:#}")),
         };

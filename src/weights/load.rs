@@ -14,8 +14,8 @@ use super::options::LoadOptions;
 use super::report::{EpsilonSource, LoadReport, Reshaped};
 use super::save::{CONFIG_KEY, save_with_metadata, write_safetensors};
 use crate::error::{Error, Result};
-use crate::model::layers::FrozenBatchNorm;
 use crate::model::ResNetDepth;
+use crate::model::layers::FrozenBatchNorm;
 use crate::model::{FasterRcnn, FasterRcnnConfig};
 use crate::settings;
 

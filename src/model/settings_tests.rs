@@ -1,3 +1,5 @@
+//! Settings of any value: an error, or a detector that works.
+
 use burn::tensor::Device;
 use image::RgbImage;
 use toml::Value;
@@ -115,5 +117,9 @@ fn classes_come_from_the_data_where_the_settings_do_not_say_them() {
         assert!(matches!(config, Err(Error::Config(_))));
     }
     let message = of(2, &["hole"]).unwrap_err().to_string();
-    assert!(message.contains(r#"["hole"]"#) && message.contains(r#"["open", "short"]"#), "{message}");
+    assert_eq!(
+        message,
+        "num_classes is 2 with the background and class_names are hole, but the data set has the 2 classes \
+         open, short"
+    );
 }
