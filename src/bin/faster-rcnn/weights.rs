@@ -10,7 +10,7 @@ use clap::Subcommand;
 use faster_rcnn::weights::{
     EpsilonSource, LoadOptions, Published, WeightFile, cache_folder, fetch, published,
 };
-use faster_rcnn::{BoxHeadKind, Error, FasterRcnnConfig, NormKind, ResNetDepth};
+use faster_rcnn::{BoxHeadKind, FasterRcnnConfig, NormKind, ResNetDepth};
 
 use crate::output;
 use crate::settings::WeightArguments;
@@ -144,11 +144,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
             describe(&WeightFile::open(file)?, tensors, &weights.options())
         }
         Command::Convert { from, to, weights } => {
-            output::prepare(&to)?;
+            output::prepare(&to, [from.as_path()])?;
             let file = WeightFile::open(&from)?;
-            if to.exists() && from.canonicalize()? == to.canonicalize()? {
-                return Err(Error::file(&to, "is the file to convert: choose another one to write").into());
-            }
             let kind = file.convert(&to, &weights.options())?;
             output::print(format!("{}: a {kind}\n", to.display()))
         }
