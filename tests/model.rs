@@ -246,7 +246,7 @@ fn check_gradients(model: &FasterRcnn, gradients: &burn::tensor::Gradients, run:
         }
         compared += 1;
     }
-    println!("{compared} gradients, worst norm and direction: {worst:.1e?}");
+    println!("{compared} gradients, worst norm and direction: {worst:?}");
     assert_eq!(compared, expected.len(), "every trainable parameter of torchvision's is ours");
     assert_eq!(compared, sums.as_object().unwrap().len());
 }
