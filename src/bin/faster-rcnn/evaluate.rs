@@ -47,10 +47,8 @@ pub struct Arguments {
     weights: Option<PathBuf>,
     /// Detections made elsewhere, in the JSON of `predict`.
     #[arg(long, value_name = "PRED.json", group = "source")]
-    #[arg(conflicts_with_all = [
-        "score_threshold", "nms_threshold", "detections_per_image", "image_size", "min_size", "max_size", "settings",
-        "prefix",
-    ])]
+    #[arg(conflicts_with_all = ["score_threshold", "nms_threshold", "detections_per_image"])]
+    #[arg(conflicts_with_all = ["image_size", "min_size", "max_size", "settings", "prefix"])]
     detections: Option<PathBuf>,
     /// DeepPCB's PCBData, or a folder of its layout.
     #[arg(long, value_name = "DIR")]
@@ -59,8 +57,8 @@ pub struct Arguments {
     /// test.txt, or else a tenth by seed].
     #[arg(long, value_name = "FILE")]
     list: Option<PathBuf>,
-    /// The train.seed that held images out, where there are no lists [default: that of the run which wrote the
-    /// weights, or else 0].
+    /// The train.seed that held images out, where there are no lists [default: that of the run which wrote
+    /// the weights, or else 0].
     #[arg(long, value_name = "S", conflicts_with = "list")]
     seed: Option<u64>,
     /// Write all numbers to a JSON file.
@@ -107,7 +105,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
     output::print(format!("{evaluation}\n"))
 }
 
-/// Weights are better on the images that they were trained on than on others, so the numbers would say too much.
+/// Weights are better on the images that they were trained on than on others, so the numbers would say too
+/// much.
 fn warn_of_training_images(run: Option<&RunInfo>, data: &Dataset) {
     let known = run.map_or(0, |run| run.trained_on(data));
     if known > 0 {
