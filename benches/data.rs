@@ -4,8 +4,8 @@ use std::hint::black_box;
 
 use burn::tensor::Device;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use faster_rcnn::TransformConfig;
 use faster_rcnn::data::{AugmentConfig, Batch, Loader, SyntheticConfig, board, deep_pcb, write_synthetic};
-use faster_rcnn::model::transform::TransformConfig;
 
 const BOARDS: usize = 16;
 const SEED: u64 = 0;

@@ -5,7 +5,7 @@ mod work;
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use faster_rcnn::model::layers::NormKind;
+use faster_rcnn::NormKind;
 use work::{Inference, Training};
 
 const SIZE: usize = 640;

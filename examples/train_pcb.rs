@@ -10,10 +10,10 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use clap::Parser;
 use faster_rcnn::FasterRcnnConfig;
+use faster_rcnn::NormKind;
+use faster_rcnn::ResNetDepth;
 use faster_rcnn::data::deep_pcb::{self, CLASS_NAMES};
 use faster_rcnn::data::{AugmentConfig, SyntheticConfig, write_synthetic};
-use faster_rcnn::model::layers::NormKind;
-use faster_rcnn::model::resnet::ResNetDepth;
 use faster_rcnn::train::{Run, RunConfig, Schedule, Start, TrainConfig};
 
 /// Boards that the quickstart makes, and their side in pixels.

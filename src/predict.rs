@@ -1,33 +1,56 @@
-//! Inference: images in, [`Detection`]s out. The shell, the web and the examples all go through [`Predictor`].
+//! Inference: images in, [`Detection`]s out. The command line and the examples all go through [`Predictor`].
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use burn::tensor::{Bool, Device, Tensor};
+use burn::tensor::Device;
 use image::RgbImage;
 
 use crate::data::{Dataset, Loader};
 use crate::error::{Error, Result};
 use crate::eval::ImageResult;
-use crate::model::Stages;
-use crate::model::{FasterRcnn, FasterRcnnConfig};
+use crate::model::{FasterRcnn, FasterRcnnConfig, PreparedFasterRcnn};
+use crate::ops::in_host_memory;
 use crate::structures::{Detection, Image};
 use crate::weights;
 
 /// Threads that decode the images of a data set; each is far faster than the detector.
 const LOADER_THREADS: usize = 2;
 
+/// Images that go through a GPU together, at most; more take memory and save little time.
+const MAX_BATCH: usize = 8;
+
 /// A detector that is done with training.
 ///
-/// Images go through it one by one, so what is found in one never depends on the others.
-#[derive(Debug)]
+/// It can be cloned and used from several threads; all share the weights. What is found in an image never
+/// depends on the images it is given with.
+///
+/// ```
+/// use faster_rcnn::burn::tensor::Device;
+/// use faster_rcnn::image::RgbImage;
+/// use faster_rcnn::{FasterRcnnConfig, Predictor, ResNetDepth};
+///
+/// # fn main() -> faster_rcnn::Result<()> {
+/// let config = FasterRcnnConfig::new(ResNetDepth::ResNet18, 3).with_class_names(&["open", "short"]);
+/// # let config = FasterRcnnConfig::tiny(3).with_class_names(&["open", "short"]);
+/// // Of random weights; `Predictor::load` reads a file.
+/// let predictor = Predictor::new(config.init(&Device::flex()));
+/// let strict = predictor.with_score_thresh(0.9)?; // `predictor` stays as it is
+/// for found in strict.detect(&RgbImage::new(64, 48))? {
+///     println!("{:?} {:.2} {:?}", strict.class_name(found.label), found.score, found.xyxy);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
 pub struct Predictor {
-    model: FasterRcnn,
+    detector: PreparedFasterRcnn,
 }
 
 impl Predictor {
-    /// Predicts with the image size and the score threshold of the model's own settings.
+    /// Predicts with the model's own settings, such as image size and thresholds.
     pub fn new(model: FasterRcnn) -> Self {
-        Self { model: model.prepare() }
+        Self { detector: model.prepare() }
     }
 
     /// Reads a weight file: one of this crate's, or one of torchvision's detectors.
@@ -42,36 +65,53 @@ impl Predictor {
         Ok(Self::new(model))
     }
 
-    /// Gives detections above another score, in `0..=1`.
+    /// One with the same weights that gives detections above another score.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] for any other number.
-    pub fn with_score_threshold(self, threshold: f32) -> Result<Self> {
-        let mut config = self.config().clone();
-        config.roi_heads.score_thresh = threshold;
-        self.with_config(config)
+    /// [`Error::Config`] unless `score_thresh` is in `0..=1`.
+    pub fn with_score_thresh(&self, score_thresh: f32) -> Result<Self> {
+        self.with_settings(|config| config.roi_heads.score_thresh = score_thresh)
     }
 
-    /// Resizes images so that the short side has `min_size` pixels, and the long one at most `max_size`.
+    /// One with the same weights that drops, of two detections of a class with an IoU above `nms_thresh`, the
+    /// one of the lower score.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] unless `nms_thresh` is in `0..=1`.
+    pub fn with_nms_thresh(&self, nms_thresh: f64) -> Result<Self> {
+        self.with_settings(|config| config.roi_heads.nms_thresh = nms_thresh)
+    }
+
+    /// One with the same weights that gives at most `detections_per_img` detections per image.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] unless `detections_per_img` is in `1..=65536`.
+    pub fn with_detections_per_img(&self, detections_per_img: usize) -> Result<Self> {
+        self.with_settings(|config| config.roi_heads.detections_per_img = detections_per_img)
+    }
+
+    /// One with the same weights that resizes images so that the short side has `min_size` pixels, and the
+    /// long one at most `max_size`.
     ///
     /// # Errors
     ///
     /// [`Error::Config`] unless `0 < min_size <= max_size <= 16384`.
-    pub fn with_image_size(self, min_size: usize, max_size: usize) -> Result<Self> {
-        let config = self.config().clone().with_image_size(min_size, max_size);
-        self.with_config(config)
+    pub fn with_image_size(&self, min_size: usize, max_size: usize) -> Result<Self> {
+        self.with_settings(|config| {
+            (config.transform.min_size, config.transform.max_size) = (min_size, max_size);
+        })
     }
 
-    fn with_config(self, config: FasterRcnnConfig) -> Result<Self> {
-        config.validate()?;
-        let model = self.model.with_transform(config.transform);
-        Ok(Self::new(model.with_score_thresh(config.roi_heads.score_thresh)))
+    fn with_settings(&self, change: impl FnOnce(&mut FasterRcnnConfig)) -> Result<Self> {
+        Ok(Self { detector: self.detector.with_settings(change)? })
     }
 
     /// The detector's settings.
     pub fn config(&self) -> &FasterRcnnConfig {
-        self.model.config()
+        self.detector.config()
     }
 
     /// What class `label` is called; none for the background (0), and where the weights carry no names.
@@ -86,11 +126,39 @@ impl Predictor {
     /// [`Error::EmptyImage`] for an image without pixels, [`Error::NonFinite`] where the network computes a
     /// NaN or an infinity.
     pub fn detect(&self, image: &RgbImage) -> Result<Vec<Detection>> {
-        let (width, height) = image.dimensions();
-        if width == 0 || height == 0 {
-            return Err(Error::EmptyImage { width, height });
+        self.detect_one(pixels(image)?)
+    }
+
+    /// What is in each of the images: what [`detect`](Self::detect) finds in it, on a CPU bit for bit. A GPU
+    /// takes images that have the same size once they are resized together, which may round scores
+    /// differently.
+    ///
+    /// # Errors
+    ///
+    /// As [`detect`](Self::detect), for the first image with an error.
+    pub fn detect_batch(&self, images: &[RgbImage]) -> Result<Vec<Vec<Detection>>> {
+        let images = images.iter().map(pixels).collect::<Result<Vec<_>>>()?;
+        if in_host_memory(self.detector.device()) {
+            return images.into_iter().map(|image| self.detect_one(image)).collect();
         }
-        self.run(Image::from(image))
+        self.detect_by_size(images)
+    }
+
+    /// Gives images that have the same size once they are resized to the device together.
+    fn detect_by_size(&self, images: Vec<Image>) -> Result<Vec<Vec<Detection>>> {
+        let mut by_size = BTreeMap::<_, Vec<(usize, Image)>>::new();
+        for (index, image) in images.into_iter().enumerate() {
+            let resized = self.config().transform.resized_size(image.size());
+            by_size.entry(resized).or_default().push((index, image));
+        }
+        let mut found = BTreeMap::new();
+        for images in by_size.into_values() {
+            let (indices, images): (Vec<usize>, Vec<Image>) = images.into_iter().unzip();
+            for (indices, images) in indices.chunks(MAX_BATCH).zip(images.chunks(MAX_BATCH)) {
+                found.extend(indices.iter().copied().zip(self.detector.detect(images)?));
+            }
+        }
+        Ok(found.into_values().collect())
     }
 
     /// What is known of and found in each image of a data set, in its order, loaded on background threads.
@@ -103,7 +171,7 @@ impl Predictor {
         batches.flat_map(|batch| match batch {
             Ok(batch) => {
                 let images = batch.names.into_iter().zip(batch.images).zip(batch.annotations);
-                let result = |((name, image), annotations)| match self.run(image) {
+                let result = |((name, image), annotations)| match self.detect_one(image) {
                     Ok(detections) => Ok(ImageResult { annotations, detections }),
                     Err(Error::NonFinite(message)) => Err(Error::NonFinite(format!("{name}: {message}"))),
                     Err(error) => Err(error),
@@ -115,49 +183,33 @@ impl Predictor {
     }
 
     /// As [`detect`](Self::detect), of an image that is converted already.
-    pub(crate) fn run(&self, image: Image) -> Result<Vec<Detection>> {
-        let images = self.config().transform.batch(&[image], &self.model.device());
-        let stages = self.model.stages(&images);
-        let (mut detections, finite) = self.model.detections_and(&images, &stages, finite(&stages));
-        check_finite(&finite)?;
-        Ok(detections.remove(0))
+    pub(crate) fn detect_one(&self, image: Image) -> Result<Vec<Detection>> {
+        Ok(self.detector.detect(&[image])?.remove(0))
     }
 }
 
-const PLACES: [&str; 3] = ["backbone", "first stage", "second stage"];
-
-/// 1 for each of [`PLACES`] whose values are all finite.
-fn finite(stages: &Stages) -> Tensor<1> {
-    fn all<const D: usize>(tensor: &Tensor<D>) -> Tensor<1, Bool> {
-        tensor.clone().is_finite().all()
+fn pixels(image: &RgbImage) -> Result<Image> {
+    let (width, height) = image.dimensions();
+    if width == 0 || height == 0 {
+        return Err(Error::EmptyImage { width, height });
     }
-    let backbone = stages.pyramid.iter().map(all).reduce(Tensor::bool_and).expect("a pyramid has levels");
-    let first = all(&stages.rpn.objectness).bool_and(all(&stages.rpn.deltas));
-    let second = all(&stages.roi.class_logits).bool_and(all(&stages.roi.box_deltas));
-    Tensor::cat([backbone, first, second].map(|all| all.float()).to_vec(), 0)
-}
-
-/// Comparisons with a NaN are false, so without this, broken weights would look like an empty image.
-fn check_finite(finite: &[f32]) -> Result<()> {
-    match PLACES.iter().zip(finite).find(|(_, finite)| **finite != 1.0) {
-        None => Ok(()),
-        Some((place, _)) => Err(Error::NonFinite(format!(
-            "the detector's {place} computes NaN or infinity: its weights are broken"
-        ))),
-    }
+    Ok(Image::from(image))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::resnet::ResNetDepth;
 
     fn predictor() -> Predictor {
-        let mut config = FasterRcnnConfig::new(ResNetDepth::ResNet18, 3).with_class_names(&["open", "short"]);
-        config = config.with_image_size(64, 96);
-        config.fpn_channels = 8;
-        config.roi_heads.representation_size = 8;
+        let config = FasterRcnnConfig::tiny(3).with_class_names(&["open", "short"]).with_image_size(64, 96);
         Predictor::new(config.init(&Device::flex()))
+    }
+
+    /// An image with something to see at every scale.
+    fn board(width: u32, height: u32) -> RgbImage {
+        RgbImage::from_fn(width, height, |x, y| {
+            image::Rgb([(x * 7) as u8, (y * 5) as u8, ((x / 9 + y / 11) % 2 * 255) as u8])
+        })
     }
 
     #[test]
@@ -173,23 +225,96 @@ mod tests {
             }
         }
         for (width, height) in [(0, 0), (0, 7), (7, 0)] {
-            let error = predictor.detect(&RgbImage::new(width, height)).unwrap_err();
-            assert!(matches!(error, Error::EmptyImage { .. }), "{error}");
+            let images = [RgbImage::new(9, 9), RgbImage::new(width, height)];
+            for error in
+                [predictor.detect(&images[1]).map(|_| ()), predictor.detect_batch(&images).map(|_| ())]
+            {
+                let error = error.unwrap_err();
+                assert!(matches!(error, Error::EmptyImage { .. }), "{error}");
+            }
         }
     }
 
     #[test]
     fn settings_are_checked_and_unknown_labels_have_no_name() {
+        let predictor = predictor();
         for threshold in [-0.1, 1.1, f32::NAN] {
-            assert!(predictor().with_score_threshold(threshold).is_err());
+            assert!(predictor.with_score_thresh(threshold).is_err());
+            assert!(predictor.with_nms_thresh(threshold.into()).is_err());
         }
         for (min_size, max_size) in [(0, 10), (20, 10), (1 << 40, 1 << 40)] {
-            assert!(predictor().with_image_size(min_size, max_size).is_err());
+            assert!(predictor.with_image_size(min_size, max_size).is_err());
         }
-        let predictor = predictor().with_image_size(32, 48).unwrap().with_score_threshold(1.0).unwrap();
-        assert_eq!(predictor.config().transform.min_size, 32);
-        assert!(predictor.detect(&RgbImage::new(64, 64)).unwrap().is_empty());
+        for count in [0, usize::MAX] {
+            assert!(predictor.with_detections_per_img(count).is_err());
+        }
         let names = [0, 1, 2, 3].map(|label| predictor.class_name(label));
         assert_eq!(names, [None, Some("open"), Some("short"), None]);
+    }
+
+    #[test]
+    fn other_settings_hold_and_leave_the_predictor_as_it_was() {
+        let predictor = predictor();
+        let board = board(80, 60);
+        let before = predictor.detect(&board).unwrap();
+        assert!(before.len() > 3, "{} detections", before.len());
+
+        let middle = before[before.len() / 2].score;
+        let strict = predictor.with_score_thresh(middle).unwrap().detect(&board).unwrap();
+        assert!(!strict.is_empty() && strict.iter().all(|found| found.score > middle));
+        assert_eq!(strict, before[..strict.len()]);
+
+        let few = predictor.with_detections_per_img(2).unwrap().detect(&board).unwrap();
+        assert_eq!(few, before[..2]);
+
+        let apart = predictor.with_nms_thresh(0.0).unwrap().detect(&board).unwrap();
+        assert!(apart.len() < before.len());
+        for (index, a) in apart.iter().enumerate() {
+            let overlaps = |b: &&Detection| {
+                a.label == b.label && crate::structures::intersection(&a.xyxy, &b.xyxy) > 0.0
+            };
+            assert!(!apart[..index].iter().any(|b| overlaps(&b)), "{a:?} overlaps another one");
+        }
+
+        let small = predictor.with_image_size(32, 48).unwrap();
+        assert_eq!((small.config().transform.min_size, small.config().transform.max_size), (32, 48));
+        assert_ne!(small.detect(&board).unwrap(), before);
+        assert_eq!(predictor.detect(&board).unwrap(), before);
+    }
+
+    #[test]
+    fn a_batch_gives_what_each_image_gives() {
+        let predictor = predictor();
+        let images = [(80, 60), (64, 64), (60, 80), (120, 90), (31, 47), (80, 60)];
+        let mut images = images.map(|(width, height)| board(width, height));
+        image::imageops::invert(&mut images[5]);
+        let alone = images.iter().map(|image| predictor.detect(image).unwrap()).collect::<Vec<_>>();
+        assert_eq!(predictor.detect_batch(&images).unwrap(), alone);
+        assert!(predictor.detect_batch(&[]).unwrap().is_empty());
+
+        // As on a GPU. Convolutions of several images may add in another order.
+        let by_size = predictor.detect_by_size(images.iter().map(Image::from).collect()).unwrap();
+        assert_eq!(by_size.len(), alone.len());
+        for (by_size, alone) in by_size.iter().zip(&alone) {
+            assert_eq!(by_size.len(), alone.len());
+            for (a, b) in by_size.iter().zip(alone) {
+                assert!((a.score - b.score).abs() < 1e-5, "{a:?} {b:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn threads_share_a_predictor() {
+        fn shared<T: Clone + Send + Sync + 'static>(value: T) -> T {
+            value
+        }
+        let predictor = shared(predictor());
+        let image = board(64, 48);
+        let alone = predictor.detect(&image).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| assert_eq!(predictor.clone().detect(&image).unwrap(), alone));
+            }
+        });
     }
 }

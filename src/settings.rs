@@ -1,6 +1,7 @@
 //! Settings as TOML files and as single `key.of.table=value`, for any type that serde knows.
 //!
-//! Settings are changed as JSON values and not as TOML's own, whose integers have a sign: a seed may be any `u64`.
+//! Settings are changed as JSON values and not as TOML's own, whose integers have a sign: a seed may be any
+//! `u64`.
 #![cfg_attr(
     not(feature = "train"),
     allow(dead_code, reason = "files of settings are those of training runs")
@@ -19,11 +20,12 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 ///
-/// [`Error::Io`] where the file cannot be read, [`Error::File`] with line and column where it does not hold such
-/// settings.
+/// [`Error::Io`] where the file cannot be read, [`Error::File`] with line and column where it does not hold
+/// such settings.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = fs::read_to_string(path).map_err(Error::io(path))?;
-    // The library's error spans several lines and shows the text of the file. Its message and place say it all.
+    // The library's error spans several lines and shows the text of the file. Its message and place say it
+    // all.
     toml::from_str(&text).map_err(|error| Error::file(path, one_line(&error)))
 }
 
@@ -32,8 +34,8 @@ pub fn to_toml<T: Serialize>(settings: &T) -> String {
     toml::to_string(settings).expect("settings are made of TOML's types")
 }
 
-/// The same settings with other values for some keys, such as `train.epochs=3` or `anchors.sizes=[8, 16]`. A value
-/// that is not TOML is taken as a string.
+/// The same settings with other values for some keys, such as `train.epochs=3` or `anchors.sizes=[8, 16]`. A
+/// value that is not TOML is taken as a string.
 ///
 /// # Errors
 ///

@@ -120,7 +120,7 @@ fn check_lists_all_faults() {
         labels(0) + ":1: ",
         labels(0) + ":3: class `8`",
         bench.image(1) + ": ",
-        labels(2) + ": No such file",
+        format!("cannot access {}: No such file", labels(2)),
     ];
     assert_eq!(faults.len(), places.len(), "{stdout}");
     for (fault, place) in faults.iter().zip(places) {

@@ -1,14 +1,16 @@
-//! Every distinct convolution of Faster R-CNN ResNet-50-FPN on one image of 640x640, forward and backward, against
-//! sums in f64: how exact each algorithm is on the shapes that it is used for.
+//! Every distinct convolution of Faster R-CNN ResNet-50-FPN on one image of 640x640, forward and backward,
+//! against sums in f64: how exact each algorithm is on the shapes that it is used for.
 
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor, TensorData};
+use faster_rcnn::internals::conv2d_uses_winograd;
 use faster_rcnn::ops::{ConvWeight, Fused, conv2d};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Most that a value may be off, of the root mean square of all. The longest sums, of 25,600 products in a gradient of
-/// the weight, are made of partial sums of at most 2,048, so that their errors add up no further than those of the others.
+/// Most that a value may be off, of the root mean square of all. The longest sums, of 25,600 products in a
+/// gradient of the weight, are made of partial sums of at most 2,048, so that their errors add up no further
+/// than those of the others.
 const MATRIX_PRODUCT: f64 = 1e-5;
 /// Of transforms with factors up to 2 sqrt(2), twice each way.
 const WINOGRAD: f64 = 3e-5;
@@ -46,11 +48,6 @@ impl Case {
         (self.side + self.kernel / 2 * 2 - self.kernel) / self.stride + 1
     }
 
-    /// Whether the sums are Winograd's.
-    fn winograd(&self) -> bool {
-        (self.kernel, self.stride) == (3, 1) && self.side.div_ceil(4).pow(2) >= 32
-    }
-
     /// The input pixel that an output pixel sees at a position of the kernel, along one axis.
     fn source(&self, output: usize, position: usize) -> Option<usize> {
         (output * self.stride + position).checked_sub(self.kernel / 2).filter(|pixel| *pixel < self.side)
@@ -78,6 +75,7 @@ fn convolutions_of_the_model_are_as_exact_as_their_algorithm() {
             (tensor(&x, [1, inputs, side, side]), tensor(&weight, [outputs, inputs, kernel, kernel]));
         let grad_tensor = tensor(&grad, [1, outputs, side_out, side_out]);
         let options = ConvOptions::new([stride; 2], [kernel / 2; 2], [1, 1], 1);
+        let winograd = conv2d_uses_winograd(x_tensor.dims(), weight_tensor.dims(), &options);
         let bias = Tensor::zeros([outputs], &device);
         let output = conv2d(x_tensor.clone(), weight_tensor.clone(), bias, options.clone(), Fused::default());
         let gradients = (output.clone() * grad_tensor).sum().backward();
@@ -120,13 +118,14 @@ fn convolutions_of_the_model_are_as_exact_as_their_algorithm() {
             });
             terms.sum()
         };
-        check("forward", case.winograd(), sample(output.len(), &output, &forward));
-        // The weight of a model that is prepared for inference. Winograd's algorithm computes it on maps of any size.
+        check("forward", winograd, sample(output.len(), &output, &forward));
+        // The weight of a model that is prepared for inference. Winograd's algorithm computes it on maps of
+        // any size.
         let prepared = ConvWeight::prepared(weight_tensor.inner(), &options);
-        let winograd = matches!(prepared, ConvWeight::Winograd(_));
+        let is_transformed = matches!(prepared, ConvWeight::Winograd(_));
         let bias = Tensor::zeros([outputs], &device.clone().without_autodiff());
         let output = values(conv2d(x_tensor.inner(), prepared, bias, options, Fused::default()));
-        check("forward, prepared", winograd, sample(output.len(), &output, &forward));
+        check("forward, prepared", is_transformed, sample(output.len(), &output, &forward));
         let of_weight_exact = |index: usize| -> f64 {
             let (connection, v, u) = split(index, kernel);
             let (channel, input) = (connection / inputs, connection % inputs);
@@ -136,11 +135,7 @@ fn convolutions_of_the_model_are_as_exact_as_their_algorithm() {
             });
             terms.sum()
         };
-        check(
-            "gradient of the weight",
-            case.winograd(),
-            sample(of_weight.len(), &of_weight, &of_weight_exact),
-        );
+        check("gradient of the weight", winograd, sample(of_weight.len(), &of_weight, &of_weight_exact));
         let of_x_exact = |index: usize| -> f64 {
             let (input, y, x_) = split(index, side);
             let seen = |pixel: usize, position: usize| {
@@ -155,7 +150,7 @@ fn convolutions_of_the_model_are_as_exact_as_their_algorithm() {
             });
             terms.sum()
         };
-        check("gradient of the input", case.winograd(), sample(of_x.len(), &of_x, &of_x_exact));
+        check("gradient of the input", winograd, sample(of_x.len(), &of_x, &of_x_exact));
     }
 }
 

@@ -13,9 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
-use faster_rcnn::model::resnet::ResNetDepth;
 use faster_rcnn::weights::{self, LoadOptions, NamedTensor, WeightFile};
-use faster_rcnn::{Error, FasterRcnn, FasterRcnnConfig, Predictor, Result};
+use faster_rcnn::{Error, FasterRcnn, FasterRcnnConfig, Predictor, ResNetDepth, Result};
 use image::RgbImage;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -330,8 +329,8 @@ fn hostile_files_give_errors() {
         ("long header", safetensors(&format!("{{{}}}", " ".repeat(17 << 20)), &[]), "more than the 16777216"),
         ("no JSON", safetensors("{no}", &[]), "not a whole safetensors file"),
         ("deep JSON", safetensors(&r#"{"a":"#.repeat(100_000), &[]), "not a whole safetensors file"),
-        ("offsets beyond the end", one("F32", "[5]", "[0,20]"), "tells of"),
-        ("offsets before the end", one("F32", "[3]", "[0,12]"), "tells of"),
+        ("offsets beyond the end", one("F32", "[5]", "[0,20]"), "header describes"),
+        ("offsets before the end", one("F32", "[3]", "[0,12]"), "header describes"),
         ("offsets with a gap", one("F32", "[3]", "[4,16]"), "not a whole safetensors file"),
         ("offsets in reverse", one("F32", "[4]", "[16,0]"), "not a whole safetensors file"),
         ("negative offsets", one("F32", "[4]", "[-16,0]"), "not a whole safetensors file"),
@@ -366,21 +365,21 @@ fn hostile_files_give_errors() {
 }
 
 /// The places of all values in JSON, containers included.
-fn places(value: &Value, place: String, places_of: &mut Vec<String>) {
+fn places(value: &Value, place: String, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
             for (name, value) in fields {
-                places(value, format!("{place}/{name}"), places_of);
+                places(value, format!("{place}/{name}"), found);
             }
         }
         Value::Array(values) => {
             for (index, value) in values.iter().enumerate() {
-                places(value, format!("{place}/{index}"), places_of);
+                places(value, format!("{place}/{index}"), found);
             }
         }
         _ => {}
     }
-    places_of.push(place);
+    found.push(place);
 }
 
 #[test]

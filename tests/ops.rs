@@ -11,16 +11,16 @@ use std::collections::BTreeSet;
 
 use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
 use common::Fixture;
-use faster_rcnn::model::anchors::{self as anchor_boxes, AnchorConfig};
-use faster_rcnn::model::box_coder::BoxCoder;
-use faster_rcnn::model::candidates::{Candidates, NO_BOX};
-use faster_rcnn::model::losses::smooth_l1_sum;
-use faster_rcnn::model::matcher::{Match, Matcher};
-use faster_rcnn::model::roi_heads::{RoiHeadsConfig, RoiOutput, RoiTargets};
-use faster_rcnn::model::roi_pool::{level_of, multi_scale_roi_align as pool_levels, rois_of};
-use faster_rcnn::model::rpn::{Proposal, RpnConfig, RpnOutput, RpnTargets};
-use faster_rcnn::model::sampler::{BalancedSampler, Draw};
-use faster_rcnn::model::transform::{TransformConfig, resize_box};
+use faster_rcnn::internals::model::anchors::{self as anchor_boxes, AnchorConfig};
+use faster_rcnn::internals::model::box_coder::BoxCoder;
+use faster_rcnn::internals::model::losses::smooth_l1_sum;
+use faster_rcnn::internals::model::matcher::{Match, Matcher};
+use faster_rcnn::internals::model::roi_heads::{RoiHeadsConfig, RoiOutput, RoiTargets};
+use faster_rcnn::internals::model::roi_pool::{level_of, multi_scale_roi_align as pool_levels, rois_of};
+use faster_rcnn::internals::model::rpn::{RpnConfig, RpnOutput, RpnTargets};
+use faster_rcnn::internals::model::sampler::{BalancedSampler, Sampling};
+use faster_rcnn::internals::model::scored_boxes::{NO_BOX, ScoredBox, ScoredBoxes};
+use faster_rcnn::internals::model::transform::{ImageList, TransformConfig, resize_box};
 use faster_rcnn::ops::{self, RoiAlignOptions};
 use faster_rcnn::structures::{Detection, Image, Xyxy, clip, iou};
 use serde_json::{Map, Value};
@@ -211,11 +211,11 @@ fn box_iou(case: &Case) {
 }
 
 /// Boxes clipped to an image of a size, those with a side below `min_size` without a score.
-fn clipped(boxes: &[Xyxy], size: (usize, usize), min_size: f32) -> Candidates {
+fn clipped(boxes: &[Xyxy], size: (usize, usize), min_size: f32) -> ScoredBoxes {
     let boxes = TensorData::new(boxes.concat(), [1, boxes.len(), 4]);
     let boxes = Tensor::<3>::from_data(boxes, &Device::flex());
     let scores = Tensor::ones([1, boxes.dims()[1]], &boxes.device());
-    Candidates { boxes, scores }.clip(&[size], min_size)
+    ScoredBoxes { boxes, scores }.clip(&[size], min_size)
 }
 
 fn clip_boxes_to_image(case: &Case) {
@@ -245,9 +245,9 @@ fn code(match_: &Match) -> i64 {
 
 fn matcher(case: &Case) {
     let matcher = Matcher {
-        foreground_iou: case.number("high") as f32,
-        background_iou: case.number("low") as f32,
-        allow_low_quality: case.flag("allow_low_quality"),
+        fg_iou_thresh: case.number("high") as f32,
+        bg_iou_thresh: case.number("low") as f32,
+        allow_low_quality_matches: case.flag("allow_low_quality"),
     };
     let (quality, expected) = (case.inputs.floats("quality"), case.outputs.integers("matches"));
     let candidates = expected.len();
@@ -257,11 +257,11 @@ fn matcher(case: &Case) {
     assert_eq!(matches.iter().map(code).collect::<Vec<_>>(), expected);
 }
 
-fn assign(case: &Case, candidates: &str, allow_low_quality: bool) -> (Vec<Xyxy>, Vec<Match>) {
+fn assign(case: &Case, candidates: &str, allow_low_quality_matches: bool) -> (Vec<Xyxy>, Vec<Match>) {
     let matcher = Matcher {
-        foreground_iou: case.number("fg") as f32,
-        background_iou: case.number("bg") as f32,
-        allow_low_quality,
+        fg_iou_thresh: case.number("fg") as f32,
+        bg_iou_thresh: case.number("bg") as f32,
+        allow_low_quality_matches,
     };
     let truths = case.inputs.boxes("gt_boxes");
     let matches = matcher.assign(&truths, &case.inputs.boxes(candidates));
@@ -289,17 +289,16 @@ fn assign_targets_to_proposals(case: &Case) {
 fn sampler_counts(case: &Case) {
     for row in case.outputs.integers("table").as_chunks::<6>().0 {
         let [batch_size, percent, positives, negatives, expected @ ..] = *row;
-        let sampler =
-            BalancedSampler { batch_size: batch_size as usize, positive_fraction: percent as f64 / 100.0 };
+        let sampler = BalancedSampler::new(batch_size as usize, percent as f64 / 100.0);
         let mut matches = vec![Match::Object(0); positives as usize];
         matches.resize(matches.len() + negatives as usize, Match::Background);
         matches.resize(matches.len() + 11, Match::Between);
-        for mut draw in [Draw::First, Draw::seeded([1])] {
-            let sample = sampler.sample(&matches, 0, &mut draw);
+        for mut sampling in [Sampling::First, Sampling::seeded([1])] {
+            let sample = sampler.sample(&matches, 0, &mut sampling);
             assert_eq!([sample.positive.len() as i64, sample.negative.len() as i64], expected, "{row:?}");
             assert!(sample.positive.iter().all(|&index| matches[index] == Match::Object(0)));
             assert!(sample.negative.iter().all(|&index| matches[index] == Match::Background));
-            assert!(sample.all().is_sorted_by(|a, b| a < b), "drawn without replacement");
+            assert!(sample.all().is_sorted_by(|a, b| a < b), "chosen without replacement");
         }
     }
 }
@@ -478,18 +477,16 @@ fn fastrcnn_loss(case: &Case) {
     };
     let output = RoiOutput { class_logits: class_logits.clone(), box_deltas: box_deltas.clone() };
     let losses = output.losses(&targets);
-    case.outputs.assert_close("loss_classifier", &values(losses.classifier.clone()));
-    case.outputs.assert_close("loss_box_reg", &values(losses.box_reg.clone()));
-    let gradients = (losses.classifier + losses.box_reg * 2.0).backward();
+    case.outputs.assert_close("loss_classifier", &values(losses.loss_classifier.clone()));
+    case.outputs.assert_close("loss_box_reg", &values(losses.loss_box_reg.clone()));
+    let gradients = (losses.loss_classifier + losses.loss_box_reg * 2.0).backward();
     case.outputs.assert_gradient("grad_class_logits", &class_logits, &gradients);
     case.outputs.assert_gradient("grad_box_regression", &box_deltas, &gradients);
 }
 
 fn rpn_loss(case: &Case) {
-    let sampler = BalancedSampler {
-        batch_size: case.number("batch_size_per_image") as usize,
-        positive_fraction: case.number("positive_fraction"),
-    };
+    let batch_size = case.number("batch_size_per_image") as usize;
+    let sampler = BalancedSampler::new(batch_size, case.number("positive_fraction"));
     let regression = case.inputs.boxes_of_images("regression_targets");
     let mut targets = RpnTargets { anchors: Vec::new(), regression: Vec::new() };
     for (image, regression) in regression.iter().enumerate() {
@@ -500,10 +497,10 @@ fn rpn_loss(case: &Case) {
         };
         let labels = case.inputs.integers(&format!("labels{image}"));
         let matches: Vec<Match> = labels.into_iter().map(label).collect();
-        let sample = sampler.sample(&matches, 0, &mut Draw::First);
-        for (name, drawn) in [("pos", &sample.positive), ("neg", &sample.negative)] {
-            let drawn: Vec<i64> = drawn.iter().map(|&index| index as i64).collect();
-            assert_eq!(drawn, case.outputs.integers(&format!("sampled_{name}{image}")));
+        let sample = sampler.sample(&matches, 0, &mut Sampling::First);
+        for (name, chosen) in [("pos", &sample.positive), ("neg", &sample.negative)] {
+            let chosen: Vec<i64> = chosen.iter().map(|&index| index as i64).collect();
+            assert_eq!(chosen, case.outputs.integers(&format!("sampled_{name}{image}")));
         }
         for index in sample.all() {
             targets.anchors.push(image * regression.len() + index);
@@ -520,9 +517,9 @@ fn rpn_loss(case: &Case) {
         deltas: deltas.clone().reshape([images, anchors, 4]),
     };
     let losses = output.losses(&targets);
-    case.outputs.assert_close("loss_objectness", &values(losses.objectness.clone()));
-    case.outputs.assert_close("loss_rpn_box_reg", &values(losses.rpn_box_reg.clone()));
-    let gradients = (losses.objectness + losses.rpn_box_reg * 2.0).backward();
+    case.outputs.assert_close("loss_objectness", &values(losses.loss_objectness.clone()));
+    case.outputs.assert_close("loss_rpn_box_reg", &values(losses.loss_rpn_box_reg.clone()));
+    let gradients = (losses.loss_objectness + losses.loss_rpn_box_reg * 2.0).backward();
     case.outputs.assert_gradient("grad_objectness", &objectness, &gradients);
     case.outputs.assert_gradient("grad_deltas", &deltas, &gradients);
 }
@@ -561,7 +558,7 @@ fn filter_proposals(case: &Case) {
     let proposals = RpnOutput { objectness, deltas }.proposals(&levels, &sizes, &config, false);
     for (image, proposals) in proposals.to_vec().iter().enumerate() {
         let (boxes, scores): (Vec<Xyxy>, Vec<f32>) =
-            proposals.iter().map(|Proposal { xyxy, score }| (*xyxy, *score)).unzip();
+            proposals.iter().map(|ScoredBox { xyxy, score }| (*xyxy, *score)).unzip();
         case.outputs.assert_close(&format!("boxes{image}"), &boxes.concat());
         case.outputs.assert_close(&format!("scores{image}"), &scores);
     }
@@ -586,10 +583,10 @@ fn postprocess_detections(case: &Case) {
         detections_per_img: case.number("detections_per_img") as usize,
         ..RoiHeadsConfig::default()
     };
-    // As many places in each image: one with less proposals has some that hold no box.
+    // As many slots in each image: one with fewer proposals has empty ones.
     let proposals = case.inputs.boxes_of_images("proposals");
     let (images, counts) = (proposals.len(), proposals.iter().map(Vec::len));
-    let (all, places) = (counts.clone().sum::<usize>(), counts.clone().max().unwrap());
+    let (all, slots) = (counts.clone().sum::<usize>(), counts.clone().max().unwrap());
     let rows = |name: &str| {
         let mut rest = case.inputs.floats(name);
         let columns = rest.len() / all;
@@ -598,18 +595,21 @@ fn postprocess_detections(case: &Case) {
             std::mem::replace(&mut rest, after)
         };
         let split: Vec<Vec<f32>> = counts.clone().map(split).collect();
-        padded(&split, places * columns, 0.0).reshape([images * places, columns])
+        padded(&split, slots * columns, 0.0).reshape([images * slots, columns])
     };
     let output = RoiOutput { class_logits: rows("class_logits"), box_deltas: rows("box_regression") };
     let boxes: Vec<Vec<f32>> = proposals.iter().map(|boxes| boxes.concat()).collect();
     let scores: Vec<Vec<f32>> = counts.clone().map(|count| vec![1.0; count]).collect();
-    let proposals = Candidates {
-        boxes: padded(&boxes, places * 4, 0.0).reshape([images, places, 4]),
-        scores: padded(&scores, places, NO_BOX),
+    let proposals = ScoredBoxes {
+        boxes: padded(&boxes, slots * 4, 0.0).reshape([images, slots, 4]),
+        scores: padded(&scores, slots, NO_BOX),
     };
-    let found = output.detections(&proposals, &case.sizes("image_shapes"), &config);
-    let (detections, _) = found.read(Tensor::zeros([0], &Device::flex()));
-    for (image, detections) in detections.iter().enumerate() {
+    let sizes = case.sizes("image_shapes");
+    let found = output.detections(&proposals, &sizes, &config);
+    // The recorded ones are in pixels of the resized image, so here that is the original, too.
+    let tensor = Tensor::zeros([images, 3, 1, 1], &Device::flex());
+    let batch = ImageList { tensor, resized_sizes: sizes.clone(), original_sizes: sizes };
+    for (image, detections) in found.download(&batch).detections.iter().enumerate() {
         let of = |value: fn(&Detection) -> f32| detections.iter().map(value).collect::<Vec<_>>();
         let boxes: Vec<f32> = detections.iter().flat_map(|detection| detection.xyxy).collect();
         case.outputs.assert_close(&format!("boxes{image}"), &boxes);

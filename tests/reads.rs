@@ -1,7 +1,7 @@
 //! How often the host waits for a GPU: once a batch at inference, twice a step in training.
 //!
-//! Reading a buffer takes mapping it, and wgpu logs each mapping, so what is counted is what happens, whoever asked
-//! for it. One test only: the log is that of the whole process.
+//! Reading a buffer takes mapping it, and wgpu logs each mapping, so what is counted is what happens, whoever
+//! asked for it. One test only: the log is that of the whole process.
 #![cfg(feature = "wgpu")]
 
 mod common;
@@ -12,8 +12,6 @@ use burn::tensor::Device;
 use common::{gpu, image};
 use faster_rcnn::data::deep_pcb::{self, CLASS_NAMES};
 use faster_rcnn::data::{SyntheticConfig, write_synthetic};
-use faster_rcnn::model::layers::NormKind;
-use faster_rcnn::model::resnet::ResNetDepth;
 use faster_rcnn::train::{Run, RunConfig};
 use faster_rcnn::{FasterRcnnConfig, Predictor};
 use log::{LevelFilter, Log, Metadata, Record};
@@ -44,14 +42,7 @@ fn reads(work: impl FnOnce()) -> usize {
 }
 
 fn config() -> FasterRcnnConfig {
-    let mut config = FasterRcnnConfig::new(ResNetDepth::ResNet18, 7)
-        .with_class_names(&CLASS_NAMES)
-        .with_norm(NormKind::Group)
-        .with_trainable_layers(5)
-        .with_image_size(64, 64);
-    config.fpn_channels = 16;
-    config.roi_heads.representation_size = 16;
-    config
+    FasterRcnnConfig::tiny(7).with_class_names(&CLASS_NAMES)
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Weight files that PyTorch and torchvision wrote (`tests/reference/weight_files.py`), and those written here.
+//! Weight files that PyTorch and torchvision wrote (`tests/reference/weight_files.py`), and those written
+//! here.
 
 mod common;
 
@@ -9,7 +10,7 @@ use std::process::{Command, Output};
 
 use burn::tensor::Device;
 use common::unit;
-use faster_rcnn::model::resnet::ResNetDepth;
+use faster_rcnn::ResNetDepth;
 use faster_rcnn::weights::{
     self, EpsilonSource, Layout, LoadOptions, LoadReport, NamedTensor, WeightFile, WeightFileKind,
 };
@@ -384,12 +385,12 @@ fn a_round_trip_changes_no_bit() {
         assert!(bits(&weights::collect(&model)) == expected);
 
         let entries = [("run".to_string(), "7".to_string())];
-        weights::save_with_metadata(&model, &path("first"), &entries).unwrap();
+        weights::save_with_metadata(&model, path("first"), &entries).unwrap();
         let file = WeightFile::open(path("first")).unwrap();
         let read = file.load(&LoadOptions::default(), &Device::flex()).unwrap();
         assert_eq!((read.config(), file.metadata()["run"].as_str()), (&config(v2), "7"));
         assert!(bits(&weights::collect(&read)) == expected);
-        weights::save_with_metadata(&read, &path("second"), &entries).unwrap();
+        weights::save_with_metadata(&read, path("second"), &entries).unwrap();
         let second = WeightFile::open(path("second")).unwrap();
         second.convert(path("third"), &LoadOptions::default()).unwrap();
         let first = fs::read(path("first")).unwrap();
@@ -538,7 +539,7 @@ fn what_is_set_holds_over_what_a_file_says() {
         ("anchors.size=[8]", "anchors.size=[8]: unknown field `size`"),
         ("anchor.sizes=[8]", "there is no table `anchor`"),
         ("anchors.sizes=[8]", "anchors.sizes=[8]: invalid length 1"),
-        ("roi_heads.score_thresh=2", "roi_heads: thresholds"),
+        ("roi_heads.score_thresh=2", "roi_heads.score_thresh must be in 0..=1"),
         ("class_names=[\"a\"]", "class_names must name each class"),
         ("fpn_channels=64", "has shape [256, 256, 1, 1], expected [64, 256, 1, 1]"),
         (
@@ -712,7 +713,7 @@ fn the_command_line_inspects_and_converts() {
     assert!(said.contains("names:    begin with state_dict.model.\n"), "{said}");
     assert!(said.contains("epsilon:  1e-5: the file cannot tell"), "{said}");
     let message = fail(&["convert".as_ref(), &other, &other]);
-    assert!(message.contains("is the file to convert"), "{message}");
+    assert!(message.contains("is read, so it is not written"), "{message}");
     for setting in ["train.epochs=3", "model.=3", "model.seed"] {
         let output = run(&["inspect".as_ref(), &other, "--set".as_ref(), setting.as_ref()]);
         assert_eq!(output.status.code(), Some(2), "{setting}");

@@ -2,8 +2,8 @@
 
 use burn::backend::Dispatch;
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use faster_rcnn::internals::model::roi_pool::rois_of;
 use faster_rcnn::internals::{DetectionOps, MapShapes};
-use faster_rcnn::model::roi_pool::rois_of;
 use faster_rcnn::ops::{RoiAlignOptions, batched_nms, pyramid_roi_align};
 use faster_rcnn::structures::Xyxy;
 

@@ -10,17 +10,14 @@ pub mod boxes;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
 use burn::tensor::Device;
-use faster_rcnn::model::layers::NormKind;
-use faster_rcnn::model::sampler::Draw;
-use faster_rcnn::structures::{Annotation, Image};
-use faster_rcnn::{FasterRcnn, FasterRcnnConfig};
+use faster_rcnn::{Annotation, FasterRcnn, FasterRcnnConfig, Image, NormKind, PreparedFasterRcnn, Sampling};
 
 const SEED: u64 = 10;
 const LEARNING_RATE: f64 = 1e-6;
 
 /// From images to detections.
 pub struct Inference {
-    model: FasterRcnn,
+    model: PreparedFasterRcnn,
     images: Vec<Image>,
 }
 
@@ -62,8 +59,7 @@ impl Training {
     /// The four losses before the step.
     pub fn round(&mut self) -> Vec<f64> {
         let model = self.model.take().expect("the last step ended");
-        let images = model.config().transform.batch(&self.images, &model.device());
-        let losses = model.losses(&images, &self.targets, &mut Draw::First);
+        let losses = model.losses(&self.images, &self.targets, &mut Sampling::First);
         let terms = losses.terms().map(|term| term.into_scalar::<f64>());
         assert!(terms.iter().all(|term| term.is_finite()), "losses are not finite: {terms:?}");
         let gradients = GradientsParams::from_grads(losses.sum().backward(), &model);

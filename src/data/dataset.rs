@@ -219,22 +219,23 @@ mod tests {
         good.validate().unwrap();
         Dataset::default().validate().unwrap();
 
-        let message = |change: &dyn Fn(&mut Annotation)| {
+        type Change = fn(&mut Annotation);
+        let message = |change: Change| {
             let mut data = good.clone();
             change(&mut data.records[1].annotations[0]);
             data.validate().unwrap_err().to_string()
         };
-        let cases: [(&dyn Fn(&mut Annotation), &str); 7] = [
+        let cases: [(Change, &str); 7] = [
             (
-                &|object| object.label = 0,
+                |object| object.label = 0,
                 "1.png: object 1: label 0 is not one of the data set's classes, 1..=2",
             ),
-            (&|object| object.label = 3, "1.png: object 1: label 3 is not one"),
-            (&|object| object.xyxy[2] = 1.0, "1.png: object 1: box `1 2 1 9` is empty"),
-            (&|object| object.xyxy[3] = 20.6, "1.png: object 1: box `1 2 30.4 20.6` lies outside the image"),
-            (&|object| object.xyxy[0] = f32::NAN, "1.png: object 1: box `NaN 2 30.4 9` has a corner"),
-            (&|object| object.area = Some(f32::NAN), "1.png: object 1: the area"),
-            (&|object| object.area = Some(-1.0), "1.png: object 1: the area"),
+            (|object| object.label = 3, "1.png: object 1: label 3 is not one"),
+            (|object| object.xyxy[2] = 1.0, "1.png: object 1: box `1 2 1 9` is empty"),
+            (|object| object.xyxy[3] = 20.6, "1.png: object 1: box `1 2 30.4 20.6` lies outside the image"),
+            (|object| object.xyxy[0] = f32::NAN, "1.png: object 1: box `NaN 2 30.4 9` has a corner"),
+            (|object| object.area = Some(f32::NAN), "1.png: object 1: the area"),
+            (|object| object.area = Some(-1.0), "1.png: object 1: the area"),
         ];
         for (change, expected) in cases {
             let found = message(change);

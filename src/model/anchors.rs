@@ -4,9 +4,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::bounds::{self, MAX_SIDE};
+use crate::error::Result;
 use crate::structures::Xyxy;
 
-/// One size a pyramid level, every ratio at each.
+/// One size per pyramid level, and every aspect ratio at each of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AnchorConfig {
@@ -16,6 +18,9 @@ pub struct AnchorConfig {
     pub aspect_ratios: Vec<f32>,
 }
 
+/// The most aspect ratios.
+const MAX_RATIOS: usize = 64;
+
 impl Default for AnchorConfig {
     fn default() -> Self {
         Self { sizes: [32.0, 64.0, 128.0, 256.0, 512.0], aspect_ratios: vec![0.5, 1.0, 2.0] }
@@ -23,6 +28,22 @@ impl Default for AnchorConfig {
 }
 
 impl AnchorConfig {
+    /// Finds settings that cannot work.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`](crate::Error::Config) names the first one.
+    pub(super) fn validate(&self) -> Result<()> {
+        for size in self.sizes {
+            bounds::within("anchors.sizes", size, 1.0..=MAX_SIDE as f32)?;
+        }
+        let ratios = &self.aspect_ratios;
+        bounds::ensure((1..=MAX_RATIOS).contains(&ratios.len()), || {
+            format!("anchors.aspect_ratios must be 1 to {MAX_RATIOS} numbers, not {}", ratios.len())
+        })?;
+        ratios.iter().try_for_each(|ratio| bounds::within("anchors.aspect_ratios", *ratio, 0.01..=100.0))
+    }
+
     /// The anchors of each level, for maps of `(height, width)` cells over a padded batch of
     /// `(height, width)` pixels.
     pub fn anchors(&self, maps: &[(usize, usize)], padded: (usize, usize)) -> Vec<Vec<Xyxy>> {

@@ -1,4 +1,4 @@
-//! The hidden layers of the second stage: pooled features to one vector a proposal.
+//! The hidden layers of the second stage: pooled features to one vector per proposal.
 //!
 //! Shape letters: K proposals of all images together, R the width of the vectors.
 //!
@@ -11,7 +11,7 @@ use burn::tensor::activation::relu;
 use serde::{Deserialize, Serialize};
 
 use super::init::WeightInit;
-use super::layers::{ConvNorm, NormKind};
+use super::layers::{ConvBlock, ConvNorm, NormKind, PreparedConvNorm};
 use crate::ops::Fused;
 
 /// Which layers the box head has.
@@ -26,11 +26,11 @@ pub enum BoxHeadKind {
 
 /// The box head.
 #[derive(Module, Debug)]
-pub enum BoxHead {
+pub enum BoxHead<C = ConvNorm> {
     /// See [`BoxHeadKind::TwoMlp`].
     TwoMlp(TwoMlpHead),
     /// See [`BoxHeadKind::FourConv`].
-    FourConv(FourConvHead),
+    FourConv(FourConvHead<C>),
 }
 
 /// See [`BoxHeadKind::TwoMlp`].
@@ -42,8 +42,8 @@ pub struct TwoMlpHead {
 
 /// See [`BoxHeadKind::FourConv`].
 #[derive(Module, Debug)]
-pub struct FourConvHead {
-    convs: Vec<ConvNorm>,
+pub struct FourConvHead<C = ConvNorm> {
+    convs: Vec<C>,
     fc: Linear,
 }
 
@@ -73,13 +73,19 @@ impl BoxHead {
         }
     }
 
-    /// For inference: see [`Norm::prepare`](super::layers::Norm::prepare).
-    pub fn prepare(&mut self) {
-        if let Self::FourConv(head) = self {
-            head.convs.iter_mut().for_each(ConvNorm::prepare);
+    /// For inference: see [`ConvNorm::prepare`].
+    pub fn prepare(self) -> BoxHead<PreparedConvNorm> {
+        match self {
+            Self::TwoMlp(head) => BoxHead::TwoMlp(head),
+            Self::FourConv(FourConvHead { convs, fc }) => {
+                let convs = convs.into_iter().map(ConvNorm::prepare).collect();
+                BoxHead::FourConv(FourConvHead { convs, fc })
+            }
         }
     }
+}
 
+impl<C: ConvBlock> BoxHead<C> {
     /// `[K, channels, size, size]` to `[K, R]`.
     pub fn forward(&self, pooled: Tensor<4>) -> Tensor<2> {
         match self {

@@ -11,21 +11,21 @@ use burn::tensor::module::interpolate;
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 
 use super::init::WeightInit;
-use super::layers::{ConvNorm, Norm, NormKind};
+use super::layers::{ConvBlock, ConvNorm, NormKind, PreparedConvNorm};
 use crate::ops::{Fused, PoolOptions, max_pool2d};
 
-/// The pyramid's convolutions; one of each a level, from C2 to C5.
+/// The pyramid's convolutions, one of each kind per level, from C2 to C5.
 #[derive(Module, Debug)]
-pub struct Fpn {
+pub struct Fpn<C = ConvNorm> {
     /// 1x1, to the pyramid's channels.
-    inner_blocks: Vec<ConvNorm>,
+    inner_blocks: Vec<C>,
     /// 3x3, on the sum.
-    layer_blocks: Vec<ConvNorm>,
+    layer_blocks: Vec<C>,
 }
 
 impl Fpn {
-    /// Kaiming-uniform (a = 1) weights and zero biases, as torchvision; with a norm, which stands for
-    /// the bias, after each convolution where one is given.
+    /// Kaiming-uniform (a = 1) weights and zero biases, as in torchvision. Where a norm is given, it follows
+    /// each convolution and takes the place of the bias.
     pub fn new(inputs: [usize; 4], outputs: usize, norm: Option<NormKind>, init: &mut WeightInit) -> Self {
         let mut conv = |inputs: usize, kernel: usize| {
             let bound = (3.0 / (inputs * kernel * kernel) as f32).sqrt();
@@ -38,16 +38,19 @@ impl Fpn {
         }
     }
 
-    /// All its norms.
-    pub fn norms_mut(&mut self) -> impl Iterator<Item = &mut Norm> {
-        self.inner_blocks.iter_mut().chain(&mut self.layer_blocks).filter_map(ConvNorm::norm_mut)
+    /// All its convolutions.
+    pub fn convs_mut(&mut self) -> impl Iterator<Item = &mut ConvNorm> {
+        self.inner_blocks.iter_mut().chain(&mut self.layer_blocks)
     }
 
-    /// For inference: see [`Norm::prepare`].
-    pub fn prepare(&mut self) {
-        self.layer_blocks.iter_mut().for_each(ConvNorm::prepare);
+    /// For inference: see [`ConvNorm::prepare`].
+    pub fn prepare(self) -> Fpn<PreparedConvNorm> {
+        let prepare = |blocks: Vec<ConvNorm>| blocks.into_iter().map(ConvNorm::prepare).collect();
+        Fpn { inner_blocks: prepare(self.inner_blocks), layer_blocks: prepare(self.layer_blocks) }
     }
+}
 
+impl<C: ConvBlock> Fpn<C> {
     /// C2..C5 to P2..P6, `[N, channels, H, W]` each.
     pub fn forward(&self, maps: Vec<Tensor<4>>) -> Vec<Tensor<4>> {
         let mut pyramid = Vec::with_capacity(maps.len() + 1);

@@ -1,4 +1,4 @@
-//! Convolutions and the norms that follow them.
+//! A convolution and the norm after it: as it is trained, and as it runs at inference.
 
 use burn::module::{Module, Param};
 use burn::nn::{BatchNorm, BatchNormConfig, GroupNorm, GroupNormConfig};
@@ -9,60 +9,38 @@ use serde::{Deserialize, Serialize};
 use super::init::WeightInit;
 use crate::ops::{self, ConvWeight, Fused, NormOptions};
 
+/// A convolution and the norm after it: [`ConvNorm`], or [`PreparedConvNorm`] at inference.
+pub trait ConvBlock {
+    /// `norm(conv(x))`, then the steps of `fused`: `[N, C in, H, W]` to `[N, C out, H / stride, W / stride]`,
+    /// sides rounded up.
+    fn forward(&self, x: Tensor<4>, fused: Fused) -> Tensor<4>;
+}
+
 /// A square convolution with the same stride and padding on both axes.
 #[derive(Module, Debug)]
 pub struct Conv2d {
     /// `[C out, C in, K, K]`
-    pub weight: Param<Tensor<4>>,
+    weight: Param<Tensor<4>>,
     /// `[C out]`
-    pub bias: Option<Param<Tensor<1>>>,
+    bias: Option<Param<Tensor<1>>>,
     stride: usize,
     padding: usize,
-    /// For inference: what the weight and the norm after it come to.
-    prepared: Option<Prepared>,
-}
-
-/// A convolution's weight and bias with the norm after it, as the device multiplies with it.
-#[derive(Module, Debug)]
-struct Prepared {
-    weight: ConvWeight,
-    /// `[C out]`
-    bias: Tensor<1>,
 }
 
 impl Conv2d {
     /// Wraps a weight and a bias; the padding keeps the size of the map at stride 1.
     pub fn new(weight: Param<Tensor<4>>, bias: Option<Param<Tensor<1>>>, stride: usize) -> Self {
         let padding = weight.lazy_shape()[3] / 2;
-        Self { weight, bias, stride, padding, prepared: None }
+        Self { weight, bias, stride, padding }
     }
 
     /// `[N, C in, H, W]` to `[N, C out, H / stride, W / stride]`, sides rounded up.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        self.forward_with(x, Fused::default())
+        self.forward_fused(x, Fused::default())
     }
 
-    /// [`forward`](Self::forward), then the steps of `fused`.
-    pub fn forward_with(&self, x: Tensor<4>, fused: Fused) -> Tensor<4> {
-        let (weight, bias) = match &self.prepared {
-            Some(prepared) => (prepared.weight.clone(), prepared.bias.clone()),
-            None => (self.weight.val().into(), self.bias_or_zeros()),
-        };
-        ops::conv2d(x, weight, bias, self.options(), fused)
-    }
-
-    /// Keeps the weight as the device multiplies with it, where that is another form.
-    pub fn prepare(&mut self) {
-        self.keep(|conv| (conv.weight.val(), conv.bias_or_zeros()));
-    }
-
-    fn keep(&mut self, weight_and_bias: impl FnOnce(&Self) -> (Tensor<4>, Tensor<1>)) {
-        let (shape, device) = (self.weight.lazy_shape().dims(), self.weight.lazy_device());
-        if self.prepared.is_none() && ConvWeight::is_transformed_for(shape, &self.options(), &device) {
-            let (weight, bias) = weight_and_bias(self);
-            let weight = ConvWeight::prepared(weight, &self.options());
-            self.prepared = Some(Prepared { weight, bias });
-        }
+    fn forward_fused(&self, x: Tensor<4>, fused: Fused) -> Tensor<4> {
+        ops::conv2d(x, self.weight.val(), self.bias_or_zeros(), self.options(), fused)
     }
 
     fn bias_or_zeros(&self) -> Tensor<1> {
@@ -72,9 +50,10 @@ impl Conv2d {
         }
     }
 
-    /// The weight with a factor per output channel, `[C out]`.
-    fn scaled(&self, scale: Tensor<1>) -> Tensor<4> {
-        self.weight.val() * scale.reshape([-1, 1, 1, 1])
+    /// The weight and the bias of a convolution without bias and an affine after it, of a factor and a
+    /// summand per channel, `[C out]`.
+    fn folded(&self, (scale, shift): (Tensor<1>, Tensor<1>)) -> (Tensor<4>, Tensor<1>) {
+        (self.weight.val() * scale.reshape([-1, 1, 1, 1]), shift)
     }
 
     fn options(&self) -> ConvOptions<2> {
@@ -82,7 +61,7 @@ impl Conv2d {
     }
 }
 
-/// Which norm follows a convolution of the backbone.
+/// Which norm follows a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NormKind {
@@ -94,24 +73,23 @@ pub enum NormKind {
     Group,
 }
 
-/// Batch norm with constant statistics and affine
-/// (`torchvision.ops.misc.FrozenBatchNorm2d`).
+/// Batch norm with constant statistics and affine (`torchvision.ops.misc.FrozenBatchNorm2d`).
 #[derive(Module, Debug)]
 pub struct FrozenBatchNorm {
     /// `[C]`
-    pub weight: Param<Tensor<1>>,
+    weight: Param<Tensor<1>>,
     /// `[C]`
-    pub bias: Param<Tensor<1>>,
+    bias: Param<Tensor<1>>,
     /// `[C]`
-    pub running_mean: Param<Tensor<1>>,
+    running_mean: Param<Tensor<1>>,
     /// `[C]`
-    pub running_var: Param<Tensor<1>>,
+    running_var: Param<Tensor<1>>,
     /// Added to the variance; torchvision sets it to 0 for its COCO v1 weights.
-    pub epsilon: f64,
+    epsilon: f64,
 }
 
 impl FrozenBatchNorm {
-    /// The default of [`epsilon`](Self::epsilon).
+    /// torchvision's default of what is added to the variance.
     pub const EPSILON: f64 = 1e-5;
 
     fn new(channels: usize, init: &WeightInit) -> Self {
@@ -124,113 +102,31 @@ impl FrozenBatchNorm {
             epsilon: Self::EPSILON,
         }
     }
-
-    /// The factor and the summand per channel, `[C]` each.
-    fn affine(&self) -> (Tensor<1>, Tensor<1>) {
-        let [gamma, beta, mean, variance] = [&self.weight, &self.bias, &self.running_mean, &self.running_var]
-            .map(|value| value.val().detach());
-        affine(gamma, beta, mean, variance, self.epsilon)
-    }
 }
 
-/// The norm of one convolution.
+/// The norm after one convolution.
 #[derive(Module, Debug)]
-pub enum Norm {
-    /// See [`NormKind::FrozenBatch`].
+enum Norm {
     FrozenBatch(FrozenBatchNorm),
-    /// See [`NormKind::Batch`].
     Batch(BatchNorm),
-    /// See [`NormKind::Group`].
     Group(GroupNorm),
 }
 
 impl Norm {
     /// A norm that starts as the identity on its statistics.
-    pub fn new(kind: NormKind, channels: usize, init: &WeightInit) -> Self {
+    fn new(kind: NormKind, channels: usize, init: &WeightInit) -> Self {
         match kind {
             NormKind::FrozenBatch => Self::FrozenBatch(FrozenBatchNorm::new(channels, init)),
             NormKind::Batch => Self::Batch(BatchNormConfig::new(channels).init(init.device())),
             NormKind::Group => Self::Group(GroupNormConfig::new(32, channels).init(init.device())),
         }
     }
-
-    /// Sets what a frozen batch norm adds to the variance; the other kinds keep theirs.
-    pub fn set_frozen_epsilon(&mut self, epsilon: f64) {
-        if let Self::FrozenBatch(norm) = self {
-            norm.epsilon = epsilon;
-        }
-    }
-
-    /// For inference: has the convolution keep what it and this norm after it come to.
-    pub fn prepare(&self, conv: &mut Conv2d) {
-        let folded = |conv: &Conv2d, (scale, shift)| (conv.scaled(scale), shift);
-        match self {
-            Self::FrozenBatch(norm) => conv.keep(|conv| folded(conv, norm.affine())),
-            Self::Batch(norm) => conv.keep(|conv| folded(conv, running_affine(norm))),
-            Self::Group(_) => conv.prepare(),
-        }
-    }
-
-    /// `norm(conv(x))` and the steps of `fused`. A batch norm of constant
-    /// statistics is folded into the weight and the bias, which saves passes over the map.
-    pub fn after(&self, conv: &Conv2d, x: Tensor<4>, fused: Fused) -> Tensor<4> {
-        match self {
-            Self::FrozenBatch(_) | Self::Batch(_) if conv.prepared.is_some() => conv.forward_with(x, fused),
-            Self::FrozenBatch(norm) => folded(conv, norm.affine(), x, fused),
-            Self::Batch(norm) if x.device().is_autodiff() && norm.training.is_enabled() => {
-                let options = NormOptions { groups: None, epsilon: norm.epsilon };
-                let x = conv.forward(x);
-                let [images, _, height, width] = x.dims();
-                let (gamma, beta) = (norm.gamma.val(), norm.beta.val());
-                let (output, mean, variance) = ops::normalize(x, gamma, beta, options, fused);
-                let count = (images * height * width) as f64;
-                if count == 0.0 {
-                    return output; // no statistics to keep
-                }
-                let variance = variance * (count / (count - 1.0).max(1.0)); // of the population
-                for (running, batch) in [(&norm.running_mean, mean), (&norm.running_var, variance)] {
-                    let kept = running.value_sync().detach() * (1.0 - norm.momentum);
-                    running.update(kept + batch.detach() * norm.momentum);
-                }
-                output
-            }
-            Self::Batch(norm) => folded(conv, running_affine(norm), x, fused),
-            Self::Group(norm) => {
-                let options = NormOptions { groups: Some(norm.num_groups), epsilon: norm.epsilon };
-                let (gamma, beta) =
-                    norm.gamma.as_ref().zip(norm.beta.as_ref()).expect("a norm has an affine");
-                let (gamma, beta) = (gamma.val(), beta.val());
-                ops::normalize(conv.forward(x), gamma, beta, options, fused).0
-            }
-        }
-    }
 }
 
-/// `conv(x) * scale + shift` and the steps of `fused`, `[C out]` each of the factor and the summand.
-fn folded(conv: &Conv2d, (scale, shift): (Tensor<1>, Tensor<1>), x: Tensor<4>, fused: Fused) -> Tensor<4> {
-    ops::conv2d(x, conv.scaled(scale), shift, conv.options(), fused)
-}
-
-/// What a batch norm with the statistics of training is at inference.
-fn running_affine(norm: &BatchNorm) -> (Tensor<1>, Tensor<1>) {
-    let [mean, variance] = [&norm.running_mean, &norm.running_var].map(|value| value.value());
-    affine(norm.gamma.val(), norm.beta.val(), mean, variance, norm.epsilon)
-}
-
-/// The factor and the summand per channel that a batch norm of these statistics is.
-fn affine(
-    gamma: Tensor<1>,
-    beta: Tensor<1>,
-    mean: Tensor<1>,
-    variance: Tensor<1>,
-    epsilon: f64,
-) -> (Tensor<1>, Tensor<1>) {
-    let scale = gamma / (variance + epsilon).sqrt();
-    let shift = beta - mean * scale.clone();
-    (scale, shift)
-}
-
-/// A convolution and the norm on its output, if there is one.
+/// A convolution and the norm after it, where there is one.
+///
+/// A batch norm with constant statistics is folded into the weight and the bias at each call, which saves
+/// passes over the map; [`prepare`](Self::prepare) does that once.
 #[derive(Module, Debug)]
 pub struct ConvNorm {
     conv: Conv2d,
@@ -248,24 +144,127 @@ impl ConvNorm {
         }
     }
 
-    /// `norm(conv(x))` and the steps of `fused`; `[N, C in, H, W]` to `[N, C out, H / stride, W / stride]`.
-    pub fn forward(&self, x: Tensor<4>, fused: Fused) -> Tensor<4> {
-        match &self.norm {
-            Some(norm) => norm.after(&self.conv, x, fused),
-            None => self.conv.forward_with(x, fused),
+    /// Sets what a frozen batch norm adds to the variance; other norms keep theirs.
+    pub fn set_frozen_epsilon(&mut self, epsilon: f64) {
+        if let Some(Norm::FrozenBatch(norm)) = &mut self.norm {
+            norm.epsilon = epsilon;
         }
     }
 
-    /// For inference: see [`Norm::prepare`].
-    pub fn prepare(&mut self) {
+    /// For inference with these weights: folds a batch norm into the convolution, and transforms the
+    /// convolution's weight into the form that its device multiplies with.
+    pub fn prepare(self) -> PreparedConvNorm {
+        let (conv, options) = (&self.conv, self.conv.options());
+        let plain = || (conv.weight.val(), conv.bias_or_zeros());
+        let ((weight, bias), norm) = match &self.norm {
+            None => (plain(), None),
+            Some(Norm::Group(norm)) => (plain(), Some(GroupAffine::of(norm))),
+            Some(Norm::Batch(norm)) => (conv.folded(running_affine(norm)), None),
+            Some(Norm::FrozenBatch(norm)) => (conv.folded(frozen_affine(norm)), None),
+        };
+        PreparedConvNorm { weight: ConvWeight::prepared(weight, &options), bias, options, norm }
+    }
+}
+
+impl ConvBlock for ConvNorm {
+    fn forward(&self, x: Tensor<4>, fused: Fused) -> Tensor<4> {
+        let conv = &self.conv;
+        let affine = match &self.norm {
+            None => return conv.forward_fused(x, fused),
+            Some(Norm::Group(norm)) => return GroupAffine::of(norm).forward(conv.forward(x), fused),
+            Some(Norm::Batch(norm)) if x.device().is_autodiff() && norm.training.is_enabled() => {
+                return train_batch_norm(norm, conv.forward(x), fused);
+            }
+            Some(Norm::Batch(norm)) => running_affine(norm),
+            Some(Norm::FrozenBatch(norm)) => frozen_affine(norm),
+        };
+        let (weight, bias) = conv.folded(affine);
+        ops::conv2d(x, weight, bias, conv.options(), fused)
+    }
+}
+
+/// A [`ConvNorm`] that is ready for inference. Its weights cannot be replaced or trained.
+#[derive(Debug)]
+pub struct PreparedConvNorm {
+    weight: ConvWeight,
+    /// `[C out]`
+    bias: Tensor<1>,
+    options: ConvOptions<2>,
+    norm: Option<GroupAffine>,
+}
+
+impl ConvBlock for PreparedConvNorm {
+    fn forward(&self, x: Tensor<4>, fused: Fused) -> Tensor<4> {
+        let conv =
+            |fused| ops::conv2d(x, self.weight.clone(), self.bias.clone(), self.options.clone(), fused);
         match &self.norm {
-            Some(norm) => norm.prepare(&mut self.conv),
-            None => self.conv.prepare(),
+            None => conv(fused),
+            Some(norm) => norm.forward(conv(Fused::default()), fused),
         }
     }
+}
 
-    /// Its norm, if there is one.
-    pub fn norm_mut(&mut self) -> Option<&mut Norm> {
-        self.norm.as_mut()
+/// What a group norm computes with.
+#[derive(Debug)]
+struct GroupAffine {
+    /// `[C]`
+    gamma: Tensor<1>,
+    /// `[C]`
+    beta: Tensor<1>,
+    options: NormOptions,
+}
+
+impl GroupAffine {
+    fn of(norm: &GroupNorm) -> Self {
+        let (gamma, beta) = norm.gamma.as_ref().zip(norm.beta.as_ref()).expect("a norm has an affine");
+        let options = NormOptions { groups: Some(norm.num_groups), epsilon: norm.epsilon };
+        Self { gamma: gamma.val(), beta: beta.val(), options }
     }
+
+    fn forward(&self, x: Tensor<4>, fused: Fused) -> Tensor<4> {
+        ops::normalize(x, self.gamma.clone(), self.beta.clone(), self.options, fused).0
+    }
+}
+
+/// Normalises with the statistics of the batch, and counts these into the running ones.
+fn train_batch_norm(norm: &BatchNorm, x: Tensor<4>, fused: Fused) -> Tensor<4> {
+    let options = NormOptions { groups: None, epsilon: norm.epsilon };
+    let [images, _, height, width] = x.dims();
+    let (output, mean, variance) = ops::normalize(x, norm.gamma.val(), norm.beta.val(), options, fused);
+    let count = (images * height * width) as f64;
+    if count == 0.0 {
+        return output; // no statistics to keep
+    }
+    let variance = variance * (count / (count - 1.0).max(1.0)); // of the population
+    for (running, batch) in [(&norm.running_mean, mean), (&norm.running_var, variance)] {
+        let kept = running.value_sync().detach() * (1.0 - norm.momentum);
+        running.update(kept + batch.detach() * norm.momentum);
+    }
+    output
+}
+
+/// The affine that a batch norm with the running statistics of training is.
+fn running_affine(norm: &BatchNorm) -> (Tensor<1>, Tensor<1>) {
+    let [mean, variance] = [&norm.running_mean, &norm.running_var].map(|value| value.value());
+    affine(norm.gamma.val(), norm.beta.val(), mean, variance, norm.epsilon)
+}
+
+/// The affine that a frozen batch norm is.
+fn frozen_affine(norm: &FrozenBatchNorm) -> (Tensor<1>, Tensor<1>) {
+    let [gamma, beta, mean, variance] =
+        [&norm.weight, &norm.bias, &norm.running_mean, &norm.running_var].map(|value| value.val().detach());
+    affine(gamma, beta, mean, variance, norm.epsilon)
+}
+
+/// The factor and the summand per channel, `[C]` each, of a batch norm with these statistics.
+fn affine(
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    mean: Tensor<1>,
+    variance: Tensor<1>,
+    epsilon: f64,
+) -> (Tensor<1>, Tensor<1>) {
+    let scale = gamma / (variance + epsilon).sqrt();
+    let shift = beta - mean * scale.clone();
+    (scale, shift)
 }

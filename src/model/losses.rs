@@ -1,4 +1,4 @@
-//! The loss functions of both stages, on the sampled candidates.
+//! The loss functions of the RPN and of the RoI heads, on the sampled candidates.
 
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor};

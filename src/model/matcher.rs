@@ -20,17 +20,17 @@ pub enum Match {
 /// Thresholds of the assignment.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Matcher {
-    /// IoU from which a candidate is an object.
-    pub foreground_iou: f32,
-    /// IoU below which it is background.
-    pub background_iou: f32,
-    /// Each ground truth's best candidates become objects however little they overlap.
-    pub allow_low_quality: bool,
+    /// A candidate is an object from this IoU with a ground truth.
+    pub fg_iou_thresh: f32,
+    /// A candidate is background below this IoU with every ground truth.
+    pub bg_iou_thresh: f32,
+    /// The best candidates of each ground truth become objects however little they overlap it.
+    pub allow_low_quality_matches: bool,
 }
 
 impl Matcher {
-    /// One [`Match`] a candidate, by IoU. Without ground truth all is background. Of equally good
-    /// ground truths the first counts.
+    /// One [`Match`] per candidate, by IoU. Without ground truth all is background. Of equally good ground
+    /// truths the first counts.
     pub fn assign(&self, ground_truth: &[Xyxy], candidates: &[Xyxy]) -> Vec<Match> {
         self.assign_by(ground_truth.len(), candidates.len(), |truth, candidate| {
             iou(&ground_truth[truth], &candidates[candidate])
@@ -58,14 +58,14 @@ impl Matcher {
         let mut matches: Vec<Match> = best
             .iter()
             .map(|&(truth, quality)| match quality {
-                quality if ground_truths == 0 || quality < self.background_iou => Match::Background,
-                quality if quality < self.foreground_iou => Match::Between,
+                quality if ground_truths == 0 || quality < self.bg_iou_thresh => Match::Background,
+                quality if quality < self.fg_iou_thresh => Match::Between,
                 _ => Match::Object(truth),
             })
             .collect();
-        if self.allow_low_quality {
-            // A candidate that is the best of any ground truth goes to its own best, which need not
-            // be that one: torchvision's rule.
+        if self.allow_low_quality_matches {
+            // torchvision's rule: a candidate that is the best of any ground truth is matched to its own best
+            // ground truth, which may be another one.
             for truth in 0..ground_truths {
                 let qualities: Vec<f32> =
                     (0..candidates).into_par_iter().map(|candidate| quality(truth, candidate)).collect();

@@ -2,20 +2,21 @@
 //!
 //! `[N, 3, H, W]` to four maps, `[N, C, H / s, W / s]` at strides s of 4, 8, 16, 32.
 //!
-//! Source: [He et al. 2015](https://arxiv.org/abs/1512.03385), torchvision `models/resnet.py` (stride on
-//! the 3x3 convolution of a bottleneck). Fields carry torchvision's names.
+//! Source: [He et al. 2015](https://arxiv.org/abs/1512.03385), torchvision `models/resnet.py` (stride on the
+//! 3x3 convolution of a bottleneck). Fields carry torchvision's names; a norm is in the field of its
+//! convolution.
 
 use std::iter;
 
-use burn::module::{Module, Param};
+use burn::module::Module;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::init::WeightInit;
-use super::layers::{Conv2d, ConvNorm, Norm, NormKind};
+use super::layers::{ConvBlock, ConvNorm, NormKind, PreparedConvNorm};
 use crate::ops::{Fused, PoolOptions, max_pool2d};
 
-/// Number of layers.
+/// Which ResNet the backbone is, by its number of layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ResNetDepth {
@@ -54,41 +55,36 @@ impl ResNetDepth {
 
 /// A residual block: two 3x3 convolutions, or a bottleneck where `conv3` is there.
 #[derive(Module, Debug)]
-pub struct Block {
-    conv1: Conv2d,
-    bn1: Norm,
-    conv2: Conv2d,
-    bn2: Norm,
-    conv3: Option<Conv2d>,
-    bn3: Option<Norm>,
+pub struct Block<C = ConvNorm> {
+    conv1: C,
+    conv2: C,
+    conv3: Option<C>,
     /// The projection of the shortcut where its shape changes.
-    downsample: Option<ConvNorm>,
+    downsample: Option<C>,
 }
 
 /// One ResNet without its classifier.
 #[derive(Module, Debug)]
-pub struct ResNet {
-    conv1: Conv2d,
-    bn1: Norm,
-    layer1: Vec<Block>,
-    layer2: Vec<Block>,
-    layer3: Vec<Block>,
-    layer4: Vec<Block>,
+pub struct ResNet<C = ConvNorm> {
+    conv1: C,
+    layer1: Vec<Block<C>>,
+    layer2: Vec<Block<C>>,
+    layer3: Vec<Block<C>>,
+    layer4: Vec<Block<C>>,
 }
 
 impl ResNet {
     /// Kaiming-normal convolutions (fan out), norms at the identity.
     pub fn new(depth: ResNetDepth, norm: NormKind, init: &mut WeightInit) -> Self {
-        let conv1 = conv(3, 64, 7, 2, init);
-        let bn1 = Norm::new(norm, 64, init);
+        let conv1 = conv(3, 64, 7, 2, norm, init);
         let blocks = depth.blocks();
         let mut inputs = 64;
-        let mut layer = |stage: usize| {
-            let width = 64 << stage;
+        let mut layer = |index: usize| {
+            let width = 64 << index;
             let outputs = width * depth.expansion();
-            (0..blocks[stage])
-                .map(|index| {
-                    let stride = if stage > 0 && index == 0 { 2 } else { 1 };
+            (0..blocks[index])
+                .map(|block| {
+                    let stride = if index > 0 && block == 0 { 2 } else { 1 };
                     let block = Block::new([inputs, width, outputs], stride, norm, init);
                     inputs = outputs;
                     block
@@ -96,15 +92,14 @@ impl ResNet {
                 .collect()
         };
         let (layer1, layer2, layer3, layer4) = (layer(0), layer(1), layer(2), layer(3));
-        Self { conv1, bn1, layer1, layer2, layer3, layer4 }
+        Self { conv1, layer1, layer2, layer3, layer4 }
     }
 
-    /// Excludes all but the last `stages` of five (stem, layer1..layer4) from training.
-    pub fn train_last_stages(self, stages: usize) -> Self {
-        let frozen = 5_usize.saturating_sub(stages);
+    /// Excludes all but the last `count` of the five layers (conv1, layer1..layer4) from training.
+    pub fn train_last_layers(self, count: usize) -> Self {
+        let frozen = 5_usize.saturating_sub(count);
         Self {
             conv1: if frozen > 0 { self.conv1.freeze() } else { self.conv1 },
-            bn1: if frozen > 0 { self.bn1.freeze() } else { self.bn1 },
             layer1: if frozen > 1 { self.layer1.freeze() } else { self.layer1 },
             layer2: if frozen > 2 { self.layer2.freeze() } else { self.layer2 },
             layer3: if frozen > 3 { self.layer3.freeze() } else { self.layer3 },
@@ -112,27 +107,32 @@ impl ResNet {
         }
     }
 
-    /// All its norms.
-    pub fn norms_mut(&mut self) -> impl Iterator<Item = &mut Norm> {
+    /// All its convolutions.
+    pub fn convs_mut(&mut self) -> impl Iterator<Item = &mut ConvNorm> {
         let layers = [&mut self.layer1, &mut self.layer2, &mut self.layer3, &mut self.layer4];
-        iter::once(&mut self.bn1).chain(layers.into_iter().flatten().flat_map(|block| {
-            let downsample = block.downsample.as_mut().and_then(ConvNorm::norm_mut);
-            [Some(&mut block.bn1), Some(&mut block.bn2), block.bn3.as_mut(), downsample].into_iter().flatten()
+        iter::once(&mut self.conv1).chain(layers.into_iter().flatten().flat_map(|block| {
+            let always = [&mut block.conv1, &mut block.conv2].into_iter();
+            always.chain(&mut block.conv3).chain(&mut block.downsample)
         }))
     }
 
-    /// For inference: see [`Norm::prepare`].
-    pub fn prepare(&mut self) {
-        let layers = [&mut self.layer1, &mut self.layer2, &mut self.layer3, &mut self.layer4];
-        for block in layers.into_iter().flatten() {
-            block.bn1.prepare(&mut block.conv1);
-            block.bn2.prepare(&mut block.conv2);
+    /// For inference: see [`ConvNorm::prepare`].
+    pub fn prepare(self) -> ResNet<PreparedConvNorm> {
+        let layer = |blocks: Vec<Block>| blocks.into_iter().map(Block::prepare).collect();
+        ResNet {
+            conv1: self.conv1.prepare(),
+            layer1: layer(self.layer1),
+            layer2: layer(self.layer2),
+            layer3: layer(self.layer3),
+            layer4: layer(self.layer4),
         }
     }
+}
 
+impl<C: ConvBlock> ResNet<C> {
     /// `[N, 3, H, W]` to C2..C5.
     pub fn forward(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
-        let x = self.bn1.after(&self.conv1, images, Fused::default().relu());
+        let x = self.conv1.forward(images, Fused::default().relu());
         let mut x = max_pool2d(x, PoolOptions { kernel: [3, 3], stride: [2, 2], padding: [1, 1] });
         let mut maps = Vec::with_capacity(4);
         for layer in [&self.layer1, &self.layer2, &self.layer3, &self.layer4] {
@@ -155,49 +155,51 @@ impl Block {
         let bottleneck = outputs != width;
         let (conv1, conv2, conv3) = if bottleneck {
             (
-                conv(inputs, width, 1, 1, init),
-                conv(width, width, 3, stride, init),
-                Some(conv(width, outputs, 1, 1, init)),
+                conv(inputs, width, 1, 1, norm, init),
+                conv(width, width, 3, stride, norm, init),
+                Some(conv(width, outputs, 1, 1, norm, init)),
             )
         } else {
-            (conv(inputs, width, 3, stride, init), conv(width, width, 3, 1, init), None)
+            (conv(inputs, width, 3, stride, norm, init), conv(width, width, 3, 1, norm, init), None)
         };
-        let downsample = (stride != 1 || inputs != outputs).then(|| {
-            let weight = kernel(inputs, outputs, 1, init);
-            ConvNorm::new(weight, stride, Some(norm), init)
-        });
-        Self {
-            conv1,
-            bn1: Norm::new(norm, width, init),
-            conv2,
-            bn2: Norm::new(norm, width, init),
-            bn3: conv3.is_some().then(|| Norm::new(norm, outputs, init)),
-            conv3,
-            downsample,
-        }
+        let projected = stride != 1 || inputs != outputs;
+        let downsample = projected.then(|| conv(inputs, outputs, 1, stride, norm, init));
+        Self { conv1, conv2, conv3, downsample }
     }
 
+    fn prepare(self) -> Block<PreparedConvNorm> {
+        Block {
+            conv1: self.conv1.prepare(),
+            conv2: self.conv2.prepare(),
+            conv3: self.conv3.map(ConvNorm::prepare),
+            downsample: self.downsample.map(ConvNorm::prepare),
+        }
+    }
+}
+
+impl<C: ConvBlock> Block<C> {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let shortcut = match &self.downsample {
             Some(downsample) => downsample.forward(x.clone(), Fused::default()),
             None => x.clone(),
         };
-        let end = Fused::default().plus(shortcut).relu();
-        let x = self.bn1.after(&self.conv1, x, Fused::default().relu());
-        match (&self.conv3, &self.bn3) {
-            (Some(conv3), Some(bn3)) => {
-                let x = self.bn2.after(&self.conv2, x, Fused::default().relu());
-                bn3.after(conv3, x, end)
-            }
-            _ => self.bn2.after(&self.conv2, x, end),
+        let last = Fused::default().plus(shortcut).relu();
+        let x = self.conv1.forward(x, Fused::default().relu());
+        match &self.conv3 {
+            Some(conv3) => conv3.forward(self.conv2.forward(x, Fused::default().relu()), last),
+            None => self.conv2.forward(x, last),
         }
     }
 }
 
-fn conv(inputs: usize, outputs: usize, size: usize, stride: usize, init: &mut WeightInit) -> Conv2d {
-    Conv2d::new(kernel(inputs, outputs, size, init), None, stride)
-}
-
-fn kernel(inputs: usize, outputs: usize, size: usize, init: &mut WeightInit) -> Param<Tensor<4>> {
-    init.kaiming_normal([outputs, inputs, size, size])
+fn conv(
+    inputs: usize,
+    outputs: usize,
+    size: usize,
+    stride: usize,
+    norm: NormKind,
+    init: &mut WeightInit,
+) -> ConvNorm {
+    let weight = init.kaiming_normal([outputs, inputs, size, size]);
+    ConvNorm::new(weight, stride, Some(norm), init)
 }

@@ -1,4 +1,4 @@
-//! Second stage: proposals to classes and refined boxes, their losses, and the final detections.
+//! RoI heads: proposals to classes and refined boxes, their losses, and the final detections.
 //!
 //! Shape letters: K proposals of all images together, C classes with background.
 //!
@@ -10,21 +10,25 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
+use super::bounds::{self, MAX_COUNT};
 use super::box_coder::BoxCoder;
 use super::box_head::{BoxHead, BoxHeadKind};
-use super::candidates::{Candidates, NO_BOX};
+use super::detections::DeviceDetections;
 use super::init::WeightInit;
+use super::layers::{ConvBlock, ConvNorm, PreparedConvNorm};
 use super::losses::{cross_entropy, smooth_l1_sum};
 use super::matcher::{Match, Matcher};
 use super::roi_pool::multi_scale_roi_align;
-use super::sampler::{BalancedSampler, Draw};
-use crate::structures::{Annotation, Detection, Xyxy};
+use super::sampler::{BalancedSampler, Sampling};
+use super::scored_boxes::{NO_BOX, ScoredBoxes};
+use crate::error::Result;
+use crate::structures::{Annotation, Xyxy};
 
-/// Settings of the second stage; defaults are torchvision's, and so are the names.
+/// Settings of the RoI heads; names and defaults are torchvision's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RoiHeadsConfig {
-    /// Bins a side that a box is pooled to.
+    /// A box is pooled to this many bins per side.
     pub output_size: usize,
     /// Samples per bin and axis; 0 takes as many as the bin has pixels.
     pub sampling_ratio: usize,
@@ -32,19 +36,19 @@ pub struct RoiHeadsConfig {
     pub box_head: BoxHeadKind,
     /// Width of the hidden layers.
     pub representation_size: usize,
-    /// IoU with a ground truth from which a proposal is trained as that object, else as background.
+    /// A proposal is trained as an object from this IoU with a ground truth, else as background.
     pub fg_iou_thresh: f32,
-    /// Proposals an image in the losses.
+    /// Proposals per image in the losses.
     pub batch_size_per_image: usize,
-    /// The most of them that are objects, as a part.
+    /// The largest fraction of them that are objects, in `0..=1`.
     pub positive_fraction: f64,
     /// Factors of the box offsets dx, dy, dw, dh.
     pub bbox_reg_weights: [f32; 4],
-    /// Lowest score of a detection (exclusive).
+    /// Detections have a score above this.
     pub score_thresh: f32,
-    /// IoU above which the lower-scored of two detections of a class is dropped.
+    /// Of two detections of a class with an IoU above this, the one of the lower score is dropped.
     pub nms_thresh: f64,
-    /// The most detections an image.
+    /// The most detections per image.
     pub detections_per_img: usize,
 }
 
@@ -66,15 +70,43 @@ impl Default for RoiHeadsConfig {
     }
 }
 
+impl RoiHeadsConfig {
+    /// Finds settings that cannot work.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`](crate::Error::Config) names the first one.
+    pub(super) fn validate(&self) -> Result<()> {
+        bounds::within("roi_heads.output_size", self.output_size, 1..=64)?;
+        bounds::within("roi_heads.sampling_ratio", self.sampling_ratio, 0..=64)?;
+        let counts = [
+            ("roi_heads.representation_size", self.representation_size),
+            ("roi_heads.batch_size_per_image", self.batch_size_per_image),
+            ("roi_heads.detections_per_img", self.detections_per_img),
+        ];
+        bounds::all_within(&counts, 1..=MAX_COUNT)?;
+        let weight = |weight: &f32| bounds::within("roi_heads.bbox_reg_weights", *weight, 1e-3..=1e6);
+        self.bbox_reg_weights.iter().try_for_each(weight)?;
+        let thresholds =
+            [("roi_heads.score_thresh", self.score_thresh), ("roi_heads.fg_iou_thresh", self.fg_iou_thresh)];
+        bounds::all_within(&thresholds, 0.0..=1.0)?;
+        let fractions = [
+            ("roi_heads.nms_thresh", self.nms_thresh),
+            ("roi_heads.positive_fraction", self.positive_fraction),
+        ];
+        bounds::all_within(&fractions, 0.0..=1.0)
+    }
+}
+
 /// Detections with a shorter side, in pixels of the resized image, are dropped.
 const MIN_SIZE: f32 = 1e-2;
 /// Where the box loss turns from quadratic to linear.
 const BETA: f32 = 1.0 / 9.0;
 
-/// The box head and the two layers that make its vectors classes and boxes.
+/// The box head, and the two layers that turn its vectors into classes and boxes.
 #[derive(Module, Debug)]
-pub struct RoiHeads {
-    box_head: BoxHead,
+pub struct RoiHeads<C = ConvNorm> {
+    box_head: BoxHead<C>,
     cls_score: Linear,
     bbox_pred: Linear,
 }
@@ -99,13 +131,13 @@ pub struct RoiTargets {
     pub regression: Vec<[f32; 4]>,
 }
 
-/// The second stage's part of the loss, `[1]` each.
+/// The RoI heads' part of the loss, `[1]` each.
 #[derive(Debug, Clone)]
 pub struct RoiLosses {
     /// What is it?
-    pub classifier: Tensor<1>,
+    pub loss_classifier: Tensor<1>,
     /// Where is it?
-    pub box_reg: Tensor<1>,
+    pub loss_box_reg: Tensor<1>,
 }
 
 impl RoiHeads {
@@ -119,11 +151,14 @@ impl RoiHeads {
         }
     }
 
-    /// For inference: see [`Norm::prepare`](super::layers::Norm::prepare).
-    pub fn prepare(&mut self) {
-        self.box_head.prepare();
+    /// For inference: see [`ConvNorm::prepare`].
+    pub fn prepare(self) -> RoiHeads<PreparedConvNorm> {
+        let Self { box_head, cls_score, bbox_pred } = self;
+        RoiHeads { box_head: box_head.prepare(), cls_score, bbox_pred }
     }
+}
 
+impl<C: ConvBlock> RoiHeads<C> {
     /// Pools the boxes of each image from P2..P5 and classifies and refines them.
     ///
     /// `rois` are `[K, 5]`, image index and box.
@@ -145,24 +180,21 @@ impl RoiTargets {
         proposals: Vec<Vec<Xyxy>>,
         targets: &[Vec<Annotation>],
         config: &RoiHeadsConfig,
-        draw: &mut Draw,
+        sampling: &mut Sampling,
     ) -> Self {
         let matcher = Matcher {
-            foreground_iou: config.fg_iou_thresh,
-            background_iou: config.fg_iou_thresh,
-            allow_low_quality: false,
+            fg_iou_thresh: config.fg_iou_thresh,
+            bg_iou_thresh: config.fg_iou_thresh,
+            allow_low_quality_matches: false,
         };
-        let sampler = BalancedSampler {
-            batch_size: config.batch_size_per_image,
-            positive_fraction: config.positive_fraction,
-        };
+        let sampler = BalancedSampler::new(config.batch_size_per_image, config.positive_fraction);
         let coder = BoxCoder { weights: config.bbox_reg_weights };
         let mut selected = Self { proposals: Vec::new(), labels: Vec::new(), regression: Vec::new() };
         for (image, (mut proposals, targets)) in proposals.into_iter().zip(targets).enumerate() {
             let boxes: Vec<Xyxy> = targets.iter().map(|target| target.xyxy).collect();
             proposals.extend(&boxes);
             let matches = matcher.assign(&boxes, &proposals);
-            let indices = sampler.sample(&matches, image, draw).all();
+            let indices = sampler.sample(&matches, image, sampling).all();
             for &index in &indices {
                 let (label, regression) = match matches[index] {
                     Match::Object(target) => {
@@ -186,8 +218,8 @@ impl RoiOutput {
         let [count, num_classes] = self.class_logits.dims();
         if count == 0 {
             return RoiLosses {
-                classifier: Tensor::zeros([1], &device),
-                box_reg: Tensor::zeros([1], &device),
+                loss_classifier: Tensor::zeros([1], &device),
+                loss_box_reg: Tensor::zeros([1], &device),
             };
         }
         let labels: Vec<i64> = targets.labels.iter().map(|&label| label as i64).collect();
@@ -202,7 +234,7 @@ impl RoiOutput {
             .filter(|(_, (label, _))| **label > 0)
             .map(|(index, (label, regression))| ((index * num_classes + label) as i64, *regression))
             .unzip();
-        let box_reg = if rows.is_empty() {
+        let loss_box_reg = if rows.is_empty() {
             Tensor::zeros([1], &device)
         } else {
             let objects = rows.len();
@@ -211,79 +243,49 @@ impl RoiOutput {
             let deltas = self.box_deltas.clone().reshape([count * num_classes, 4]).select(0, rows);
             smooth_l1_sum(deltas, Tensor::from_data(regression, &device), BETA) / count as f32
         };
-        RoiLosses { classifier: cross_entropy(self.class_logits.clone(), labels), box_reg }
+        RoiLosses { loss_classifier: cross_entropy(self.class_logits.clone(), labels), loss_box_reg }
     }
 
-    /// The detections of each image by falling score, in pixels of the resized image.
+    /// The detections of each image by falling score.
     ///
-    /// `proposals` are what was pooled; `sizes` are `(height, width)` of the resized images.
+    /// `proposals` are the boxes that were pooled; `sizes` are `(height, width)` of the resized images.
     pub fn detections(
         &self,
-        proposals: &Candidates,
+        proposals: &ScoredBoxes,
         sizes: &[(usize, usize)],
         config: &RoiHeadsConfig,
-    ) -> FoundBoxes {
+    ) -> DeviceDetections {
         let [batch, count] = proposals.scores.dims();
         let [_, num_classes] = self.class_logits.dims();
         let objects = num_classes - 1;
-        let places = count * objects; // Q: proposal, class
+        let slots = count * objects; // a proposal, a class
         let coder = BoxCoder { weights: config.bbox_reg_weights };
 
         let scores = softmax(self.class_logits.clone(), 1).narrow(1, 1, objects); // [N*K, C-1]
         let scores = scores.reshape([batch, count, objects]);
-        let of_nothing = proposals.scores.clone().lower_elem(0.0).unsqueeze_dim::<3>(2);
+        let empty = proposals.scores.clone().lower_elem(0.0).unsqueeze_dim::<3>(2);
         let unlikely = scores.clone().greater_elem(config.score_thresh).bool_not();
-        let dropped = unlikely.bool_or(of_nothing.expand([batch, count, objects]));
-        let scores = scores.mask_fill(dropped, NO_BOX).reshape([batch, places]);
+        let dropped = unlikely.bool_or(empty.expand([batch, count, objects]));
+        let scores = scores.mask_fill(dropped, NO_BOX).reshape([batch, slots]);
         let deltas = self.box_deltas.clone().reshape([batch, count, num_classes, 4]);
-        let deltas = deltas.narrow(2, 1, objects).reshape([batch, places, 4]);
+        let deltas = deltas.narrow(2, 1, objects).reshape([batch, slots, 4]);
         let references = proposals.boxes.clone().unsqueeze_dim::<4>(2).expand([batch, count, objects, 4]);
-        let boxes = coder.decode(deltas, references.reshape([batch, places, 4]));
-        let candidates = Candidates { boxes, scores }.clip(sizes, MIN_SIZE);
+        let boxes = coder.decode(deltas, references.reshape([batch, slots, 4]));
+        let candidates = ScoredBoxes { boxes, scores }.clip(sizes, MIN_SIZE);
 
         // A row of each class of each image: [N, K, C-1] to [N*(C-1), K], and back.
         let rows = [batch * objects, count];
         let boxes = candidates.boxes.clone().reshape([batch, count, objects, 4]).swap_dims(1, 2);
-        let by_class = Candidates {
+        let by_class = ScoredBoxes {
             boxes: boxes.reshape([batch * objects, count, 4]),
             scores: candidates.scores.reshape([batch, count, objects]).swap_dims(1, 2).reshape(rows),
         };
         let groups = Tensor::zeros(rows, &by_class.scores.device());
         let scores = by_class.suppress(groups, config.nms_thresh).scores;
-        let scores = scores.reshape([batch, objects, count]).swap_dims(1, 2).reshape([batch, places]);
+        let scores = scores.reshape([batch, objects, count]).swap_dims(1, 2).reshape([batch, slots]);
 
-        let (best, places) = Candidates { scores, ..candidates }.best(config.detections_per_img);
-        let labels = places.remainder_scalar(objects as i64) + 1;
-        FoundBoxes { boxes: best.boxes, labels, scores: best.scores }
-    }
-}
-
-/// The detections of a batch on the device that computed them, D places in each image.
-#[derive(Debug, Clone)]
-pub struct FoundBoxes {
-    /// `[N, D, 4]`, in pixels of the resized images.
-    boxes: Tensor<3>,
-    /// Class of each, `[N, D]`.
-    labels: Tensor<2, Int>,
-    /// `[N, D]`, [`NO_BOX`] where nothing was found.
-    scores: Tensor<2>,
-}
-
-impl FoundBoxes {
-    /// The detections there are, by image, and the values of `extra`: one read from the device for both.
-    pub fn read(self, extra: Tensor<1>) -> (Vec<Vec<Detection>>, Vec<f32>) {
-        let [batch, places] = self.scores.dims();
-        let columns = vec![self.boxes, self.labels.float().unsqueeze_dim(2), self.scores.unsqueeze_dim(2)];
-        let found = Tensor::cat(columns, 2).flatten::<1>(0, 2); // [N * D * 6]
-        let data = Tensor::cat(vec![found, extra], 0).into_data();
-        let mut values: Vec<f32> = data.try_into_vec().expect("boxes and scores are f32");
-        let extra = values.split_off(batch * places * 6);
-        let present = |row: &[f32; 6]| {
-            let [x1, y1, x2, y2, label, score] = *row;
-            (score >= 0.0).then_some(Detection { xyxy: [x1, y1, x2, y2], label: label as usize, score })
-        };
-        let (rows, _) = values.as_chunks::<6>();
-        let images = rows.chunks_exact(places);
-        (images.map(|rows| rows.iter().filter_map(present).collect()).collect(), extra)
+        let (best, indices) = ScoredBoxes { scores, ..candidates }.best(config.detections_per_img);
+        let labels = indices.remainder_scalar(objects as i64) + 1;
+        DeviceDetections::new(best, labels)
     }
 }

@@ -9,7 +9,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use crate::ops::{RoiAlignOptions, pyramid_roi_align};
 use crate::structures::Xyxy;
 
-/// Boxes of this side, in pixels, are pooled from P4, as ResNet's ImageNet input was.
+/// Boxes of this side, in pixels, are pooled from P4. It is the side of the images that ResNets are
+/// pre-trained on.
 const CANONICAL_SIDE: f32 = 224.0;
 const CANONICAL_LEVEL: f32 = 4.0;
 /// Levels P2..P5.
@@ -18,19 +19,19 @@ const LEVELS: std::ops::RangeInclusive<i32> = 2..=5;
 /// The level, 2..=5, a box is pooled from.
 pub fn level_of([x1, y1, x2, y2]: &Xyxy) -> i32 {
     let side = ((x2 - x1) * (y2 - y1)).sqrt();
-    // The small summand keeps a side of exactly 112 or 448 on the upper level. A cast saturates, so
-    // a box of no area goes to the lowest; NaN, cast to 0, too.
+    // The small summand keeps a side of exactly 112 or 448 on the upper level. The cast turns minus infinity,
+    // of a box without area, and NaN into numbers that are clamped to the lowest level.
     let level = (CANONICAL_LEVEL + (side / CANONICAL_SIDE).log2() + 1e-6).floor();
     (level as i32).clamp(*LEVELS.start(), *LEVELS.end())
 }
 
 /// The smallest areas of boxes pooled from P3, P4 and P5, in square pixels.
 ///
-/// Comparing with these gives what [`level_of`] gives, on every device: there is no logarithm that each device
-/// rounds its own way.
+/// Comparing with these gives what [`level_of`] gives, and the same on every device. A logarithm would not:
+/// each device rounds its own way.
 static MIN_AREAS: LazyLock<[f32; 3]> = LazyLock::new(|| {
     [3, 4, 5].map(|level| {
-        // The bits of positive floats are in the order of the floats, so they can be searched by halves.
+        // The bits of positive floats have the order of the floats, so a binary search finds the smallest.
         let (mut below, mut reached) = (0, f32::INFINITY.to_bits());
         while reached - below > 1 {
             let middle = below + (reached - below) / 2;

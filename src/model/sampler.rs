@@ -1,4 +1,5 @@
-//! Draws the candidates a loss is computed on: a fixed number, up to a fixed part of them objects.
+//! Chooses the candidates that a loss is computed on: a fixed number, of which at most a fixed fraction are
+//! objects.
 //!
 //! Source: torchvision `_utils.BalancedPositiveNegativeSampler`.
 
@@ -8,33 +9,31 @@ use rand_chacha::ChaCha8Rng;
 
 use super::matcher::Match;
 
-/// How many are drawn.
+/// How many candidates are chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BalancedSampler {
-    /// Candidates an image.
-    pub batch_size: usize,
-    /// The most of them that may be objects, as a part of `batch_size`.
-    pub positive_fraction: f64,
+    batch_size_per_image: usize,
+    positive_fraction: f64,
 }
 
-/// Which of the eligible ones are drawn.
+/// How the candidates are chosen among those of a kind.
 #[derive(Debug, Clone)]
-pub enum Draw {
-    /// Any, each as likely; each image of a batch has a sequence of its own, so that its candidates do not depend
-    /// on the images it is with.
+pub enum Sampling {
+    /// Each with the same chance. Each image of a batch has its own generator, so that what is chosen for an
+    /// image does not depend on the other images.
     Random(Vec<ChaCha8Rng>),
     /// Those with the lowest indices: for comparison with a reference.
     First,
 }
 
-impl Draw {
-    /// A random draw with a seed for each image.
+impl Sampling {
+    /// Random choices, with a seed for each image of the batch.
     pub fn seeded(seeds: impl IntoIterator<Item = u64>) -> Self {
         Self::Random(seeds.into_iter().map(ChaCha8Rng::seed_from_u64).collect())
     }
 }
 
-/// Indices of the drawn candidates, rising.
+/// Indices of the chosen candidates, rising.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
     /// Those trained as objects.
@@ -44,7 +43,7 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// All drawn ones, rising.
+    /// All chosen ones, rising.
     pub fn all(&self) -> Vec<usize> {
         let mut all = [self.positive.as_slice(), &self.negative].concat();
         all.sort_unstable();
@@ -53,26 +52,40 @@ impl Sample {
 }
 
 impl BalancedSampler {
-    /// Draws from the candidates of the batch's image `image`.
-    pub fn sample(&self, matches: &[Match], image: usize, draw: &mut Draw) -> Sample {
+    /// `batch_size_per_image` candidates, of which at most the fraction `positive_fraction` are objects.
+    ///
+    /// # Panics
+    ///
+    /// If the fraction is not in `0..=1`.
+    pub fn new(batch_size_per_image: usize, positive_fraction: f64) -> Self {
+        assert!(
+            (0.0..=1.0).contains(&positive_fraction),
+            "positive_fraction must be in 0..=1, is {positive_fraction}"
+        );
+        Self { batch_size_per_image, positive_fraction }
+    }
+
+    /// Chooses from the candidates of image number `image` of the batch.
+    pub fn sample(&self, matches: &[Match], image: usize, sampling: &mut Sampling) -> Sample {
         let eligible = |wanted: fn(&Match) -> bool| -> Vec<usize> {
             matches.iter().enumerate().filter(|(_, m)| wanted(m)).map(|(index, _)| index).collect()
         };
         let positive = eligible(|m| matches!(m, Match::Object(_)));
         let negative = eligible(|m| matches!(m, Match::Background));
-        let positive_count = ((self.batch_size as f64 * self.positive_fraction) as usize).min(positive.len());
-        let negative_count = (self.batch_size - positive_count).min(negative.len());
+        let most_positive = (self.batch_size_per_image as f64 * self.positive_fraction) as usize;
+        let positive_count = most_positive.min(positive.len());
+        let negative_count = (self.batch_size_per_image - positive_count).min(negative.len());
         Sample {
-            positive: choose(positive, positive_count, image, draw),
-            negative: choose(negative, negative_count, image, draw),
+            positive: choose(positive, positive_count, image, sampling),
+            negative: choose(negative, negative_count, image, sampling),
         }
     }
 }
 
-fn choose(mut eligible: Vec<usize>, count: usize, image: usize, draw: &mut Draw) -> Vec<usize> {
-    let mut chosen = match draw {
-        Draw::Random(sequences) => eligible.partial_shuffle(&mut sequences[image], count).0.to_vec(),
-        Draw::First => eligible[..count].to_vec(),
+fn choose(mut eligible: Vec<usize>, count: usize, image: usize, sampling: &mut Sampling) -> Vec<usize> {
+    let mut chosen = match sampling {
+        Sampling::Random(generators) => eligible.partial_shuffle(&mut generators[image], count).0.to_vec(),
+        Sampling::First => eligible[..count].to_vec(),
     };
     chosen.sort_unstable();
     chosen

@@ -8,6 +8,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::bounds::{self, MAX_SIDE};
+use crate::error::Result;
 use crate::structures::{Image, Xyxy};
 
 /// A batch: resized, normalised and padded at the right and the bottom to one size.
@@ -58,10 +60,31 @@ impl Default for TransformConfig {
 const SIZE_DIVISIBLE: usize = 32;
 
 impl TransformConfig {
+    /// Finds settings that cannot work.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`](crate::Error::Config) names the first one.
+    pub(super) fn validate(&self) -> Result<()> {
+        let sides = [("transform.min_size", self.min_size), ("transform.max_size", self.max_size)];
+        bounds::all_within(&sides, 1..=MAX_SIDE)?;
+        bounds::ensure(self.min_size <= self.max_size, || {
+            format!(
+                "transform.min_size must not be above max_size, is {} of {}",
+                self.min_size, self.max_size
+            )
+        })?;
+        for (mean, std) in self.image_mean.iter().zip(&self.image_std) {
+            bounds::within("transform.image_mean", *mean, -1e6..=1e6)?;
+            bounds::within("transform.image_std", *std, 1e-6..=1e6)?;
+        }
+        Ok(())
+    }
+
     /// `(height, width)` after resizing an image of `(height, width)`.
     pub fn resized_size(&self, (height, width): (usize, usize)) -> (usize, usize) {
-        // In f64 throughout, as torchvision does: a size on the edge between two pixels then falls
-        // to the same side.
+        // In f64 throughout, as in torchvision, so that a size on the edge between two pixels is rounded the
+        // same way.
         let (short, long) = (height.min(width) as f64, height.max(width) as f64);
         let scale = (self.min_size as f64 / short).min(self.max_size as f64 / long);
         let resize = |side: usize| ((side as f64 * scale).floor() as usize).max(1);
@@ -75,7 +98,7 @@ impl TransformConfig {
     /// If there is no image.
     pub fn batch(&self, images: &[Image], device: &Device) -> ImageList {
         assert!(!images.is_empty(), "a batch needs at least one image");
-        let original_sizes: Vec<_> = images.iter().map(|image| image.size).collect();
+        let original_sizes: Vec<_> = images.iter().map(Image::size).collect();
         let resized_sizes: Vec<_> = original_sizes.iter().map(|&size| self.resized_size(size)).collect();
         let padded = |side: fn(&(usize, usize)) -> usize| {
             resized_sizes.iter().map(side).max().unwrap_or(0).next_multiple_of(SIZE_DIVISIBLE)
@@ -84,18 +107,18 @@ impl TransformConfig {
         let mut batch = vec![0.0; images.len() * 3 * height * width];
         batch.par_chunks_mut(height * width).enumerate().for_each(|(index, plane)| {
             let (image, channel) = (&images[index / 3], index % 3);
-            let pixels = image.size.0 * image.size.1;
+            let pixels = image.size().0 * image.size().1;
             let (mean, std) = (self.image_mean[channel], self.image_std[channel]);
             let source: Vec<f32> =
-                image.data[channel * pixels..][..pixels].iter().map(|value| (value - mean) / std).collect();
-            resize_bilinear(&source, image.size, plane, width, resized_sizes[index / 3]);
+                image.data()[channel * pixels..][..pixels].iter().map(|value| (value - mean) / std).collect();
+            resize_bilinear(&source, image.size(), plane, width, resized_sizes[index / 3]);
         });
         let tensor = Tensor::from_data(TensorData::new(batch, [images.len(), 3, height, width]), device);
         ImageList { tensor, resized_sizes, original_sizes }
     }
 }
 
-/// Moves a box from an image of size `from` to the same image of size `to`, both `(height, width)`.
+/// A box of an image of size `from`, in pixels of the same image at size `to`; both `(height, width)`.
 pub fn resize_box([x1, y1, x2, y2]: &Xyxy, from: (usize, usize), to: (usize, usize)) -> Xyxy {
     let ratio_y = to.0 as f32 / from.0 as f32;
     let ratio_x = to.1 as f32 / from.1 as f32;
@@ -124,7 +147,7 @@ fn resize_bilinear(
     }
 }
 
-/// For each output position along an axis: the two inputs it lies between and its part of the second.
+/// For each output position along an axis: the two inputs that it lies between, and the weight of the second.
 fn interpolation(from: usize, to: usize) -> Vec<(usize, usize, f32)> {
     let scale = from as f32 / to as f32;
     (0..to)

@@ -1,4 +1,4 @@
-//! Backward passes: the own operations on burn's autodiff backend.
+//! Backward passes: the operations on burn's autodiff backend.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -92,55 +92,8 @@ impl<B: DetectionOps, C: CheckpointStrategy> DetectionOps for Autodiff<B, C> {
         relu: bool,
         options: ConvOptions<2>,
     ) -> FloatTensor<Self> {
-        #[derive(Debug)]
-        struct Convolution;
-
-        /// Only what the gradients that are asked for need.
-        #[derive(Clone, Debug)]
-        struct State<B: DetectionOps> {
-            x: Option<FloatTensor<B>>,
-            x_shape: [usize; 4],
-            weight: Option<FloatTensor<B>>,
-            weight_shape: [usize; 4],
-            /// Where ReLU follows.
-            output: Option<FloatTensor<B>>,
-            options: ConvOptions<2>,
-        }
-
-        /// The parents are x, the weight, the bias and, where there is one, the residual.
-        impl<B: DetectionOps, const N: usize> Backward<B, N> for Convolution {
-            type State = State<B>;
-
-            fn backward(self, ops: Ops<State<B>, N>, grads: &mut Gradients, _: &mut Checkpointer) {
-                let State { x, x_shape, weight, weight_shape, output, options } = ops.state;
-                let mut parents = ops.parents.into_iter().map(|node| node.map(|node| node.id));
-                let mut next = || parents.next().flatten();
-                let (x_id, weight_id, bias_id, residual_id) = (next(), next(), next(), next());
-
-                let grad = grads.consume::<B>(&ops.node);
-                let grad = match output {
-                    Some(output) => B::relu_backward(output, grad),
-                    None => grad,
-                };
-                if let (Some(id), Some(weight)) = (x_id, weight) {
-                    let grad = B::convolution_input_backward(weight, grad.clone(), x_shape, options.clone());
-                    grads.register::<B>(id, grad);
-                }
-                if let (Some(id), Some(x)) = (weight_id, x) {
-                    let grad = B::convolution_weight_backward(x, grad.clone(), weight_shape, options);
-                    grads.register::<B>(id, grad);
-                }
-                if let Some(id) = bias_id {
-                    grads.register::<B>(id, B::convolution_bias_backward(grad.clone()));
-                }
-                if let Some(id) = residual_id {
-                    grads.register::<B>(id, grad);
-                }
-            }
-        }
-
         let kept = |tensor: &FloatTensor<Self>, needed: bool| needed.then(|| tensor.primitive().clone());
-        let mut state = State::<B> {
+        let mut state = ConvolutionState::<B> {
             x: kept(&x, weight.is_tracked()),
             x_shape: x.shape().dims(),
             weight: kept(&weight, x.is_tracked()),
@@ -293,7 +246,54 @@ impl<B: DetectionOps, C: CheckpointStrategy> DetectionOps for Autodiff<B, C> {
     }
 }
 
-/// A residual off the tape, and its place there.
+#[derive(Debug)]
+struct Convolution;
+
+/// What the backward pass of a convolution needs, for the gradients that are asked for.
+#[derive(Clone, Debug)]
+struct ConvolutionState<B: DetectionOps> {
+    x: Option<FloatTensor<B>>,
+    x_shape: [usize; 4],
+    weight: Option<FloatTensor<B>>,
+    weight_shape: [usize; 4],
+    /// Where ReLU follows.
+    output: Option<FloatTensor<B>>,
+    options: ConvOptions<2>,
+}
+
+/// The parents are x, the weight, the bias and, where there is one, the residual.
+impl<B: DetectionOps, const N: usize> Backward<B, N> for Convolution {
+    type State = ConvolutionState<B>;
+
+    fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let ConvolutionState { x, x_shape, weight, weight_shape, output, options } = ops.state;
+        let mut parents = ops.parents.into_iter().map(|node| node.map(|node| node.id));
+        let mut next = || parents.next().flatten();
+        let (x_id, weight_id, bias_id, residual_id) = (next(), next(), next(), next());
+
+        let grad = grads.consume::<B>(&ops.node);
+        let grad = match output {
+            Some(output) => B::relu_backward(output, grad),
+            None => grad,
+        };
+        if let (Some(id), Some(weight)) = (x_id, weight) {
+            let grad = B::convolution_input_backward(weight, grad.clone(), x_shape, options.clone());
+            grads.register::<B>(id, grad);
+        }
+        if let (Some(id), Some(x)) = (weight_id, x) {
+            let grad = B::convolution_weight_backward(x, grad.clone(), weight_shape, options);
+            grads.register::<B>(id, grad);
+        }
+        if let Some(id) = bias_id {
+            grads.register::<B>(id, B::convolution_bias_backward(grad.clone()));
+        }
+        if let Some(id) = residual_id {
+            grads.register::<B>(id, grad);
+        }
+    }
+}
+
+/// A residual without autodiff, and its node in the graph.
 fn parts<B: Backend, C: CheckpointStrategy>(
     residual: Residual<Autodiff<B, C>>,
 ) -> (Residual<B>, Option<NodeGuard>) {
@@ -306,7 +306,7 @@ fn parts<B: Backend, C: CheckpointStrategy>(
     }
 }
 
-/// Puts an operation on the tape where one of its parents is there.
+/// Adds an operation to the graph, if one of its parents is in it.
 fn tracked<C: CheckpointStrategy, B: Backend, const N: usize, O: Backward<B, N>>(
     operation: O,
     parents: [NodeGuard; N],

@@ -12,8 +12,7 @@ use super::primitives::{FeatureMaps, MapShapes, Residual};
 /// The operations a backend supplies to this crate. RoIAlign must take zero boxes, so that its output
 /// stays differentiable, with a gradient of zero.
 ///
-/// `#[backend_extension]` routes a call to the backend that holds the tensors, at run time. Those that run it later or
-/// elsewhere, fused and remote ones, are told of it (`deferred`).
+/// `#[backend_extension]` routes a call to the backend that holds the tensors, at run time.
 #[backend_extension(
     Flex,
     Cube: cfg(feature = "cube"),
@@ -21,7 +20,8 @@ use super::primitives::{FeatureMaps, MapShapes, Residual};
     Autodiff: cfg(feature = "train")
 )]
 pub trait DetectionOps: Backend {
-    /// See [`roi_align`] and [`pyramid_roi_align`]; `min_areas` are those of the second to the fourth map.
+    /// See [`roi_align`](super::roi_align) and [`pyramid_roi_align`](super::pyramid_roi_align); `min_areas`
+    /// are those of the second to the fourth map.
     fn roi_align(
         #[extension_type] maps: FeatureMaps<Self>,
         rois: FloatTensor<Self>,
@@ -38,10 +38,10 @@ pub trait DetectionOps: Backend {
         options: RoiAlignOptions,
     ) -> FeatureMaps<Self>;
 
-    /// See [`top_k`].
+    /// See [`top_k`](super::top_k).
     fn top_k(values: FloatTensor<Self>, k: usize, dtype: IntDType) -> IntTensor<Self>;
 
-    /// See [`batched_nms`]: 1 for each box that stays, 0 for each that is suppressed.
+    /// See [`batched_nms`](super::batched_nms): 1 for each box that stays, 0 for each that is suppressed.
     fn batched_nms(
         boxes: FloatTensor<Self>,
         scores: FloatTensor<Self>,
@@ -49,7 +49,7 @@ pub trait DetectionOps: Backend {
         iou_threshold: f32,
     ) -> IntTensor<Self>;
 
-    /// See [`conv2d`].
+    /// See [`conv2d`](super::conv2d).
     fn convolution(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -62,7 +62,8 @@ pub trait DetectionOps: Backend {
         fallback::residual_and_relu(sums, residual, relu)
     }
 
-    /// [`conv2d`] with the weight of a [`ConvWeight::Winograd`], `[36, C out, C in]`, which only the CPU takes.
+    /// [`conv2d`](super::conv2d) with the weight of a [`ConvWeight::Winograd`](super::ConvWeight::Winograd),
+    /// `[36, C out, C in]`, which only the CPU takes.
     fn winograd_convolution(
         _x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -76,7 +77,8 @@ pub trait DetectionOps: Backend {
         )
     }
 
-    /// Gradient of [`conv2d`] with respect to `x`, of that `shape`; `grad` is that of the convolution's sums.
+    /// Gradient of [`conv2d`](super::conv2d) with respect to `x`, of that `shape`; `grad` is that of the
+    /// convolution's sums.
     fn convolution_input_backward(
         weight: FloatTensor<Self>,
         grad: FloatTensor<Self>,
@@ -86,7 +88,7 @@ pub trait DetectionOps: Backend {
         fallback::convolution_input_backward::<Self>(weight, grad, shape, options)
     }
 
-    /// Gradient of [`conv2d`] with respect to the weight, of that `shape`; `grad` as above.
+    /// Gradient of [`conv2d`](super::conv2d) with respect to the weight, of that `shape`; `grad` as above.
     fn convolution_weight_backward(
         x: FloatTensor<Self>,
         grad: FloatTensor<Self>,
@@ -96,18 +98,18 @@ pub trait DetectionOps: Backend {
         fallback::convolution_weight_backward::<Self>(x, grad, shape, options)
     }
 
-    /// Gradient of [`conv2d`] with respect to the bias; `grad` as above.
+    /// Gradient of [`conv2d`](super::conv2d) with respect to the bias; `grad` as above.
     fn convolution_bias_backward(grad: FloatTensor<Self>) -> FloatTensor<Self> {
         fallback::channel_sums::<Self>(grad)
     }
 
-    /// See [`max_pool2d`].
+    /// See [`max_pool2d`](super::max_pool2d).
     fn max_pool(x: FloatTensor<Self>, options: PoolOptions) -> FloatTensor<Self> {
         let PoolOptions { kernel, stride, padding } = options;
         Self::max_pool2d(x, kernel, stride, padding, [1, 1], false)
     }
 
-    /// Gradient of [`max_pool2d`] with respect to `x`; `output` is what it gave.
+    /// Gradient of [`max_pool2d`](super::max_pool2d) with respect to `x`; `output` is what it gave.
     fn max_pool_backward(
         x: FloatTensor<Self>,
         _output: FloatTensor<Self>,
@@ -117,7 +119,7 @@ pub trait DetectionOps: Backend {
         fallback::max_pool_backward::<Self>(x, grad, options)
     }
 
-    /// See [`normalize`].
+    /// See [`normalize`](super::normalize).
     fn normalize(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -129,8 +131,8 @@ pub trait DetectionOps: Backend {
         fallback::normalize(x, gamma, beta, residual, relu, options)
     }
 
-    /// Gradients of [`normalize`] with respect to `x`, `gamma` and `beta`; `grad` is that of the sums
-    /// before the residual.
+    /// Gradients of [`normalize`](super::normalize) with respect to `x`, `gamma` and `beta`; `grad` is that
+    /// of the sums before the residual.
     fn normalize_backward(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,

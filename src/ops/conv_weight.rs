@@ -24,11 +24,12 @@ pub struct WinogradWeight {
 }
 
 impl ConvWeight {
-    /// The form in which the device of `weight`, `[C out, C in, kernel height, kernel width]`, multiplies fastest.
+    /// The form in which the device of `weight`, `[C out, C in, kernel height, kernel width]`, multiplies
+    /// fastest.
     ///
     /// On the CPU that is [`Winograd`](Self::Winograd) for a 3x3 convolution of stride 1, padded by 1; it has
-    /// four times as many values and is not differentiable. Anything else, and any weight on another device or
-    /// under autodiff, stays [`Plain`](Self::Plain).
+    /// four times as many values and is not differentiable. Anything else, and any weight on another device
+    /// or under autodiff, stays [`Plain`](Self::Plain).
     pub fn prepared(weight: Tensor<4>, options: &ConvOptions<2>) -> Self {
         let device = weight.device();
         if !Self::is_transformed_for(weight.dims(), options, &device) {
@@ -58,7 +59,7 @@ impl ConvWeight {
 }
 
 impl WinogradWeight {
-    /// The options of the only convolution that it is for.
+    /// Panics where these are not the options of the only convolution that it is for.
     pub(super) fn assert_serves(&self, options: &ConvOptions<2>) {
         let [_, outputs, inputs] = self.values.dims();
         assert!(

@@ -1,4 +1,5 @@
-//! Convolution and norms from burn's own operations, for backends without kernels of ours for them.
+//! Convolutions, norms and pooling made of burn's own operations, for backends without a kernel of this
+//! crate.
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata};
@@ -26,19 +27,20 @@ pub(super) fn convolution_input_backward<B: Backend>(
     shape: [usize; 4],
     options: ConvOptions<2>,
 ) -> FloatTensor<B> {
-    // Of x, burn reads the shape.
+    // burn reads nothing but the shape of x.
     let x = B::float_empty(shape.into(), &grad.device(), grad.dtype().into());
     B::conv2d_x_backward(x, weight, grad, options)
 }
 
-/// Rounds that all loops of a shader may take together on Mesa's software GPU, which then ends them with what they have
-/// (`LP_MAX_TGSI_LOOP_ITERATIONS` in its gallivm).
+/// Mesa's software GPU, llvmpipe, silently stops a shader after this many iterations of all its loops
+/// together (`LP_MAX_TGSI_LOOP_ITERATIONS` in its gallivm).
 const MOST_ROUNDS: usize = 65_535;
 
-/// burn's direct algorithm sums each element in the loops of one unit, over all pixels of the output. So that these end by
-/// themselves on every device, and rounding errors do not add up over hundreds of thousands of products, a large output is
-/// taken in bands of rows: 160x160 pixels of four images in three. That takes a copy of x and of the gradient, which is
-/// little beside the products.
+/// In bands of rows where the output is large: 160x160 pixels of four images make three bands.
+///
+/// burn's direct algorithm computes an element in the loops of one unit, over all pixels of the output. Bands
+/// keep these loops below [`MOST_ROUNDS`], and rounding errors from adding up over hundreds of thousands of
+/// products. They take a copy of x and of the gradient, which costs little compared with the products.
 pub(super) fn convolution_weight_backward<B: Backend>(
     x: FloatTensor<B>,
     grad: FloatTensor<B>,
@@ -47,7 +49,7 @@ pub(super) fn convolution_weight_backward<B: Backend>(
 ) -> FloatTensor<B> {
     let weight = || B::float_empty(shape.into(), &grad.device(), grad.dtype().into());
     let [batch, _, height, width] = grad.shape().dims();
-    // Loops over rows, columns and images, each with a round in which it ends.
+    // The loops over rows, columns and images each take one more iteration, to find that they have ended.
     let most_rows = (MOST_ROUNDS / (2 + width * (2 + batch))).max(1);
     if height <= most_rows {
         return B::conv2d_weight_backward(x, weight(), grad, options);
@@ -58,7 +60,7 @@ pub(super) fn convolution_weight_backward<B: Backend>(
     let whole = |tensor: &FloatTensor<B>| tensor.shape().iter().map(|side| Slice::from(0..*side)).collect();
     let bands = (0..height).step_by(rows).map(|first| {
         let last = height.min(first + rows);
-        // What these rows see of x, counted from the first row of the padding.
+        // The rows of x that these rows see, counted from the first row of the padding.
         let (start, end) = (first * options.stride[0], (last - 1) * options.stride[0] + reach);
         let x_height = x.shape()[2];
         let (mut of_x, mut of_grad): (Vec<Slice>, Vec<Slice>) = (whole(&x), whole(&grad));
@@ -77,7 +79,7 @@ pub(super) fn max_pool_backward<B: Backend>(
     grad: FloatTensor<B>,
     PoolOptions { kernel, stride, padding }: PoolOptions,
 ) -> FloatTensor<B> {
-    // That the indices are found again costs less than to keep them.
+    // To find the indices again costs less than to keep them.
     let dtype = IntDType::I32;
     let places = B::max_pool2d_with_indices(x.clone(), kernel, stride, padding, [1, 1], false, dtype).indices;
     B::max_pool2d_with_indices_backward(x, kernel, stride, padding, [1, 1], false, grad, places).x_grad
@@ -142,7 +144,8 @@ fn per_channel<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
     B::float_reshape(x, [1, channels, 1, 1].into())
 }
 
-/// A view in which each set that is normalised together is a channel, and the identity's scale and shift.
+/// A view of x in which all elements that are normalised together are one channel; a scale of 1 and a shift
+/// of 0.
 fn as_channels<B: Backend>(
     x: FloatTensor<B>,
     options: NormOptions,

@@ -18,9 +18,9 @@ use super::primitives::FeatureMaps;
 /// - `rois`: `[K, 5]`, image index in the batch and x1, y1, x2, y2 in image pixels
 /// - output: `[K, C, output height, output width]`
 ///
-/// Differentiable in `features` only. A sample more than a pixel outside the map, or at a NaN, is 0. So is every sample
-/// of a box whose image index is outside the batch, and of a bin of more than 65,535 pixels along an axis where
-/// `sampling_ratio` is 0.
+/// Differentiable in `features` only. A sample more than a pixel outside the map, or at a NaN, is 0. So is
+/// every sample of a box whose image index is outside the batch, and of a bin of more than 65,535 pixels
+/// along an axis where `sampling_ratio` is 0.
 pub fn roi_align(features: Tensor<4>, rois: Tensor<2>, options: RoiAlignOptions) -> Tensor<4> {
     pool(FeatureMaps::Single(features.into_dispatch()), rois, [f32::INFINITY; 3], options)
 }
@@ -182,7 +182,8 @@ pub fn max_pool2d(x: Tensor<4>, options: PoolOptions) -> Tensor<4> {
 /// # Shapes
 ///
 /// - `x`, `residual` and output: `[N, C, H, W]`; `gamma`, `beta`: `[C]`
-/// - returned mean and (biased) variance, not differentiable: `[C]` over the batch, `[N * groups]` over groups
+/// - returned mean and (biased) variance, not differentiable: `[C]` over the batch, `[N * groups]` over
+///   groups
 pub fn normalize(
     x: Tensor<4>,
     gamma: Tensor<1>,

@@ -15,11 +15,16 @@
 //!
 //! Every operation has a reference in f64, and one test compares all of its implementations with it.
 
+#![allow(
+    clippy::large_enum_variant,
+    reason = "generated dispatch enums; one per call, so the size does not matter"
+)]
+
 #[cfg(feature = "train")]
 mod autodiff;
 pub(crate) mod backend;
 mod conv_weight;
-mod cpu;
+pub(crate) mod cpu;
 #[cfg(feature = "cube")]
 mod cube;
 #[cfg(any(feature = "cube", feature = "workers"))]

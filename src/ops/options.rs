@@ -1,10 +1,10 @@
-//! What the operations are asked for, and the shapes that follow from it.
+//! Options of the operations, and the shapes of outputs that follow from them.
 
 use burn::tensor::Tensor;
 use burn::tensor::ops::ConvOptions;
 
-/// Most samples of a bin along one axis. With a `sampling_ratio` of 0, a bin of more pixels, as of an infinite box, takes
-/// no sample and is 0; torchvision's number of samples overflows there.
+/// Most samples of a bin along one axis. With a `sampling_ratio` of 0, a bin of more pixels, as of an
+/// infinite box, takes no sample and is 0; torchvision's number of samples overflows there.
 pub(super) const MOST_SAMPLES: usize = 65_535;
 
 /// How RoIAlign samples a box; the meaning of each field is that of `torchvision.ops.roi_align`.
@@ -23,13 +23,14 @@ pub struct RoiAlignOptions {
 /// Which elements are normalised together.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NormOptions {
-    /// Those of so many groups of channels, in one image; `None` for those of one channel, in all images.
+    /// Group norm with this many groups of channels, each image by itself; `None` for batch norm: a channel
+    /// in all images.
     pub groups: Option<usize>,
     /// Added to the variance.
     pub epsilon: f64,
 }
 
-/// Which pixels are pooled together; vertical, then horizontal.
+/// Windows of max pooling; each value is for the vertical, then the horizontal axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PoolOptions {
     /// Pixels of a window.
@@ -40,7 +41,8 @@ pub struct PoolOptions {
     pub padding: [usize; 2],
 }
 
-/// Steps after a convolution or a norm, in the same pass over the map: `relu(y + residual)`, each where asked for.
+/// Steps after a convolution or a norm, in the same pass over the map: `relu(y + residual)`, each where asked
+/// for.
 ///
 /// ```
 /// # use faster_rcnn::burn::tensor::Tensor;
@@ -71,7 +73,8 @@ impl Fused {
     }
 }
 
-/// The group of a place that holds no box: [`batched_nms`] neither keeps it nor lets it suppress.
+/// The group of an entry that is no box: [`batched_nms`](super::batched_nms) neither keeps it nor lets it
+/// suppress others.
 pub const ABSENT: i32 = i32::MIN;
 
 /// The shape of [`conv2d`](super::conv2d)'s output.

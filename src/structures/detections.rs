@@ -14,8 +14,8 @@ pub struct Annotation {
     /// COCO's `iscrowd`: a region of many objects, left out of training, neither hit nor miss in evaluation.
     #[serde(default)]
     pub crowd: bool,
-    /// COCO's `area` in square pixels: that of the object's mask, smaller than its box's. None where the data set
-    /// has none. COCO's metric sorts objects by it into small, medium and large ones.
+    /// COCO's `area` in square pixels: that of the object's mask, smaller than its box's. None where the data
+    /// set has none. COCO's metric sorts objects by it into small, medium and large ones.
     #[serde(default)]
     pub area: Option<f32>,
 }

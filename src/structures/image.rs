@@ -6,13 +6,13 @@ use ::image::RgbImage;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Image {
     /// `[3, H, W]`, row-major.
-    pub data: Vec<f32>,
+    data: Vec<f32>,
     /// `(height, width)` in pixels.
-    pub size: (usize, usize),
+    size: (usize, usize),
 }
 
 impl Image {
-    /// Wraps channels-first data.
+    /// Wraps channels-first data, `[3, H, W]`, row-major, of an image of `(height, width)` pixels.
     ///
     /// # Panics
     ///
@@ -21,10 +21,21 @@ impl Image {
         let expected = 3 * size.0 * size.1;
         assert!(
             data.len() == expected && expected > 0,
-            "an image of {size:?} has {expected} values (and at least one), got {}",
+            "an image of (height, width) {size:?} takes [3, height, width], that is {expected} values and at \
+             least one, got {}",
             data.len()
         );
         Self { data, size }
+    }
+
+    /// The values, `[3, H, W]`, row-major.
+    pub fn data(&self) -> &[f32] {
+        &self.data
+    }
+
+    /// `(height, width)` in pixels.
+    pub fn size(&self) -> (usize, usize) {
+        self.size
     }
 }
 

@@ -1,6 +1,6 @@
-//! Values without layers: what flows between the stages of the detector and out of it.
+//! Values without layers: what goes into the detector and comes out of it.
 //!
-//! What depends on the image in its length (targets, detections) lives on the host as plain vectors.
+//! Lists whose length depends on the image (annotations, detections) are plain vectors in the host's memory.
 
 mod boxes;
 mod detections;

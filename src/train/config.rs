@@ -192,7 +192,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::model::resnet::ResNetDepth;
+    use crate::model::ResNetDepth;
 
     fn file(text: &str) -> (tempfile::TempDir, std::path::PathBuf) {
         let folder = tempfile::tempdir().unwrap();

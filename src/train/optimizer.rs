@@ -38,8 +38,8 @@ mod tests {
 
     use super::*;
     use crate::model::FasterRcnnConfig;
-    use crate::model::layers::NormKind;
-    use crate::model::resnet::ResNetDepth;
+    use crate::model::NormKind;
+    use crate::model::ResNetDepth;
     use crate::weights::collect;
 
     #[test]

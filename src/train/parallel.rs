@@ -239,8 +239,8 @@ mod tests {
     use super::super::team::Team;
     use super::*;
     use crate::model::FasterRcnnConfig;
-    use crate::model::layers::NormKind;
-    use crate::model::resnet::ResNetDepth;
+    use crate::model::NormKind;
+    use crate::model::ResNetDepth;
 
     fn replica(seed: u64) -> Replica {
         let mut config = FasterRcnnConfig::new(ResNetDepth::ResNet18, 7)

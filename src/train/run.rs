@@ -18,8 +18,8 @@ use super::step::Trainee;
 use crate::data::Split;
 use crate::error::{Error, Result};
 use crate::eval::Evaluation;
-use crate::model::layers::{FrozenBatchNorm, NormKind};
-use crate::model::{FasterRcnn, FasterRcnnConfig};
+use crate::model::layers::FrozenBatchNorm;
+use crate::model::{FasterRcnn, FasterRcnnConfig, NormKind};
 use crate::weights::{self, LoadOptions, LoadReport, WeightFile};
 
 /// A training run: settings, data, what it starts from and where it computes.
@@ -113,7 +113,7 @@ impl Run {
         let Self { config: given, data, start, compute } = self;
         let folder = RunFolder::new(folder.as_ref())?;
         let mut config = given.clone();
-        config.model = for_data(config.model, &data)?;
+        config.model = for_data(&config.model, &data)?;
         config.validate()?;
         for (side, data) in [("training", &data.train), ("validation", &data.validation)] {
             if data.records.is_empty() {
@@ -243,7 +243,7 @@ fn read_info(path: &Path) -> Result<RunInfo> {
 }
 
 /// The detector's settings, with the classes of the data where they say none.
-fn for_data(mut model: FasterRcnnConfig, data: &Split) -> Result<FasterRcnnConfig> {
+fn for_data(model: &FasterRcnnConfig, data: &Split) -> Result<FasterRcnnConfig> {
     let names = &data.train.class_names;
     if *names != data.validation.class_names {
         return Err(Error::Config(format!(
@@ -255,21 +255,7 @@ fn for_data(mut model: FasterRcnnConfig, data: &Split) -> Result<FasterRcnnConfi
     if names.is_empty() {
         return Err(Error::Config("the data set names no classes".to_string()));
     }
-    if model.class_names.is_empty() && [0, names.len() + 1].contains(&model.num_classes) {
-        model = model.with_class_names(names);
-    }
-    if model.class_names != *names || model.num_classes != names.len() + 1 {
-        let settings = match model.class_names.as_slice() {
-            [] => format!("model.num_classes is {}", model.num_classes),
-            own => format!("model.class_names are {}", own.join(", ")),
-        };
-        return Err(Error::Config(format!(
-            "{settings}, but the data set has the {} classes {}",
-            names.len(),
-            names.join(", ")
-        )));
-    }
-    Ok(model)
+    model.for_classes(names)
 }
 
 /// Random weights are of use only where all of them can learn.

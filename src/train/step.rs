@@ -12,8 +12,7 @@ use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use super::config::TrainConfig;
 use crate::data::Batch;
 use crate::eval::ImageResult;
-use crate::model::sampler::Draw;
-use crate::model::{FasterRcnn, Losses};
+use crate::model::{FasterRcnn, Losses, Sampling};
 use crate::predict::Predictor;
 
 /// The detector and how its gradients are used.
@@ -85,9 +84,8 @@ impl TrainStep for Trainee {
                 item: Step { losses: [0.0; 4], names: batch.names },
             };
         }
-        let transform = &self.detector.config().transform;
-        let images = transform.batch(&batch.images, &self.detector.device());
-        let losses = self.detector.losses(&images, &batch.annotations, &mut Draw::seeded(batch.seeds));
+        let sampling = &mut Sampling::seeded(batch.seeds);
+        let losses = self.detector.losses(&batch.images, &batch.annotations, sampling);
         // One read from the device for all four.
         let values = Tensor::cat(losses.terms().to_vec(), 0).into_data();
         let values: Vec<f32> = values.try_into_vec().expect("losses are f32");
@@ -123,7 +121,7 @@ impl InferenceStep for Trainee {
     fn step(&self, batch: Batch) -> Validated {
         let predictor = self.predictor.get_or_init(|| Arc::new(Predictor::new(self.detector.clone())));
         let images = batch.names.into_iter().zip(batch.images).zip(batch.annotations);
-        let result = |((name, image), annotations)| match predictor.run(image) {
+        let result = |((name, image), annotations)| match predictor.detect_one(image) {
             Ok(detections) => Ok(ImageResult { annotations, detections }),
             Err(error) => Err(format!("{name}: {error:#}")),
         };
@@ -201,7 +199,7 @@ mod tests {
 
     use super::*;
     use crate::model::FasterRcnnConfig;
-    use crate::model::resnet::ResNetDepth;
+    use crate::model::ResNetDepth;
     use crate::structures::Image;
     use crate::weights;
 

@@ -1,10 +1,10 @@
 //! Which model a file of tensors holds: a detector, or a classifier to start its backbone from.
 //!
 //! Three namings are known: today's detectors', the older one of the published v1 file
-//! (`rpn.head.conv.weight`, `backbone.fpn.inner_blocks.0.weight`), and the classifiers'
-//! (`conv1.weight`, ..., `fc.bias`). Each may be in any dictionary of a training checkpoint, and behind any prefix that a
-//! wrapper adds (`module.` of `DistributedDataParallel`, `_orig_mod.` of `torch.compile`, ...): all of these come down to
-//! what the names begin with, and that is searched for.
+//! (`rpn.head.conv.weight`, `backbone.fpn.inner_blocks.0.weight`), and the classifiers' (`conv1.weight`, ...,
+//! `fc.bias`). Each may be in any dictionary of a training checkpoint, and behind any prefix that a wrapper
+//! adds (`module.` of `DistributedDataParallel`, `_orig_mod.` of `torch.compile`, ...): all of these come
+//! down to what the names begin with, and that is searched for.
 //!
 //! Source: torchvision `models/detection/{faster_rcnn,rpn,backbone_utils}.py`,
 //! `ops/feature_pyramid_network.py` (`_load_from_state_dict`).
@@ -17,10 +17,10 @@ use super::kind::WeightFileKind;
 use super::options::LoadOptions;
 use super::report::EpsilonSource;
 use crate::error::{Error, Result};
+use crate::model::BoxHeadKind;
 use crate::model::FasterRcnnConfig;
-use crate::model::box_head::BoxHeadKind;
+use crate::model::ResNetDepth;
 use crate::model::layers::{FrozenBatchNorm, NormKind};
-use crate::model::resnet::ResNetDepth;
 
 /// What the names of a detector's ResNet begin with.
 pub(super) const BODY: &str = "backbone.body.";
@@ -28,7 +28,8 @@ pub(super) const BODY: &str = "backbone.body.";
 /// A tensor that every detector has.
 const DETECTORS_STEM: &str = "backbone.body.conv1.weight";
 
-/// Tensors that every classifier has. The first alone is no sign: a ResNet's blocks have one of that name, too.
+/// Tensors that every classifier has. The first alone is no sign: a ResNet's blocks have one of that name,
+/// too.
 const CLASSIFIERS_STEM: [&str; 2] = ["conv1.weight", "layer1.0.conv1.weight"];
 
 /// A batch norm's count of batches, which no computation looks at.
@@ -51,8 +52,8 @@ pub(super) struct Contents {
 impl Contents {
     /// # Errors
     ///
-    /// [`Error::Tensor`] where the file holds no model, [`Error::File`] where it holds several and the options do not
-    /// say which one is meant.
+    /// [`Error::Tensor`] where the file holds no model, [`Error::File`] where it holds several and the
+    /// options do not say which one is meant.
     pub fn of(file: &WeightFile, options: &LoadOptions) -> Result<Self> {
         let (prefix, kind) = find_model(file, options)?;
         let mut contents =
@@ -77,9 +78,9 @@ impl Contents {
         Ok(contents)
     }
 
-    /// What torchvision's frozen batch norms add to the variance with these weights: 0 for the published COCO v1
-    /// detector, which was trained so and is the one with the older names. What was trained from it in Python has today's
-    /// names, and cannot be told from other files.
+    /// What torchvision's frozen batch norms add to the variance with these weights: 0 for the published COCO
+    /// v1 detector, which was trained so and is the one with the older names. What was trained from it in
+    /// Python has today's names, and cannot be told from other files.
     pub fn frozen_epsilon(&self) -> (f64, EpsilonSource) {
         match self.old_names {
             true => (0.0, EpsilonSource::OldNames),
@@ -189,7 +190,8 @@ fn find_model(file: &WeightFile, options: &LoadOptions) -> Result<(String, Weigh
         [prefix] => Ok((prefix.to_string(), kind)),
         [first, second, ..] => {
             let message = format!(
-                "holds {} {kind}s, with names that begin with {first:?} and {second:?}: choose one by its prefix",
+                "holds {} {kind}s, with names that begin with {first:?} and {second:?}: choose one by its \
+                 prefix",
                 found.len()
             );
             Err(Error::file(file.path(), message))
@@ -197,7 +199,8 @@ fn find_model(file: &WeightFile, options: &LoadOptions) -> Result<(String, Weigh
     }
 }
 
-/// Whether there are layers beside those behind the prefix: a ResNet is then only a part of another architecture.
+/// Whether there are layers beside those behind the prefix: a ResNet is then only a part of another
+/// architecture.
 fn has_other_layers(file: &WeightFile, prefix: &str) -> bool {
     file.tensors().iter().any(|(name, tensor)| {
         !name.starts_with(prefix) && name.ends_with(".weight") && tensor.shape.len() >= 2

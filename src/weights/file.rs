@@ -1,8 +1,8 @@
 //! A file of named tensors, whatever its layout: safetensors, or what `torch.save` writes.
 //!
 //! Opening reads names, shapes and types only; the elements of a tensor are read one tensor at a time,
-//! straight into the memory that they are used from. What a file claims is compared with what it has before anything
-//! is allocated for it.
+//! straight into the memory that they are used from. What a file claims is compared with what it has before
+//! anything is allocated for it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,8 +17,8 @@ use super::layout::Layout;
 use super::pytorch;
 use crate::error::{Error, Result};
 
-/// The key of the checksums in the metadata of the safetensors files written here, as JSON: the CRC-32 of each tensor's
-/// bytes by its name. The format itself has none.
+/// The key of the checksums in the metadata of the safetensors files written here, as JSON: the CRC-32 of
+/// each tensor's bytes by its name. The format itself has none.
 pub(super) const CHECKSUMS_KEY: &str = "faster_rcnn_crc32";
 
 /// The longest header of a safetensors file that is read, in bytes. A detector's has 50 kB.
@@ -144,7 +144,7 @@ impl WeightFile {
             serde_json::from_slice(&header).map_err(|error| Error::file_because(path, NOT_WHOLE, error))?;
         let expected = end.saturating_add(header.data_len() as u64);
         if expected != length {
-            return Err(fail(&format!("its header tells of {expected} bytes, the file has {length}")));
+            return Err(fail(&format!("its header describes {expected} bytes, the file has {length}")));
         }
         let metadata: BTreeMap<String, String> =
             header.metadata().clone().unwrap_or_default().into_iter().collect();
@@ -246,7 +246,8 @@ impl WeightFile {
     }
 
     fn bytes(&self, start: u64, length: usize) -> io::Result<Vec<u8>> {
-        // A thread that panicked while it read has left no more behind than a position, and this moves it first.
+        // A thread that panicked while it read has left no more behind than a position, and this moves it
+        // first.
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.seek(SeekFrom::Start(start))?;
         let mut bytes = vec![0; length];

@@ -14,8 +14,8 @@ use super::options::LoadOptions;
 use super::report::{EpsilonSource, LoadReport, Reshaped};
 use super::save::{CONFIG_KEY, save_with_metadata, write_safetensors};
 use crate::error::{Error, Result};
+use crate::model::ResNetDepth;
 use crate::model::layers::FrozenBatchNorm;
-use crate::model::resnet::ResNetDepth;
 use crate::model::{FasterRcnn, FasterRcnnConfig};
 use crate::settings;
 
@@ -30,7 +30,8 @@ const FROZEN_EPSILON: &str = "frozen_epsilon";
 pub struct Inspection {
     /// What the file holds.
     pub kind: WeightFileKind,
-    /// What the names of the model's tensors start with in the file, such as `model.`; empty for a plain state dict.
+    /// What the names of the model's tensors start with in the file, such as `model.`; empty for a plain
+    /// state dict.
     pub prefix: String,
     /// The ResNet that it is or has.
     pub backbone: ResNetDepth,
@@ -40,8 +41,8 @@ pub struct Inspection {
     pub epsilon_source: EpsilonSource,
 }
 
-/// Reads a detector: one that [`save`](super::save()) wrote, or one of torchvision's, whose architecture is found from
-/// its tensors. [`WeightFile::load`] takes settings, too.
+/// Reads a detector: one that [`save`](super::save()) wrote, or one of torchvision's, whose architecture is
+/// found from its tensors. [`WeightFile::load`] takes settings, too.
 ///
 /// # Errors
 ///
@@ -51,14 +52,14 @@ pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<FasterRcnn> {
 }
 
 impl WeightFile {
-    /// The detector in the file, with the settings in its metadata, or those that its tensors tell, or those of the
-    /// options.
+    /// The detector in the file, with the settings in its metadata, or those that its tensors tell, or those
+    /// of the options.
     ///
     /// # Errors
     ///
-    /// [`Error::File`] where the file holds no detector or several, [`Error::Tensor`] where a tensor is missing, too
-    /// many, damaged, of another shape than the settings ask for, or not of a floating-point type, [`Error::Config`] for
-    /// a faulty setting.
+    /// [`Error::File`] where the file holds no detector or several, [`Error::Tensor`] where a tensor is
+    /// missing, too many, damaged, of another shape than the settings ask for, or not of a floating-point
+    /// type, [`Error::Config`] for a faulty setting.
     pub fn load(&self, options: &LoadOptions, device: &Device) -> Result<FasterRcnn> {
         let contents = Contents::of(self, options)?;
         Ok(detector(self, &contents, options, device)?.0)
@@ -66,20 +67,20 @@ impl WeightFile {
 
     /// Starts a detector from the file.
     ///
-    /// - A detector's file replaces all weights, and the settings of `model` stay. Where it has another number of
-    ///   classes, `cls_score` and `bbox_pred` stay as they were initialised.
+    /// - A detector's file replaces all weights, and the settings of `model` stay. Where it has another
+    ///   number of classes, `cls_score` and `bbox_pred` stay as they were initialised.
     /// - A ResNet classifier's file replaces the weights of the backbone.
     ///
-    /// [`frozen_epsilon`](FasterRcnnConfig::frozen_epsilon) is what the options set, else what the settings of `model`
-    /// have if that is not the default, else what torchvision has with the file. The report says which. Other settings of
-    /// the options must be those that `model` has.
+    /// [`frozen_epsilon`](FasterRcnnConfig::frozen_epsilon) is what the options set, else what the settings
+    /// of `model` have if that is not the default, else what torchvision has with the file. The report says
+    /// which. Other settings of the options must be those that `model` has.
     ///
     /// `model` is changed only if all goes well.
     ///
     /// # Errors
     ///
-    /// [`Error::File`] and [`Error::Tensor`] where the file is damaged or does not fit `model`, [`Error::Config`] for a
-    /// setting that `model` has otherwise.
+    /// [`Error::File`] and [`Error::Tensor`] where the file is damaged or does not fit `model`,
+    /// [`Error::Config`] for a setting that `model` has otherwise.
     pub fn load_into(&self, model: &mut FasterRcnn, options: &LoadOptions) -> Result<LoadReport> {
         let contents = Contents::of(self, options)?;
         let (epsilon, source) = epsilon_for(self, &contents, model.config(), options)?;
@@ -119,8 +120,8 @@ impl WeightFile {
     }
 
     /// Writes what the file holds as safetensors, with torchvision's names of today: a detector as
-    /// [`save`](super::save()) does, with the settings of the options, a ResNet classifier with its last layer. What else
-    /// the file has, such as an optimizer's state, is left out.
+    /// [`save`](super::save()) does, with the settings of the options, a ResNet classifier with its last
+    /// layer. What else the file has, such as an optimizer's state, is left out.
     ///
     /// # Errors
     ///
@@ -249,7 +250,8 @@ fn read(file: &WeightFile, contents: &Contents, report: &LoadReport) -> Result<H
     let bytes = |name: &&String| file.tensors()[&contents.names[*name]].f32_bytes();
     let total = report.applied.iter().map(|name| bytes(&name)).fold(0, u64::saturating_add);
     file.check_growth(total).map_err(|message| Error::file(file.path(), format!("its model {message}")))?;
-    // Reading takes memory for a tensor twice. The largest one goes first, while the others are not there yet.
+    // Reading takes memory for a tensor twice. The largest one goes first, while the others are not there
+    // yet.
     let mut names: Vec<&String> = report.applied.iter().collect();
     names.sort_by_key(|name| Reverse(bytes(name)));
     let read = |name: &String| Ok((name.clone(), file.read(&contents.names[name])?));

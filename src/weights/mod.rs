@@ -1,12 +1,12 @@
 //! Weights from torchvision's files and to files that PyTorch reads.
 //!
 //! A detector is written as safetensors, with torchvision's tensor names and layouts, so that
-//! `model.load_state_dict(safetensors.torch.load_file(path))` reads it. Its whole configuration (class names and seed
-//! included) is in the metadata, so that a file is all that inference needs.
+//! `model.load_state_dict(safetensors.torch.load_file(path))` reads it. Its whole configuration (class names
+//! and seed included) is in the metadata, so that a file is all that inference needs.
 //!
 //! - [`load`] makes a detector from such a file, or from a detector of torchvision's.
-//! - [`WeightFile::load_into`] starts the training of a detector from any of them, or from a ResNet classifier, and
-//!   reports what became of each tensor.
+//! - [`WeightFile::load_into`] starts the training of a detector from any of them, or from a ResNet
+//!   classifier, and reports what became of each tensor.
 //! - [`LoadOptions`] says what a file cannot say, such as the anchors that its detector was trained with.
 //! - [`WeightFile::inspect`] and [`WeightFile::convert`] look into files of all layouts and rewrite them.
 //!
@@ -18,8 +18,7 @@
 //! # fn main() -> faster_rcnn::Result<()> {
 //! # let folder = tempfile::tempdir().unwrap();
 //! # let path = folder.path().join("detector.safetensors");
-//! # let mut config = FasterRcnnConfig::new(faster_rcnn::model::resnet::ResNetDepth::ResNet18, 7);
-//! # (config.fpn_channels, config.roi_heads.representation_size) = (8, 8);
+//! # let config = FasterRcnnConfig::tiny(7);
 //! let detector = config.init(&Device::flex());
 //! weights::save(&detector, &path)?;
 //!

@@ -88,7 +88,7 @@ pub(super) fn replace(model: FasterRcnn, tensors: HashMap<String, TensorData>) -
 
 /// torchvision's name for the parameter at a path of field names.
 fn torchvision_name(path: &[String]) -> String {
-    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    let path: Vec<&str> = path.iter().map(String::as_str).skip_while(|field| *field == "network").collect();
     let mut name: Vec<&str> = match path[..] {
         ["body", ..] | ["fpn", ..] => vec!["backbone"],
         _ => Vec::new(),
@@ -104,8 +104,17 @@ fn torchvision_name(path: &[String]) -> String {
             ("gamma", _) => name.push("weight"),
             ("beta", _) => name.push("bias"),
             (_, Some("rpn")) => name.extend(["head", field]),
-            (_, Some("conv")) if path[0] == "rpn" => name.extend([field, "0"]),
-            // `ConvNorm` is a sequence of two.
+            // torchvision's ResNets have `conv1` and `bn1` in place of a `ConvNorm`.
+            ("conv", Some("conv1" | "conv2" | "conv3")) => {}
+            ("norm", Some(parent @ ("conv1" | "conv2" | "conv3"))) => {
+                name.pop();
+                name.push(match parent {
+                    "conv1" => "bn1",
+                    "conv2" => "bn2",
+                    _ => "bn3",
+                });
+            }
+            // Its other parts have a sequence of two.
             ("conv", _) => name.push("0"),
             ("norm", _) => name.push("1"),
             ("cls_score" | "bbox_pred", Some("roi_heads")) => name.extend(["box_predictor", field]),
@@ -120,8 +129,8 @@ fn to_torchvision_layout<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
     if D == 2 { tensor.swap_dims(0, 1) } else { tensor }
 }
 
-/// Calls `use_tensor` with the name, the shape and a function that reads the values of each tensor. A tensor whose
-/// values are not read need not be there yet.
+/// Calls `use_tensor` with the name, the shape and a function that reads the values of each tensor. A tensor
+/// whose values are not read need not be there yet.
 fn for_each(model: &FasterRcnn, use_tensor: impl FnMut(String, Vec<usize>, &dyn Fn() -> Vec<f32>)) {
     model.visit(&mut Visitor { path: Vec::new(), use_tensor });
 }

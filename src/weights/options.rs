@@ -1,9 +1,10 @@
 //! What a user says about a weight file that the file itself cannot say.
 
-/// How to load a weight file: settings that the file does not have, tensors that need not fit, and which model to take
-/// from a file with several.
+/// How to load a weight file: settings that the file does not have, tensors that need not fit, and which
+/// model to take from a file with several.
 ///
-/// A file of PyTorch's has tensors only. Which anchors or image size a detector was trained with has to be said:
+/// A file of PyTorch's has tensors only. Which anchors or image size a detector was trained with has to be
+/// said:
 ///
 /// ```
 /// use faster_rcnn::weights::LoadOptions;
@@ -21,26 +22,26 @@ pub struct LoadOptions {
 }
 
 impl LoadOptions {
-    /// Sets a setting of [`FasterRcnnConfig`](crate::model::FasterRcnnConfig) as `KEY=VALUE`, in the words of a
-    /// run's TOML file without its `model.`. It holds whatever the file says; the last one of several for a key counts.
-    /// Faults are found when a file is loaded.
+    /// Sets a setting of [`FasterRcnnConfig`](crate::model::FasterRcnnConfig) as `KEY=VALUE`, in the words of
+    /// a run's TOML file without its `model.`. It holds whatever the file says; the last one of several for a
+    /// key counts. Faults are found when a file is loaded.
     #[must_use]
     pub fn set(mut self, setting: impl Into<String>) -> Self {
         self.settings.push(setting.into());
         self
     }
 
-    /// Accepts that tensors whose names start with `prefix` are missing, unused or of another shape. The report lists
-    /// them. A detector that is made from the file alone cannot do without a tensor: there, only unused ones are
-    /// accepted.
+    /// Accepts that tensors whose names start with `prefix` are missing, unused or of another shape. The
+    /// report lists them. A detector that is made from the file alone cannot do without a tensor: there, only
+    /// unused ones are accepted.
     #[must_use]
     pub fn allow(mut self, prefix: impl Into<String>) -> Self {
         self.allowed.push(prefix.into());
         self
     }
 
-    /// Takes the model whose names in the file start with `prefix`, such as `model_ema.module.`. Without it, a file
-    /// must hold one model only.
+    /// Takes the model whose names in the file start with `prefix`, such as `model_ema.module.`. Without it,
+    /// a file must hold one model only.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = Some(prefix.into());

@@ -18,7 +18,7 @@ use super::layout::Layout;
 use crate::error::{Error, Result};
 
 /// The most instructions that a file's pickles may have. A detector's state dict has 11,000, with an
-/// optimiser's state beside it 20,000.
+/// optimizer's state beside it 20,000.
 const MAX_INSTRUCTIONS: usize = 1 << 19;
 
 /// What the first pickle of a legacy file holds, little-endian.

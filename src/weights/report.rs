@@ -15,8 +15,8 @@ pub struct Reshaped {
     pub model: Vec<usize>,
 }
 
-/// What decides what a detector's frozen batch norms add to the variance. A state dict does not hold it: torchvision's
-/// COCO v1 weights were trained with 0, and all others with 1e-5.
+/// What decides what a detector's frozen batch norms add to the variance. A state dict does not hold it:
+/// torchvision's COCO v1 weights were trained with 0, and all others with 1e-5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EpsilonSource {
     /// Nothing says so; torchvision's default.
@@ -93,7 +93,7 @@ impl fmt::Display for LoadReport {
         writeln!(f, "applied: {} tensors", self.applied.len())?;
         write_names(f, "missing, kept as they were", &self.missing, usize::MAX)?;
         write_names(f, "unused", &self.unused, usize::MAX)?;
-        // Nothing is wrong with these, and they can be whole stages.
+        // Nothing is wrong with these, and there can be many.
         write_names(f, "left out", &self.left_out, SHOWN)?;
         write_names(f, "not in a classifier, kept as they were", &self.kept, SHOWN)?;
         for Reshaped { name, file, model } in &self.reshaped {

@@ -1,7 +1,7 @@
 //! Detectors to safetensors files.
 //!
-//! The format's own library writes metadata from a hash map, in another order each time. Here the same detector gives
-//! the same bytes, so that files can be compared, cached and signed.
+//! The format's own library writes metadata from a hash map, in another order each time. Here the same
+//! detector gives the same bytes, so that files can be compared, cached and signed.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -24,8 +24,8 @@ const VERSION_KEY: &str = "faster_rcnn_version";
 
 /// Writes the weights and the configuration of a detector.
 ///
-/// The same detector gives the same bytes. Whatever interrupts the writing, `path` holds either what it held before or
-/// the whole new file.
+/// The same detector gives the same bytes. Whatever interrupts the writing, `path` holds either what it held
+/// before or the whole new file.
 ///
 /// # Errors
 ///

@@ -2,8 +2,17 @@
 
 use burn::tensor::Device;
 
-/// A GPU (a software one will do), in a build that has kernels for one.
-#[cfg(feature = "wgpu")]
+/// A GPU (a software one will do), in a build that has kernels for one; NVIDIA's where both are built.
+#[cfg(feature = "cuda")]
+pub fn gpu() -> Option<Device> {
+    let found = !Device::enumerate(burn::tensor::DeviceType::Cuda).is_empty();
+    if !found {
+        println!("skipped: no device for the feature `cuda`");
+    }
+    found.then(|| Device::cuda(0))
+}
+
+#[cfg(all(feature = "wgpu", not(feature = "cuda")))]
 pub fn gpu() -> Option<Device> {
     let found = !Device::enumerate(burn::tensor::DeviceType::Wgpu).is_empty();
     if !found {
@@ -14,8 +23,8 @@ pub fn gpu() -> Option<Device> {
     found.then(|| Device::wgpu(burn::tensor::DeviceKind::DefaultDevice))
 }
 
-#[cfg(not(feature = "wgpu"))]
+#[cfg(not(any(feature = "wgpu", feature = "cuda")))]
 pub fn gpu() -> Option<Device> {
-    println!("skipped: the GPU kernels, in a build without the feature `wgpu`");
+    println!("skipped: the GPU kernels, in a build without the features `wgpu` and `cuda`");
     None
 }

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use burn::tensor::Device;
+use faster_rcnn::NormKind;
+use faster_rcnn::ResNetDepth;
 use faster_rcnn::data::deep_pcb::{self, CLASS_NAMES};
 use faster_rcnn::data::{Record, SyntheticConfig, write_synthetic};
-use faster_rcnn::model::layers::NormKind;
-use faster_rcnn::model::resnet::ResNetDepth;
 use faster_rcnn::structures::Annotation;
 use faster_rcnn::{FasterRcnnConfig, weights};
 use serde_json::{Value, json};

@@ -8,8 +8,8 @@ import sys
 
 import torch
 
-PARTS = {"ops": "ops", "model": "models", "evaluation": "evaluation", "weights": "weight_files",
-         "images": "images"}
+PARTS = {"ops": "ops", "model": "models", "model_v2": "models_v2", "gradients": "gradients", "evaluation": "evaluation",
+         "weights": "weight_files", "images": "images"}
 
 
 def main():

@@ -38,6 +38,10 @@ NORMS = {
 
 
 def build(config) -> FasterRCNN:
+    if config.get("version") == 2:
+        from models_v2 import build as build_v2
+
+        return build_v2(config)
     backbone = resnet_fpn_backbone(
         backbone_name=config["backbone"], weights=None, norm_layer=NORMS[config["norm"]], trainable_layers=5
     )
@@ -373,6 +377,8 @@ RESNET50 = {"backbone": "resnet50", "norm": "frozen_batch_norm", "num_classes": 
 RESNET18 = {"backbone": "resnet18", "norm": "frozen_batch_norm", "num_classes": 7, "min_size": 96, "max_size": 160, "seed": 0,
             "images": [["image3", 80, 117], ["image2", 180, 144]], "arguments": {"rpn_post_nms_top_n_test": 100, "box_score_thresh": 0.3, "rpn_pre_nms_top_n_train": 300, "rpn_post_nms_top_n_train": 150}}
 
+RESNET18_NORMS = [("frozen", "frozen_batch_norm"), ("batch_norm", "batch_norm"), ("group_norm", "group_norm")]
+
 
 def without_second(targets):
     return [targets[0], {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}]
@@ -398,7 +404,7 @@ def resnet50():
 
 def resnet18():
     tensors, models = {}, {}
-    for variant, norm in [("frozen", "frozen_batch_norm"), ("batch_norm", "batch_norm"), ("group_norm", "group_norm")]:
+    for variant, norm in RESNET18_NORMS:
         config = {**RESNET18, "norm": norm}
         recorder = Recorder(variant, tensors, 512)
         entry = models[variant] = {"config": config, "eval": infer(recorder, config)}

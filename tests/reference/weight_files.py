@@ -1,9 +1,9 @@
 """Weight files as torch and torchvision write them: the small ones of tests/fixtures/weights.
 
-`layouts_*` hold a few tensors of every type and stride; tensor NAME is `uniform(NAME, shape)` of weights.py. The
-others have the names and shapes of whole models, yet every tensor is one element of one shared storage, expanded:
-element number 0 of `uniform(NAME, [1])`. The legacy layout calls storages by their addresses: those files have other
-bytes each time.
+`layouts_*` hold a few tensors of every type and stride; tensor NAME is `uniform(NAME, shape)` of
+weights.py. The others have the names and shapes of whole models, yet every tensor is one element of one
+shared storage, expanded: element number 0 of `uniform(NAME, [1])`. The legacy layout calls storages by
+their addresses: those files have other bytes each time.
 """
 
 import argparse
@@ -23,7 +23,7 @@ def v1(num_classes, **arguments):
 
 
 def published_names(state):
-    """The names of the file that torchvision publishes for v1; the opposite of its `_load_from_state_dict`."""
+    """The names of torchvision's published v1 file: the opposite of its `_load_from_state_dict`."""
     renamed = {}
     for name, tensor in state.items():
         if name.startswith(("backbone.fpn.inner_blocks.", "backbone.fpn.layer_blocks.")):
@@ -83,9 +83,11 @@ def generate():
     folder.mkdir(parents=True, exist_ok=True)
     tensors = layout_tensors()
     torch.save(tensors, folder / "layouts_zip.pth")
-    torch.save(tensors, folder / "layouts_21_characters.pth")  # a length that a reader of archives once failed at
+    # A reader of archives once failed at names of this length.
+    torch.save(tensors, folder / "layouts_21_characters.pth")
     legacy(tensors, folder / "layouts_legacy.pth")
-    save_file({name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}, folder / "layouts.safetensors")
+    plain = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
+    save_file(plain, folder / "layouts.safetensors")
 
     for build in (resnet18, resnet34, resnet50, resnet101):
         torch.save(constants(build(weights=None).state_dict()), folder / f"{build.__name__}.pth")
@@ -96,16 +98,20 @@ def generate():
     legacy(constants(published), folder / "v1_published_legacy.pth")
     torch.save(constants(today), folder / "v1.pth")
     torch.save(checkpoint(constants(v1(7).state_dict())), folder / "v1_checkpoint.pth")
-    legacy(checkpoint({f"module.{name}": tensor for name, tensor in constants(today).items()}), folder / "v1_checkpoint_legacy.pth")
+    distributed = {f"module.{name}": tensor for name, tensor in constants(today).items()}
+    legacy(checkpoint(distributed), folder / "v1_checkpoint_legacy.pth")
     v2 = fasterrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None).state_dict()
     torch.save(constants(v2), folder / "v2.pth")
     legacy(constants(v2), folder / "v2_legacy.pth")
     seven = constants(v1(7).state_dict())
-    torch.save({"state_dict": {f"model.{name}": tensor for name, tensor in seven.items()}, "epoch": 3,
-                "pytorch-lightning_version": "2.5.0", "hyper_parameters": {"lr": 0.005}}, folder / "v1_lightning.ckpt")
-    torch.save({"net": {f"module._orig_mod.{name}": tensor for name, tensor in seven.items()}}, folder / "v1_compiled.pth")
+    lightning = {"state_dict": {f"model.{name}": tensor for name, tensor in seven.items()}, "epoch": 3,
+                 "pytorch-lightning_version": "2.5.0", "hyper_parameters": {"lr": 0.005}}
+    torch.save(lightning, folder / "v1_lightning.ckpt")
+    wrapped = {f"module._orig_mod.{name}": tensor for name, tensor in seven.items()}
+    torch.save({"net": wrapped}, folder / "v1_compiled.pth")
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), folder / "torchscript.pt")
-    torch.export.save(torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(1, 2),)), folder / "exported.pt2")
+    program = torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(1, 2),))
+    torch.export.save(program, folder / "exported.pt2")
     for path in sorted(folder.iterdir()):
         path.chmod(0o644)
         print(f"{path.name}: {path.stat().st_size:,} bytes")

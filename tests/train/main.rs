@@ -13,10 +13,10 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::Device;
+use faster_rcnn::NormKind;
+use faster_rcnn::ResNetDepth;
 use faster_rcnn::data::deep_pcb;
 use faster_rcnn::data::{Split, SyntheticConfig, write_synthetic};
-use faster_rcnn::model::layers::NormKind;
-use faster_rcnn::model::resnet::ResNetDepth;
 use faster_rcnn::train::{RunConfig, Schedule, TrainConfig};
 use faster_rcnn::{FasterRcnnConfig, weights};
 use serde_json::Value;

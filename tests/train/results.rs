@@ -8,7 +8,7 @@ use faster_rcnn::{Losses, weights};
 use serde_json::Value;
 
 use burn::tensor::Device;
-use faster_rcnn::model::layers::NormKind;
+use faster_rcnn::NormKind;
 
 use super::{boards, config, metrics, tensors, validations};
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use faster_rcnn::model::layers::NormKind;
+use faster_rcnn::NormKind;
 use faster_rcnn::train::{Run, RunConfig};
 
 use super::{boards, config};

@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::fs;
 use std::io;
 
-use faster_rcnn::model::layers::NormKind;
+use faster_rcnn::NormKind;
 use faster_rcnn::train::{Run, RunInfo, Start};
 use faster_rcnn::{Error, Losses};
 

@@ -19,9 +19,9 @@ use std::fs;
 use std::path::Path;
 
 use faster_rcnn::FasterRcnnConfig;
+use faster_rcnn::NormKind;
+use faster_rcnn::ResNetDepth;
 use faster_rcnn::data::{Split, SyntheticConfig, deep_pcb, write_synthetic};
-use faster_rcnn::model::layers::NormKind;
-use faster_rcnn::model::resnet::ResNetDepth;
 use faster_rcnn::train::{RunConfig, Schedule, TrainConfig};
 use serde_json::Value;
 

@@ -7,8 +7,8 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 use faster_rcnn::FasterRcnn;
+use faster_rcnn::Sampling;
 use faster_rcnn::data::{AugmentConfig, Batch, Loader};
-use faster_rcnn::model::sampler::Draw;
 use faster_rcnn::train::{Run, Team, all_reduce};
 use faster_rcnn::workers::{LocalWorkers, connect};
 use serde_json::Value;
@@ -17,8 +17,7 @@ use super::{PROGRAM, alike, assert_close, boards, losses, model};
 
 /// The gradient of a batch's losses, of all parameters together.
 pub fn gradient(model: &FasterRcnn, batch: &Batch) -> Tensor<1> {
-    let images = model.config().transform.batch(&batch.images, &model.device());
-    let losses = model.losses(&images, &batch.annotations, &mut Draw::seeded(batch.seeds.clone()));
+    let losses = model.losses(&batch.images, &batch.annotations, &mut Sampling::seeded(batch.seeds.clone()));
     let mut gradients =
         Flat(GradientsParams::from_grads((losses.sum() * batch.share).backward(), model), Vec::new());
     model.visit(&mut gradients);

@@ -1,7 +1,7 @@
 //! `faster-rcnn completions`
 
 use anyhow::Result;
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::{Shell, generate};
 
 use crate::output;
@@ -21,8 +21,9 @@ pub struct Arguments {
     shell: Shell,
 }
 
-pub fn run(arguments: Arguments) -> Result<()> {
+/// `program` is the whole command line.
+pub fn run(arguments: Arguments, mut program: Command) -> Result<()> {
     let mut script = Vec::new();
-    generate(arguments.shell, &mut crate::Arguments::command(), "faster-rcnn", &mut script);
+    generate(arguments.shell, &mut program, "faster-rcnn", &mut script);
     output::print(script)
 }

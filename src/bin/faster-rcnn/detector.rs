@@ -5,7 +5,6 @@ use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::Result;
-use clap::CommandFactory;
 use clap::error::ErrorKind;
 use faster_rcnn::weights::{LoadOptions, WeightFile};
 use faster_rcnn::{DeviceName, Error, Predictor};
@@ -16,26 +15,26 @@ use crate::settings::WeightArguments;
 #[derive(clap::Args)]
 pub struct DetectorArguments {
     /// Leave out detections with this score or less, in 0..=1 [default: the weights' setting, else 0.05].
-    #[arg(long, value_name = "SCORE", value_parser = fraction, requires = "weights")]
+    #[arg(long, value_name = "SCORE", value_parser = fraction)]
     score_threshold: Option<f32>,
     /// Where two detections of a class overlap by more than this IoU, in 0..=1, leave out the one with the
     /// lower score [default: the weights' setting, else 0.5].
-    #[arg(long, value_name = "IOU", value_parser = fraction, requires = "weights")]
+    #[arg(long, value_name = "IOU", value_parser = fraction)]
     nms_threshold: Option<f32>,
     /// Keep this many detections of an image at most, those with the highest scores [default: the weights'
     /// setting, else 100].
-    #[arg(long, value_name = "N", requires = "weights")]
+    #[arg(long, value_name = "N")]
     detections_per_image: Option<usize>,
     /// Resize the short side of an image to MIN pixels, but the long side to MAX at most [default: the
     /// weights' setting, else 800,1333].
-    #[arg(long, value_name = "MIN[,MAX]", requires = "weights")]
+    #[arg(long, value_name = "MIN[,MAX]")]
     #[arg(conflicts_with_all = ["min_size", "max_size"])]
     image_size: Option<ImageSize>,
     /// MIN of --image-size.
-    #[arg(long, value_name = "PIXELS", requires = "weights", hide = true)]
+    #[arg(long, value_name = "PIXELS", hide = true)]
     min_size: Option<usize>,
     /// MAX of --image-size.
-    #[arg(long, value_name = "PIXELS", requires = "weights", hide = true)]
+    #[arg(long, value_name = "PIXELS", hide = true)]
     max_size: Option<usize>,
     #[command(flatten)]
     weights: WeightArguments,
@@ -102,8 +101,8 @@ impl DetectorArguments {
             (Some(size), ..) => (size.min, size.max.unwrap_or(own.max_size.max(size.min))),
         };
         predictor.with_image_size(min, max).unwrap_or_else(|error| {
-            let message = format!("an image size of {min},{max}: {error}");
-            crate::Arguments::command().error(ErrorKind::ValueValidation, message).exit()
+            let message = format!("an image size of {min},{max}: {error}\n");
+            <clap::Error>::raw(ErrorKind::ValueValidation, message).exit()
         })
     }
 }

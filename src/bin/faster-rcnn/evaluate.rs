@@ -46,7 +46,11 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", group = "source")]
     weights: Option<PathBuf>,
     /// Detections made elsewhere, in the JSON of `predict`.
-    #[arg(long, value_name = "PRED.json", group = "source", conflicts_with = "WeightArguments")]
+    #[arg(long, value_name = "PRED.json", group = "source")]
+    #[arg(conflicts_with_all = [
+        "score_threshold", "nms_threshold", "detections_per_image", "image_size", "min_size", "max_size", "settings",
+        "prefix",
+    ])]
     detections: Option<PathBuf>,
     /// DeepPCB's PCBData, or a folder of its layout.
     #[arg(long, value_name = "DIR")]
@@ -126,5 +130,7 @@ fn detect(predictor: &Predictor, data: &Dataset) -> Result<Vec<ImageResult>> {
     if shows_progress {
         let _ = writeln!(stderr());
     }
+    let detections: usize = results.iter().map(|result| result.detections.len()).sum();
+    tracing::info!(images = count, detections, "looked for objects");
     Ok(results)
 }

@@ -21,7 +21,7 @@ use std::env;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 const EXAMPLES: &str = "\
 From nothing to detections:
@@ -88,7 +88,7 @@ fn main() -> ExitCode {
         Command::Worker(arguments) => worker::run(arguments),
         #[cfg(not(feature = "workers"))]
         Command::Worker(arguments) => not_built::run(arguments),
-        Command::Completions(arguments) => completions::run(arguments),
+        Command::Completions(arguments) => completions::run(arguments, Arguments::command()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

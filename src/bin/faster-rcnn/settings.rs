@@ -5,8 +5,8 @@ use faster_rcnn::weights::LoadOptions;
 /// What a weight file cannot say by itself.
 #[derive(clap::Args)]
 pub struct WeightArguments {
-    /// Another value for a setting of the model, such as model.anchors.sizes=[8,16,32,64,128]; may be given again. The
-    /// settings are those of a run's file.
+    /// Another value for a setting of the model, such as model.anchors.sizes=[8,16,32,64,128]; may be given
+    /// again. The settings are those of a run's file.
     #[arg(long = "set", value_name = "model.KEY=VALUE", value_parser = model_setting)]
     settings: Vec<String>,
     /// Which model to take from a file with several: what the names of its tensors begin with, such as

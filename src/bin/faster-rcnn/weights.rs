@@ -7,13 +7,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Subcommand;
-use faster_rcnn::model::box_head::BoxHeadKind;
-use faster_rcnn::model::layers::NormKind;
-use faster_rcnn::model::resnet::ResNetDepth;
 use faster_rcnn::weights::{
     EpsilonSource, LoadOptions, Published, WeightFile, cache_folder, fetch, published,
 };
-use faster_rcnn::{Error, FasterRcnnConfig};
+use faster_rcnn::{BoxHeadKind, FasterRcnnConfig, NormKind, ResNetDepth};
 
 use crate::output;
 use crate::settings::WeightArguments;
@@ -21,14 +18,15 @@ use crate::settings::WeightArguments;
 const MIB: f64 = (1 << 20) as f64;
 
 const EXAMPLES: &str = "\
-Files that can be read, here and wherever else a command takes weights: torchvision's fasterrcnn_resnet50_fpn and
-fasterrcnn_resnet50_fpn_v2, its ResNet-18/34/50/101 classifiers (for `train`, as a backbone), and this program's own;
-as .pth of any PyTorch since 0.1.10 or as .safetensors; a state dict, or a training checkpoint with one in any of its
-dictionaries and behind any prefix, such as `module.` or `_orig_mod.`; in f32, f64, f16 or bf16. A .pth is a pickle:
-none of it is ever run.
+Files that can be read, here and wherever else a command takes weights: torchvision's
+fasterrcnn_resnet50_fpn and fasterrcnn_resnet50_fpn_v2, its ResNet-18/34/50/101 classifiers (for `train`, as
+a backbone), and this program's own; as .pth of any PyTorch since 0.1.10 or as .safetensors; a state dict,
+or a training checkpoint with one in any of its dictionaries and behind any prefix, such as `module.` or
+`_orig_mod.`; in f32, f64, f16 or bf16. A .pth is a pickle: none of it is ever run.
 
-A .pth has tensors only. Anchors, image size, thresholds and class names are taken for torchvision's defaults. Say what
-is different with --set, here and in `predict` and `evaluate`, or once and for all with `convert`.
+A .pth has tensors only. Anchors, image size, thresholds and class names are taken for torchvision's
+defaults. Say what is different with --set, here and in `predict` and `evaluate`, or once and for all with
+`convert`.
 
 Examples:
 
@@ -44,8 +42,8 @@ Example:
   faster-rcnn weights list";
 
 const FETCH_EXAMPLES: &str = "\
-The path of the file is printed, for use in other commands. An interrupted download goes on where it stopped. Without
-a connection, download the URL elsewhere and put the file where the message says.
+The path of the file is printed, for use in other commands. An interrupted download goes on where it
+stopped. Without a connection, download the URL elsewhere and put the file where the message says.
 
 Examples:
 
@@ -53,12 +51,12 @@ Examples:
   faster-rcnn weights fetch fasterrcnn_resnet50_fpn_v2 --folder weights";
 
 const INSPECT_EXAMPLES: &str = "\
-All of the model is read, and checked against its checksums where the file has some: damage is an error that names the
-tensor, and the exit status is 1.
+All of the model is read, and checked against its checksums where the file has some: damage is an error that
+names the tensor, and the exit status is 1.
 
-No state dict says what its frozen batch norms add to the variance (epsilon): torchvision's COCO v1 weights, and what
-was trained from them, need 0, all others 1e-5. `epsilon` says which is taken and why; --set model.frozen_epsilon=0
-takes the other one.
+No state dict says what its frozen batch norms add to the variance (epsilon): torchvision's COCO v1 weights,
+and what was trained from them, need 0, all others 1e-5. `epsilon` says which is taken and why; --set
+model.frozen_epsilon=0 takes the other one.
 
 Examples:
 
@@ -70,7 +68,8 @@ The new file has torchvision's names of today and f32 elements, so that Python r
 
   model.load_state_dict(safetensors.torch.load_file(\"model.safetensors\"))
 
-A detector's has its settings as metadata, too, with those of --set. An optimizer's state and the like are left out.
+A detector's has its settings as metadata, too, with those of --set. An optimizer's state and the like are
+left out.
 
 Examples:
 
@@ -145,11 +144,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
             describe(&WeightFile::open(file)?, tensors, &weights.options())
         }
         Command::Convert { from, to, weights } => {
-            output::prepare(&to, std::iter::empty())?;
+            output::prepare(&to, [from.as_path()])?;
             let file = WeightFile::open(&from)?;
-            if to.exists() && from.canonicalize()? == to.canonicalize()? {
-                return Err(Error::file(&to, "is the file to convert: choose another one to write").into());
-            }
             let kind = file.convert(&to, &weights.options())?;
             output::print(format!("{}: a {kind}\n", to.display()))
         }
@@ -169,11 +165,11 @@ fn list() -> Result<()> {
 
 fn download(file: &Published, folder: PathBuf) -> Result<PathBuf> {
     let shows_progress = stderr().is_terminal();
-    let mut told = None;
+    let mut shown = None;
     let path = fetch(file, &folder, |done, total| {
         let percent = total.map(|total| done * 100 / total.max(1));
-        if shows_progress && told != Some((done >> 20, percent)) {
-            told = Some((done >> 20, percent));
+        if shows_progress && shown != Some((done >> 20, percent)) {
+            shown = Some((done >> 20, percent));
             let percent = percent.map(|percent| format!(" {percent:3} %")).unwrap_or_default();
             let total = total.map_or(file.size_mib, |total| total as f64 / MIB);
             let done = done as f64 / MIB;
@@ -181,7 +177,7 @@ fn download(file: &Published, folder: PathBuf) -> Result<PathBuf> {
             let _ = write!(stderr(), "\r{}: {done:.1} of {total:.1} MiB{percent}", file.file_name());
         }
     });
-    if told.is_some() {
+    if shown.is_some() {
         let _ = writeln!(stderr());
     }
     Ok(path?)

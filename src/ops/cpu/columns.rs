@@ -1,13 +1,15 @@
 //! Unrolled columns (im2col): a map turned into the matrix that a convolution multiplies its weight with.
 //!
-//! A row of the matrix stands for one position of the kernel in one input channel, a column for one output pixel:
+//! A row of the matrix stands for one position of the kernel in one input channel, a column for one output
+//! pixel:
 //!
 //! ```text
-//! columns[(c, v, u), (y, x)] = input[c, y * stride - padding + v * dilation, x * stride - padding + u * dilation]
+//! columns[(c, v, u), (y, x)] =
+//!     input[c, y * stride - padding + v * dilation, x * stride - padding + u * dilation]
 //! ```
 //!
-//! or 0 where that is padding. Along an output row, the input pixels of one row of the matrix are evenly spaced, so
-//! they are copied in runs.
+//! or 0 where that is padding. Along an output row, the input pixels of one row of the matrix are evenly
+//! spaced, so they are copied in runs.
 
 use super::geometry::Geometry;
 

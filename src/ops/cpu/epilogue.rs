@@ -1,17 +1,18 @@
 //! The end of a convolution or a norm, in the same pass over the map.
 
-/// What is done with a sum before it is stored.
+/// Bias, residual and ReLU: what is done with a sum before it is stored.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Epilogue<'a> {
-    /// `[C out]`
+    /// `[C]`
     pub bias: Option<&'a [f32]>,
     /// Of the output's shape.
     pub residual: Option<&'a [f32]>,
+    /// Whether negative values become 0 in the end.
     pub relu: bool,
 }
 
 impl Epilogue<'_> {
-    /// Finishes the outputs of one channel that begin at `position` of the whole output.
+    /// Finishes some outputs of one channel. The first of them is at `position` of the whole output.
     #[inline(always)]
     pub fn apply(&self, output: &mut [f32], position: usize, channel: usize) {
         let bias = self.bias.map_or(0.0, |bias| bias[channel]);

@@ -62,8 +62,8 @@ pub(super) struct Shared<'a> {
     lifetime: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: it is a `&mut [f32]`, which may be sent to any thread. All access goes through the unsafe methods, whose
-// callers promise that no two threads touch the same element.
+// SAFETY: it is a `&mut [f32]`, which may be sent to any thread. All access goes through the unsafe methods,
+// whose callers promise that no two threads touch the same element.
 unsafe impl Sync for Shared<'_> {}
 
 impl<'a> Shared<'a> {
@@ -77,7 +77,8 @@ impl<'a> Shared<'a> {
     #[allow(clippy::mut_from_ref, reason = "what the type is for")]
     pub unsafe fn slice(&self, range: Range<usize>) -> &mut [f32] {
         assert!(range.start <= range.end && range.end <= self.length);
-        // SAFETY: the range lies in the slice that `new` borrowed, and the caller promises that nobody else uses it.
+        // SAFETY: the range lies in the slice that `new` borrowed, and the caller promises that nobody else
+        // uses it.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
 
@@ -97,8 +98,9 @@ impl<'a> Shared<'a> {
         assert!(end.is_some_and(|end| end <= self.length) && (m == 1 || n <= stride));
         let [a_down, a_right] = a.strides.map(|stride| stride as isize);
         let [b_down, b_right] = b.strides.map(|stride| stride as isize);
-        // SAFETY: `Matrix::new` checks that the strides of `a` and `b` stay inside their slices, and the assertion above
-        // checks it for the output. The inputs are borrowed; the caller promises that nobody else uses the output.
+        // SAFETY: `Matrix::new` checks that the strides of `a` and `b` stay inside their slices, and the
+        // assertion above checks it for the output. The inputs are borrowed; the caller promises that nobody
+        // else uses the output.
         unsafe {
             gemm::gemm(
                 m,

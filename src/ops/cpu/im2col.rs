@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! forward           for each image, for each tile of output pixels, in parallel:
-//!                       columns = unroll(input, tile)         [C in * kh * kw, tile]; a 1x1 kernel needs no copy
+//!                       columns = unroll(input, tile)         [C in * kh * kw, tile]; no copy for 1x1
 //!                       output[.., tile] = weight x columns   [C out, tile]
 //!                       epilogue(output[.., tile])
 //! input gradient    for each image, for each block of input channels, in parallel, tile after tile:
@@ -30,7 +30,8 @@ const TILE_PIXELS: usize = 256;
 const TILES: usize = 4;
 /// Most channels in a block of the input's gradient.
 const BLOCK_CHANNELS: usize = 64;
-/// Elements of the unrolled columns in the backward passes: of all channels (8 MiB), and of one block of them.
+/// Elements of the unrolled columns in the backward passes: of all channels (8 MiB), and of one block of
+/// them.
 const COLUMN_ELEMENTS: usize = 2 * 1024 * 1024;
 const BLOCK_ELEMENTS: usize = COLUMN_ELEMENTS / 8;
 

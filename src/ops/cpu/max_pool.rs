@@ -56,7 +56,8 @@ pub(super) fn forward(x: &[f32], sides: Sides, options: PoolOptions) -> Vec<f32>
     output
 }
 
-/// Gradient of the input, `[N * C, H, W]`: each output's goes to the first pixel of its window that is the maximum.
+/// Gradient of the input, `[N * C, H, W]`: each output's goes to the first pixel of its window that is the
+/// maximum.
 pub(super) fn backward(
     x: &[f32],
     output: &[f32],
@@ -95,7 +96,8 @@ fn window(position: usize, axis: usize, side: usize, options: PoolOptions) -> st
     start.saturating_sub(padding)..(start + options.kernel[axis]).saturating_sub(padding).min(side)
 }
 
-/// The columns of the output that see a pixel, and not padding, at a position of the kernel: the first, and how many.
+/// The columns of the output that see a pixel, and not padding, at a position of the kernel: the first, and
+/// how many.
 #[inline(always)]
 fn reach(position: usize, width: usize, width_out: usize, options: PoolOptions) -> (usize, usize) {
     let (stride, padding) = (options.stride[1], options.padding[1]);

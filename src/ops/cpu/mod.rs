@@ -1,7 +1,7 @@
 //! Kernels for the CPU, in f32, on burn-flex's tensors.
 //!
-//! Threads work on independent parts of the output, and the parts depend on the shapes only, so a result has the same
-//! bits for any number of threads. `simd` compiles the loops for each instruction set.
+//! Threads work on independent parts of the output, and the parts depend on the shapes only, so a result has
+//! the same bits for any number of threads. `simd` compiles the loops for each instruction set.
 
 mod columns;
 mod conv2d;
@@ -237,13 +237,20 @@ fn convolve(
     tensor(output, geometry.output)
 }
 
+/// Whether Winograd's algorithm computes a convolution of these shapes, and its gradients, with a plain
+/// weight.
+pub fn conv2d_uses_winograd(x: [usize; 4], weight: [usize; 4], options: &ConvOptions<2>) -> bool {
+    conv2d::uses_winograd(&geometry(x, weight, options))
+}
+
 /// Whether `winograd_convolution` computes what a convolution with a weight of this shape does.
 pub(super) fn transforms(weight: [usize; 4], options: &ConvOptions<2>) -> bool {
     // It does for maps of any size.
     !options.is_asymmetric() && geometry([1, weight[1], 1, 1], weight, options).suits_winograd()
 }
 
-/// The weight `[C out, C in, 3, 3]` of a convolution as `[36, C out, C in]`, which `winograd_convolution` takes.
+/// The weight `[C out, C in, 3, 3]` of a convolution as `[36, C out, C in]`, which `winograd_convolution`
+/// takes.
 pub(super) fn transformed(weight: &[f32], [outputs, inputs]: [usize; 2]) -> Vec<f32> {
     let mut values = vec![0.0; winograd::POINTS * outputs * inputs];
     winograd::transform_weight(weight, [outputs, inputs], &mut values);

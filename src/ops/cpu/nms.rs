@@ -1,7 +1,7 @@
 //! Greedy non-maximum suppression.
 //!
-//! Boxes are sorted by group and falling score, and each group is swept: a box that stays suppresses the later ones it
-//! overlaps.
+//! Boxes are sorted by group and falling score, and each group is swept: a box that stays suppresses the
+//! later ones it overlaps.
 //!
 //! ```text
 //! for each group, in parallel:
@@ -28,7 +28,8 @@ const PART: usize = 32;
 /// Boxes that one box is compared with at a time.
 const LANES: usize = 16;
 
-/// Sixteen boxes that stay: x1, y1, x2, y2 and area of each. Where there are fewer, the first one is repeated.
+/// Sixteen boxes that stay: x1, y1, x2, y2 and area of each. Where there are fewer, the first one is
+/// repeated.
 type Block = [[f32; LANES]; 5];
 
 pub(super) fn batched_nms(boxes: &[Xyxy], scores: &[f32], groups: &[i64], iou_threshold: f32) -> Vec<bool> {

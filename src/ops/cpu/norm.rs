@@ -1,9 +1,17 @@
 //! Normalisation over the batch or over groups of channels, forward and backward.
 //!
-//! Sets of planes share a mean and a variance: the planes of one channel in all images, or those of one
-//! group in one image. Sets run in parallel; a set is read once for each of its two statistics and once
-//! more to be scaled, and mostly stays in the cache meanwhile. Sums have many partial sums, in an order
-//! that depends on the shapes only.
+//! A set of planes shares a mean and a variance: the planes of one channel in all images (batch norm), or
+//! those of one group in one image (group norm).
+//!
+//! ```text
+//! for each set, in parallel:
+//!     mean     = sum(x) / elements
+//!     variance = sum((x - mean)^2) / elements
+//!     output   = epilogue((x - mean) / sqrt(variance + epsilon) * gamma)
+//! ```
+//!
+//! A set is read three times, and mostly stays in the cache meanwhile. The order of a sum depends on the
+//! shapes only.
 
 use rayon::prelude::*;
 

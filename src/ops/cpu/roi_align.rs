@@ -1,8 +1,8 @@
 //! RoIAlign, forward and backward.
 //!
-//! The sample positions of a box are the same for all channels, so the maps are transposed to channels
-//! last: a sample is then four runs of channels, each times a weight. Transposing costs one pass over the map, far less
-//! than to collect each pixel of each sample channel by channel.
+//! The sample positions of a box are the same for all channels, so the maps are transposed to channels last:
+//! a sample is then four runs of channels, each times a weight. Transposing costs one pass over the map, far
+//! less than to collect each pixel of each sample channel by channel.
 //!
 //! Forward runs in parallel over boxes, backward over blocks of channels: each thread owns the planes it adds
 //! to and adds in the order of the boxes, so the sum is the same whatever the number of threads.
@@ -120,8 +120,8 @@ fn channels_last(features: &[f32], [batch, channels, plane]: [usize; 3]) -> Vec<
     output
 }
 
-/// Transposes a matrix of rows of `columns` elements into one of rows of `rows` elements, some rows at a time so
-/// that they stay in the cache.
+/// Transposes a matrix of rows of `columns` elements into one of rows of `rows` elements, some rows at a time
+/// so that they stay in the cache.
 fn transpose(from: &[f32], columns: usize, to: &mut [f32], rows: usize) {
     const ROWS: usize = 16;
     for start in (0..rows).step_by(ROWS) {

@@ -1,7 +1,8 @@
 //! Products of two matrices along their rows, `A x B^T`, as gradients of weights are: few rows, long sums.
 //!
-//! Both operands have the terms of a sum side by side in memory, so vectors of them are multiplied as they are. A
-//! general matrix product would first transpose one of them, which takes longer than a product with few results.
+//! Both operands have the terms of a sum side by side in memory, so vectors of them are multiplied as they
+//! are. A general matrix product would first transpose one of them, which takes longer than a product with
+//! few results.
 //!
 //! ```text
 //! small output, long sums:                    otherwise:
@@ -11,8 +12,8 @@
 //!     add the parts up, in order
 //! ```
 //!
-//! The dot products are computed for 4 x 3 pairs of rows at a time. Each pair has a vector of partial sums, and so many
-//! terms are taken at a time that the rows stay in the caches.
+//! The dot products are computed for 4 x 3 pairs of rows at a time. Each pair has a vector of partial sums,
+//! and so many terms are taken at a time that the rows stay in the caches.
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -28,7 +29,8 @@ const PARTS: usize = 4;
 const SHORT_SUM: usize = 1024;
 /// Most elements of a small output: the caches hold several copies of it.
 const SMALL_OUTPUT: usize = 1 << 17;
-/// Rows of A and of B whose products are summed up at a time. With the vectors of the rows, that takes 16 registers.
+/// Rows of A and of B whose products are summed up at a time. With the vectors of the rows, that takes 16
+/// registers.
 const ROWS: usize = 4;
 const COLUMNS: usize = 3;
 /// Terms of a sum that are added up at a time.
@@ -50,8 +52,8 @@ pub(super) fn add_row_products(output: &mut [f32], a: Matrix, b: Matrix) {
             && b.rows_are_contiguous()
     );
     if output.len() <= SMALL_OUTPUT && terms > SHORT_SUM {
-        // Blocks of a small output would each read all of both matrices. So the sums are cut, and their parts added up in
-        // order.
+        // Blocks of a small output would each read all of both matrices. So the sums are cut, and their parts
+        // added up in order.
         let count = terms.div_ceil(LONG_SUM).next_multiple_of(PARTS);
         let length = terms.div_ceil(count).next_multiple_of(16);
         let parts: Vec<Vec<f32>> = (0..terms.div_ceil(length))

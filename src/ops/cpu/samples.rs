@@ -1,6 +1,7 @@
 //! Where RoIAlign samples a box, each step as in `torchvision.ops.roi_align`.
 //!
-//! The samples of a box form a grid: each bin has some positions along each axis, and a sample for each pair of them.
+//! The samples of a box form a grid: each bin has some positions along each axis, and a sample for each pair
+//! of them.
 
 use crate::ops::options::{MOST_SAMPLES, RoiAlignOptions};
 
@@ -51,8 +52,8 @@ impl Grid {
         })
     }
 
-    /// Calls `visit` for each pixel that a sample of a bin reads, with its weight in the bin's average. Bins are counted
-    /// row by row.
+    /// Calls `visit` for each pixel that a sample of a bin reads, with its weight in the bin's average. Bins
+    /// are counted row by row.
     #[inline(always)]
     pub fn for_each_pixel(&self, bin: usize, mut visit: impl FnMut(usize, f32)) {
         let count = (self.rows.per_bin * self.columns.per_bin) as f32;
@@ -76,8 +77,10 @@ impl Axis {
         let extent = if options.aligned { extent } else { extent.max(1.0) };
         let bin_size = extent / bins as f32;
         let per_bin = match options.sampling_ratio {
-            0 if bin_size.ceil() <= MOST_SAMPLES as f32 => bin_size.ceil() as usize, // of a negative size 0
-            0 => 0,                                                                  // too large, or NaN
+            // A negative size becomes 0.
+            0 if bin_size.ceil() <= MOST_SAMPLES as f32 => bin_size.ceil() as usize,
+            // Too large, or NaN.
+            0 => 0,
             ratio => ratio,
         };
         let (mut samples, mut ends) = (Vec::new(), Vec::with_capacity(bins));

@@ -2,8 +2,8 @@
 
 use std::cell::RefCell;
 
-/// Most elements of a buffer that is kept for the next call: 64 MiB. A convolution of the model takes at most 40 MiB;
-/// larger ones, of a very wide image, are allocated each time.
+/// Most elements of a buffer that is kept for the next call: 64 MiB. A convolution of the model takes at most
+/// 40 MiB; larger ones, of a very wide image, are allocated each time.
 const MOST_KEPT: usize = 16 * 1024 * 1024;
 /// Most buffers that a thread keeps: convolutions use two at a time.
 const BUFFERS: usize = 2;
@@ -12,8 +12,8 @@ thread_local!(static SCRATCH: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec:
 
 /// Hands `length` elements with arbitrary values to `use_it`. A thread keeps the memory for its next call.
 pub(super) fn with_scratch<R>(length: usize, use_it: impl FnOnce(&mut [f32]) -> R) -> R {
-    // The buffer leaves the list while it is in use: `use_it` may call this function again, and so may other work that
-    // rayon gives to this thread while it waits.
+    // The buffer leaves the list while it is in use: `use_it` may call this function again, and so may other
+    // work that rayon gives to this thread while it waits.
     let mut buffer = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
     if buffer.len() < length {
         // The old one goes first. Growing it instead would copy its values.

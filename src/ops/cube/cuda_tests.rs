@@ -1,7 +1,9 @@
-//! Every kernel as CUDA C++, compiled by NVIDIA's compiler for the architectures that matter: no GPU is needed.
+//! Every kernel as CUDA C++, compiled by NVIDIA's compiler for the architectures that matter: no GPU is
+//! needed.
 //!
-//! `CUDA_PATH` names the folder of a CUDA toolkit, of which `lib/libnvrtc.so.*`, `include` and `bin/ptxas` are
-//! used; that of PyPI's packages `nvidia-cuda-nvrtc`, `nvidia-cuda-nvcc` and `nvidia-cuda-runtime` will do.
+//! `CUDA_PATH` names the folder of a CUDA toolkit, of which `lib/libnvrtc.so.*`, `include` and `bin/ptxas`
+//! are used; that of PyPI's packages `nvidia-cuda-nvrtc`, `nvidia-cuda-nvcc` and `nvidia-cuda-runtime` will
+//! do.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
@@ -245,8 +247,8 @@ impl Nvrtc {
         let source = CString::new(source).unwrap();
         let architecture = CString::new(format!("--gpu-architecture={architecture}")).unwrap();
         let options = [architecture.as_ptr(), self.include.as_ptr()];
-        // SAFETY: the signatures are those of nvrtc.h; strings end in 0 and outlive the calls, and each buffer is
-        // as large as the compiler says beforehand.
+        // SAFETY: the signatures are those of nvrtc.h; strings end in 0 and outlive the calls, and each
+        // buffer is as large as the compiler says beforehand.
         unsafe {
             let text = |size: &[u8], copy: &[u8], program: Program| -> Vec<u8> {
                 let size: Symbol<unsafe extern "C" fn(Program, *mut usize) -> c_int> =

@@ -1,21 +1,23 @@
 //! Non-maximum suppression of rows of boxes, none of whose results the host has to wait for.
 //!
 //! 1. The boxes of each row are sorted by score ([`top_k`](super::top_k)).
-//! 2. A unit for each box and each 32 boxes compares one with the 32 and sets a bit where it would suppress one
-//!    that comes later: all pairs at once, whether the box itself stays or not.
+//! 2. A unit for each box and each 32 boxes compares one with the 32 and sets a bit where it would suppress
+//!    one that comes later: all pairs at once, whether the box itself stays or not.
 //! 3. A cube for each row goes through the boxes 32 by 32: one unit decides on the 32, whose bits among each
 //!    other are in shared memory; then all units together add what those that stay suppress of the rest.
 //!
-//! Grid: see 2 and 3, cubes of 256 units; units past the end of a row stop (2) or do nothing (3). Shared memory:
-//! 33 words (3). No atomics.
+//! Grid: see 2 and 3, cubes of 256 units; units past the end of a row stop (2) or do nothing (3). Shared
+//! memory: 33 words (3). No atomics.
 //!
-//! On paper, for the first stage of a batch of 4 images of 640x640 in training, where each image has 7,500 boxes on
-//! five levels (2,000 at most on each), of which 2,000 become proposals, on an A10G (600 GB/s, 31 TFLOP/s):
+//! On paper, for the first stage of a batch of 4 images of 640x640 in training, where each image has 7,500
+//! boxes on five levels (2,000 at most on each), of which 2,000 become proposals, on an A10G (600 GB/s, 31
+//! TFLOP/s):
 //!
-//! - (2) compares 27 million pairs of a level, 0.5 GFLOP, 0.02 ms; it writes 28 MB, 0.05 ms: memory limits it. From the
-//!   caches it reads place and group of 112 million pairs, and the boxes of those of a level: 1.3 GB.
-//! - (3) reads half of what (2) wrote, 14 MB, 0.02 ms, with an operation a word, 0.2 us. What limits it is neither, but
-//!   that its 235 steps of three barriers come one after the other.
+//! - (2) compares 27 million pairs of a level, 0.5 GFLOP, 0.02 ms; it writes 28 MB, 0.05 ms: memory limits
+//!   it. From the caches it reads place and group of 112 million pairs, and the boxes of those of a level:
+//!   1.3 GB.
+//! - (3) reads half of what (2) wrote, 14 MB, 0.02 ms, with an operation a word, 0.2 us. What limits it is
+//!   neither, but that its 235 steps of three barriers come one after the other.
 
 use burn::backend::TensorMetadata;
 use burn::tensor::DType;
@@ -71,7 +73,8 @@ pub(super) fn batched_nms(
     keep
 }
 
-/// `masks` is `[R, words, M]`: neighbouring units, which look at neighbouring boxes, write neighbouring words.
+/// `masks` is `[R, words, M]`: neighbouring units, which look at neighbouring boxes, write neighbouring
+/// words.
 #[cube(launch)]
 pub(super) fn compare_boxes<I: Int>(
     boxes: &[f32],

@@ -1,16 +1,16 @@
 //! RoIAlign, forward.
 //!
-//! A unit computes one bin of one box in [`CHANNELS`] channels: it finds the level of the box, places each sample
-//! once and reads its four pixels from each channel's plane. Units next to each other write bins next to each
-//! other. One launch takes the boxes of all images and levels.
+//! A unit computes one bin of one box in [`CHANNELS`] channels: it finds the level of the box, places each
+//! sample once and reads its four pixels from each channel's plane. Units next to each other write bins next
+//! to each other. One launch takes the boxes of all images and levels.
 //!
-//! Grid: `boxes * bins * ceil(channels / CHANNELS)` units, in cubes of 256; units past the end stop. No shared
-//! memory, no atomics.
+//! Grid: `boxes * bins * ceil(channels / CHANNELS)` units, in cubes of 256; units past the end stop. No
+//! shared memory, no atomics.
 //!
-//! On paper, for a batch of 4 images of 640x640 and 2,000 boxes each (256 channels, 7x7 bins of 2x2 samples, f32):
-//! the maps are 139 MB and the output is 401 MB, each moved once at best; 100 million bins take 40 operations, 4.1
-//! GFLOP. An A10G (600 GB/s, 31 TFLOP/s) needs 0.90 ms for the bytes and 0.13 ms for the operations: memory limits
-//! it.
+//! On paper, for a batch of 4 images of 640x640 and 2,000 boxes each (256 channels, 7x7 bins of 2x2 samples,
+//! f32): the maps are 139 MB and the output is 401 MB, each moved once at best; 100 million bins take 40
+//! operations, 4.1 GFLOP. An A10G (600 GB/s, 31 TFLOP/s) needs 0.90 ms for the bytes and 0.13 ms for the
+//! operations: memory limits it.
 
 use burn::backend::TensorMetadata;
 use burn_cubecl::tensor::CubeTensor;
@@ -137,17 +137,6 @@ pub(super) fn roi_align_forward<F: Float>(
     for channel in 0..CHANNELS {
         if first + channel < channels {
             output[(roi * channels + first + channel) * bins + bin] = F::cast_from(sums[channel] / samples);
-        }
-    }
-}
-
-impl From<RoiAlignOptions> for Sampling {
-    fn from(options: RoiAlignOptions) -> Self {
-        Self {
-            bins_y: options.output_size.0 as u32,
-            bins_x: options.output_size.1 as u32,
-            ratio: options.sampling_ratio as u32,
-            aligned: options.aligned,
         }
     }
 }

@@ -1,27 +1,28 @@
 //! RoIAlign, backward: the gradient of the maps.
 //!
-//! torchvision adds each sample's gradient to its four pixels with atomics, in whatever order the units come. Here
-//! each pixel gathers instead, so the order is always that of the boxes, bin by bin, and no atomics are needed
-//! (WGSL has none for floats). The maps of all images and levels are cut into tiles of 8x8 pixels:
+//! torchvision adds each sample's gradient to its four pixels with atomics, in whatever order the units come.
+//! Here each pixel gathers instead, so the order is always that of the boxes, bin by bin, and no atomics are
+//! needed (WGSL has none for floats). The maps of all images and levels are cut into tiles of 8x8 pixels:
 //!
 //! 1. A unit for each tile and each 32 boxes sets a bit for each box that may touch the tile.
-//! 2. A cube for each tile and each [`BLOCK`] channels goes through the boxes of its tile. What a bin takes of a
-//!    pixel is a product of what it takes of the row and of the column, since samples form a grid, so the cube
-//!    first computes the 8 rows' and the 8 columns' weights into shared memory, then each unit adds the bins that
-//!    reach its pixel to [`CHANNELS`] sums.
+//! 2. A cube for each tile and each [`BLOCK`] channels goes through the boxes of its tile. What a bin takes
+//!    of a pixel is a product of what it takes of the row and of the column, since samples form a grid, so
+//!    the cube first computes the 8 rows' and the 8 columns' weights into shared memory, then each unit adds
+//!    the bins that reach its pixel to [`CHANNELS`] sums.
 //!
-//! A tile's weights are computed again for each block of channels, and a bin is read by each pixel it reaches (from
-//! the cache, mostly): this is the price of determinism. Grid: `tiles * ceil(boxes / 32)` units (1), `tiles` by
-//! `ceil(channels / BLOCK)` cubes of 256 units (2); units past the end stop (1) or write nothing (2). Shared
-//! memory: `8 * (bins y + bins x)` floats (2). No atomics.
+//! A tile's weights are computed again for each block of channels, and a bin is read by each pixel it reaches
+//! (from the cache, mostly): this is the price of determinism. Grid: `tiles * ceil(boxes / 32)` units (1),
+//! `tiles` by `ceil(channels / BLOCK)` cubes of 256 units (2); units past the end stop (1) or write nothing
+//! (2). Shared memory: `8 * (bins y + bins x)` floats (2). No atomics.
 //!
-//! On paper, for a batch of 4 images of 640x640 and 2,000 boxes each (256 channels, 7x7 bins of 2x2 samples, f32), on
-//! an A10G (600 GB/s, 31 TFLOP/s):
+//! On paper, for a batch of 4 images of 640x640 and 2,000 boxes each (256 channels, 7x7 bins of 2x2 samples,
+//! f32), on an A10G (600 GB/s, 31 TFLOP/s):
 //!
-//! - (1) looks at 2,136 tiles times 8,000 boxes, at most 1 GFLOP, 0.03 ms, and writes 2 MB, 4 us: operations limit it.
-//! - (2) reads 401 MB of gradients and writes 139 MB of maps, 0.90 ms. A bin reaches at most 16 pixels, 3.2 GFLOP for 100
-//!   million bins, and the weights of boxes of 20x20 pixels, on 12 tiles in 8 blocks of channels, take 2.6 GFLOP,
-//!   together 0.19 ms: memory limits it.
+//! - (1) looks at 2,136 tiles times 8,000 boxes, at most 1 GFLOP, 0.03 ms, and writes 2 MB, 4 us: operations
+//!   limit it.
+//! - (2) reads 401 MB of gradients and writes 139 MB of maps, 0.90 ms. A bin reaches at most 16 pixels, 3.2
+//!   GFLOP for 100 million bins, and the weights of boxes of 20x20 pixels, on 12 tiles in 8 blocks of
+//!   channels, take 2.6 GFLOP, together 0.19 ms: memory limits it.
 
 use burn::backend::TensorMetadata;
 use burn::tensor::DType;

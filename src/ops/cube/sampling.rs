@@ -2,7 +2,7 @@
 
 use cubecl::prelude::*;
 
-use crate::ops::options::MOST_SAMPLES;
+use crate::ops::options::{MOST_SAMPLES, RoiAlignOptions};
 
 /// Known when a kernel is compiled: there is a kernel for each value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -12,6 +12,17 @@ pub(super) struct Sampling {
     /// 0 takes as many samples as a bin has pixels.
     pub ratio: u32,
     pub aligned: bool,
+}
+
+impl From<RoiAlignOptions> for Sampling {
+    fn from(options: RoiAlignOptions) -> Self {
+        Self {
+            bins_y: options.output_size.0 as u32,
+            bins_x: options.output_size.1 as u32,
+            ratio: options.sampling_ratio as u32,
+            aligned: options.aligned,
+        }
+    }
 }
 
 /// The samples of a box along one axis, in pixels of its map.
@@ -79,10 +90,11 @@ impl Axis {
             + (f32::cast_from(sample) + 0.5f32) * self.bin_size / f32::cast_from(self.samples)
     }
 
-    /// The first sample of a bin that may lie on the map: those before it do not. So a box that is much larger than the
-    /// map takes no more time than the map needs.
+    /// The first sample of a bin that may lie on the map: those before it do not. So a box that is much
+    /// larger than the map takes no more time than the map needs.
     pub fn first(&self, bin: u32) -> u32 {
-        // Where samples are closer than this, rounding errors of a position may be larger than a step. There are few then.
+        // Where samples are closer than this, rounding errors of a position may be larger than a step. There
+        // are few then.
         let step = self.bin_size / f32::cast_from(self.samples);
         let start = self.start + f32::cast_from(bin) * self.bin_size;
         // One less, for the rounding errors.

@@ -1,17 +1,19 @@
 //! The highest values of each row, by a stable radix sort.
 //!
-//! A cube sorts a row, [`UNITS`] units side by side. Each of the eight passes moves the elements by four bits of
-//! their key from one half of a buffer to the other: each unit counts the digits of its own run of the row, the counts are
-//! summed in the order of digit, then unit, and each unit moves its run. Since runs and the order within them are
-//! kept, the sort is stable, so of equal values the first goes first, and every run of it gives the same.
+//! A cube sorts a row, [`UNITS`] units side by side. Each of the eight passes moves the elements by four bits
+//! of their key from one half of a buffer to the other: each unit counts the digits of its own run of the
+//! row, the counts are summed in the order of digit, then unit, and each unit moves its run. Since runs and
+//! the order within them are kept, the sort is stable, so of equal values the first goes first, and every run
+//! of it gives the same.
 //!
-//! Grid: a cube a row; loops are bounded by the row's length. Shared memory: 8.5 KiB of counters. No atomics. (With
-//! 256 units to a cube, NVIDIA's assembler spills a register or two of the loops that it unrolls.)
+//! Grid: a cube a row; loops are bounded by the row's length. Shared memory: 8.5 KiB of counters. No atomics.
+//! (With 256 units to a cube, NVIDIA's assembler spills a register or two of the loops that it unrolls.)
 //!
-//! On paper, for the finest level of a batch of 4 images of 640x640, 76,800 anchors each: eight passes read a key
-//! twice and a column once and write both, 160 bytes an anchor, 49 MB, which an A10G's memory (600 GB/s) moves in
-//! 0.08 ms; the 1.2 million digits of a pass are nothing to 31 TFLOP/s. Four of its 80 multiprocessors are at work,
-//! though: the rows of a batch are sorted side by side, the parts of a row are not.
+//! On paper, for the finest level of a batch of 4 images of 640x640, 76,800 anchors each: eight passes read a
+//! key twice and a column once and write both, 160 bytes an anchor, 49 MB, which an A10G's memory (600 GB/s)
+//! moves in 0.08 ms; the 1.2 million digits of a pass are nothing to 31 TFLOP/s. Four of its 80
+//! multiprocessors are at work, though: the rows of a batch are sorted side by side, the parts of a row are
+//! not.
 
 use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
@@ -137,8 +139,8 @@ fn digit_of(key: u32, pass: u32) -> usize {
     ((key >> (pass * BITS)) & comptime!(DIGITS as u32 - 1)) as usize
 }
 
-/// A number that is lower the higher the value is; NaN counts as the lowest value, both zeros alike. On bits only:
-/// a shader's compiler may take it that there is no NaN.
+/// A number that is lower the higher the value is; NaN counts as the lowest value, both zeros alike. On bits
+/// only: a shader's compiler may take it that there is no NaN.
 #[cube]
 fn falling(value: f32) -> u32 {
     let bits = u32::reinterpret(value);

@@ -1,7 +1,8 @@
-//! Each operation against its reference, on each device and with each instruction set there is; its gradients against
-//! finite differences, too.
+//! Each operation against its reference, on each device and with each instruction set there is; its gradients
+//! against finite differences, too.
 
 mod boxes;
+mod convolution;
 #[path = "../../../tests/common/gpu.rs"]
 mod gpu;
 mod layers;
@@ -39,11 +40,12 @@ struct Place {
     arch: Option<Arch>,
 }
 
-/// All places that every operation is tested on: the CPU with each instruction set that the processor has, a GPU (a
-/// software one will do) where burn fuses operations, and both again as devices of a server, the GPU without fusion.
+/// All places that every operation is tested on: the CPU with each instruction set that the processor has, a
+/// GPU (a software one will do) where burn fuses operations, and both again as devices of a server, the GPU
+/// without fusion.
 ///
-/// The matrix products of a convolution are the `gemm` crate's, which takes the widest instruction set in any case.
-/// `tests/instruction_sets` runs the tests on emulated processors, where it cannot.
+/// The matrix products of a convolution are the `gemm` crate's, which takes the widest instruction set in any
+/// case. `tests/instruction_sets` runs the tests on emulated processors, where it cannot.
 struct Places(Vec<Place>);
 
 impl Places {
@@ -178,7 +180,8 @@ fn gradient<const D: usize>(
     at.grad(&gradients).expect("the operation is differentiable here")
 }
 
-/// A gradient is what central differences of an f64 function give, which are exact to 1e-8; of up to 1,000 elements.
+/// A gradient is what central differences of an f64 function give, which are exact to 1e-8; of up to 1,000
+/// elements.
 fn assert_differences<const D: usize>(
     gradient: &Tensor<D>,
     at: &Array<D>,

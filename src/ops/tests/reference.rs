@@ -47,7 +47,8 @@ impl<const D: usize> From<&Tensor<D>> for Array<D> {
     }
 }
 
-/// The highest value of each window, the first of equals, and the gradient of the input for one of the output.
+/// The highest value of each window, the first of equals, and the gradient of the input for one of the
+/// output.
 pub(super) fn max_pool2d(x: &Array<4>, grad: &Array<4>, options: PoolOptions) -> (Array<4>, Array<4>) {
     let [_, _, height, width] = x.shape;
     let (mut output, mut x_grad) = (Array::zeros(grad.shape), Array::zeros(x.shape));

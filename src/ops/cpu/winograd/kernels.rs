@@ -101,8 +101,9 @@ pub fn weight_gradient(sums: &[f32], [outputs, inputs]: [usize; 2]) -> Vec<f32> 
     output
 }
 
-/// Elements from one of the 36 rows of a scratch buffer to the next, each with a value of every input channel. One
-/// vector more than needed, so that the 36 rows, which are accessed together, do not map to the same cache sets.
+/// Elements from one of the 36 rows of a scratch buffer to the next, each with a value of every input
+/// channel. One vector more than needed, so that the 36 rows, which are accessed together, do not map to the
+/// same cache sets.
 fn row_stride(inputs: usize) -> usize {
     inputs.next_multiple_of(LANES) + LANES
 }

@@ -96,8 +96,8 @@ fn write_output<'a>(
             for line in 0..chunk.count {
                 let (plane, top) = lines.plane_and_row(chunk.start + line, [channels, channel]);
                 let position = |row: usize| plane + (top + row).min(lines.height) * width;
-                // SAFETY: this task alone writes `channel`, and a row of pixels belongs to one line. Rows below the map
-                // are empty.
+                // SAFETY: this task alone writes `channel`, and a row of pixels belongs to one line. Rows
+                // below the map are empty.
                 let mut rows: [&mut [f32]; TILE] =
                     array::from_fn(|row| unsafe { output.slice(position(row)..position(row + 1)) });
                 for block in (0..across).step_by(LANES) {

@@ -16,8 +16,8 @@ pub fn count([batch, _, height, width]: [usize; 4]) -> usize {
     batch * height.div_ceil(TILE) * width.div_ceil(TILE)
 }
 
-/// Elements from one of the 36 planes of `V` or `M`, `[channels, padded]`, to the next. One vector more than needed, so
-/// that the 36 planes, which are accessed together, do not map to the same cache sets.
+/// Elements from one of the 36 planes of `V` or `M`, `[channels, padded]`, to the next. One vector more than
+/// needed, so that the 36 planes, which are accessed together, do not map to the same cache sets.
 pub fn plane_stride(channels: usize, padded: usize) -> usize {
     channels * padded + LANES
 }
@@ -37,7 +37,8 @@ pub struct Chunk {
     pub start: usize,
     /// How many lines.
     pub count: usize,
-    /// The tiles of these lines, rounded up: room for the last vector of the last line, which may reach over its end.
+    /// The tiles of these lines, rounded up: room for the last vector of the last line, which may reach over
+    /// its end.
     pub padded: usize,
 }
 
@@ -64,14 +65,15 @@ impl Lines {
         })
     }
 
-    /// Where a line of one channel lies in the map: the offset of its plane, and its first row of pixels there.
+    /// Where a line of one channel lies in the map: the offset of its plane, and its first row of pixels
+    /// there.
     pub fn plane_and_row(self, line: usize, [channels, channel]: [usize; 2]) -> (usize, usize) {
         let plane = (line / self.down() * channels + channel) * self.height * self.width;
         (plane, line % self.down() * TILE)
     }
 
-    /// Transforms the tiles of a chunk, in every channel, to 36 planes `[channels, padded]`. A tile sees `SIDE` x `SIDE`
-    /// pixels, the first of which lie `margin` pixels above and to the left of it.
+    /// Transforms the tiles of a chunk, in every channel, to 36 planes `[channels, padded]`. A tile sees
+    /// `SIDE` x `SIDE` pixels, the first of which lie `margin` pixels above and to the left of it.
     pub fn transform<const SIDE: usize>(
         self,
         map: &[f32],
@@ -116,7 +118,8 @@ impl Lines {
                                 for (y, lanes) in column.iter().enumerate() {
                                     let point = (y * PATCH + x) * plane_elements;
                                     let offset = point + channel * chunk.padded + tile;
-                                    // SAFETY: this task alone writes the rows of `channel`, one of each plane.
+                                    // SAFETY: this task alone writes the rows of `channel`, one of each
+                                    // plane.
                                     let to = unsafe { shared.slice(offset..offset + LANES) };
                                     *to.as_mut_array().expect("as many as there are lanes") = lanes.0;
                                 }
@@ -129,8 +132,8 @@ impl Lines {
     }
 }
 
-/// A row of pixels, split into four: every fourth pixel from the first, the second, the third and the fourth one on.
-/// So the pixels that 16 neighbouring tiles see at the same position lie side by side.
+/// A row of pixels, split into four: every fourth pixel from the first, the second, the third and the fourth
+/// one on. So the pixels that 16 neighbouring tiles see at the same position lie side by side.
 struct Row {
     /// Zeros before the first pixel.
     margin: usize,

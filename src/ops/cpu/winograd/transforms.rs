@@ -103,7 +103,8 @@ pub fn weight_grad_transform([u0, u1, u2, u3, u4, u5]: [Lanes; 6]) -> [Lanes; 3]
     ]
 }
 
-/// Applies a transform along both axes. It takes references, since moving such arrays costs as much as the arithmetic.
+/// Applies a transform along both axes. It takes references, since moving such arrays costs as much as the
+/// arithmetic.
 #[inline(always)]
 pub fn both_axes<const I: usize, const O: usize>(
     values: &[[Lanes; I]; I],

@@ -1,28 +1,39 @@
-//! Scored boxes on the device that computed them, in tensors of fixed size: nothing has to wait for the host to
-//! count them, and the host reads a batch's at once.
+//! Scored boxes on the device that computed them.
 //!
-//! Shape letters: N images, K places for boxes in each.
+//! They are tensors of fixed size, in which a score of [`NO_BOX`] marks an empty slot. So no step has to wait
+//! for the host to count boxes, and the host reads those of a batch at once.
+//!
+//! Shape letters: N images, K slots for boxes in each.
 
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::rpn::Proposal;
 use crate::ops::{ABSENT, batched_nms, in_host_memory, top_k};
+use crate::structures::Xyxy;
 
-/// The score of a place that holds no box.
+/// The score of an empty slot.
 pub const NO_BOX: f32 = -1.0;
+
+/// A box and how likely it holds an object.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ScoredBox {
+    /// In pixels of the resized image.
+    pub xyxy: Xyxy,
+    /// In `0..=1`.
+    pub score: f32,
+}
 
 /// Boxes of each image of a batch and their scores.
 #[derive(Debug, Clone)]
-pub struct Candidates {
+pub struct ScoredBoxes {
     /// `[N, K, 4]`, x1, y1, x2, y2 in pixels of the resized images.
     pub boxes: Tensor<3>,
     /// `[N, K]`, each in `0..=1`, or [`NO_BOX`].
     pub scores: Tensor<2>,
 }
 
-impl Candidates {
-    /// Moves the corners that lie outside the images, of `(height, width)`, onto their borders, and drops boxes
-    /// that then have a side shorter than `min_size`.
+impl ScoredBoxes {
+    /// Moves corners outside the images, of `(height, width)`, onto the border, and then drops boxes with a
+    /// side shorter than `min_size`.
     pub fn clip(self, sizes: &[(usize, usize)], min_size: f32) -> Self {
         let Self { boxes, scores } = self;
         let corners = sizes.iter().flat_map(|&(height, width)| [width, height, width, height]);
@@ -36,8 +47,7 @@ impl Candidates {
         Self { boxes, scores }
     }
 
-    /// Drops boxes that overlap one of a higher score in the same row and group; rows are images here, but need
-    /// not be. `groups` is `[N, K]`.
+    /// Drops boxes that overlap one of a higher score in the same row and group. `groups` is `[N, K]`.
     pub fn suppress(self, groups: Tensor<2, Int>, iou_threshold: f64) -> Self {
         let Self { boxes, scores } = self;
         let groups = groups.mask_fill(scores.clone().lower_elem(0.0), ABSENT);
@@ -45,34 +55,34 @@ impl Candidates {
         Self { boxes, scores: scores.mask_fill(keep.equal_elem(0), NO_BOX) }
     }
 
-    /// The `count` best of each image, by falling score, and their places.
+    /// The `count` best of each image, by falling score, and their indices.
     pub fn best(&self, count: usize) -> (Self, Tensor<2, Int>) {
         let count = count.min(self.scores.dims()[1]);
-        let places = top_k(self.scores.clone(), count);
-        (self.at(&places), places)
+        let indices = top_k(self.scores.clone(), count);
+        (self.select(&indices), indices)
     }
 
-    /// Those at other places, `[N, places]`.
-    fn at(&self, places: &Tensor<2, Int>) -> Self {
-        let [batch, count] = places.dims();
-        let of_corners = places.clone().unsqueeze_dim::<3>(2).expand([batch, count, 4]);
+    /// Those at `indices`, `[N, count]`.
+    fn select(&self, indices: &Tensor<2, Int>) -> Self {
+        let [batch, count] = indices.dims();
+        let of_corners = indices.clone().unsqueeze_dim::<3>(2).expand([batch, count, 4]);
         Self {
             boxes: self.boxes.clone().gather(1, of_corners),
-            scores: self.scores.clone().gather(1, places.clone()),
+            scores: self.scores.clone().gather(1, indices.clone()),
         }
     }
 
-    /// Leaves out places at the end that hold no box in any image, if the device's memory is the host's: only
-    /// there counting is for nothing, and it saves the second stage their time.
+    /// Cuts off the slots at the end that are empty in every image, where the device's memory is the host's.
+    /// Only there counting costs nothing, and the RoI heads then compute nothing for empty slots.
     pub fn trim(self) -> Self {
         if !in_host_memory(&self.scores.device()) {
             return self;
         }
-        let [_, places] = self.scores.dims();
+        let [_, slots] = self.scores.dims();
         let scores = self.scores.to_data();
         let used = |scores: &[f32]| scores.iter().rposition(|score| *score >= 0.0).map_or(0, |last| last + 1);
         let scores = scores.as_slice::<f32>().expect("scores are f32");
-        let used = scores.chunks_exact(places).map(used).max().unwrap_or(0).max(1);
+        let used = scores.chunks_exact(slots).map(used).max().unwrap_or(0).max(1);
         Self { boxes: self.boxes.narrow(1, 0, used), scores: self.scores.narrow(1, 0, used) }
     }
 
@@ -85,16 +95,16 @@ impl Candidates {
     }
 
     /// The boxes there are, by image: one read from the device.
-    pub fn to_vec(&self) -> Vec<Vec<Proposal>> {
+    pub fn to_vec(&self) -> Vec<Vec<ScoredBox>> {
         let [_, count, _] = self.boxes.dims();
         let scores = self.scores.clone().unsqueeze_dim::<3>(2);
         let data = Tensor::cat(vec![self.boxes.clone(), scores], 2).into_data(); // [N, K, 5]
         let values: Vec<f32> = data.try_into_vec().expect("boxes and scores are f32");
-        let (places, _) = values.as_chunks::<5>();
-        let present = |place: &[f32; 5]| {
-            let [x1, y1, x2, y2, score] = *place;
-            (score >= 0.0).then_some(Proposal { xyxy: [x1, y1, x2, y2], score })
+        let (slots, _) = values.as_chunks::<5>();
+        let present = |slot: &[f32; 5]| {
+            let [x1, y1, x2, y2, score] = *slot;
+            (score >= 0.0).then_some(ScoredBox { xyxy: [x1, y1, x2, y2], score })
         };
-        places.chunks_exact(count).map(|places| places.iter().filter_map(present).collect()).collect()
+        slots.chunks_exact(count).map(|slots| slots.iter().filter_map(present).collect()).collect()
     }
 }

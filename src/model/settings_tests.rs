@@ -1,0 +1,125 @@
+//! Settings of any value: an error, or a detector that works.
+
+use burn::tensor::Device;
+use image::RgbImage;
+use toml::Value;
+
+use crate::error::Error;
+use crate::model::FasterRcnnConfig;
+use crate::predict::Predictor;
+
+/// The smallest and fastest detector there is, with something to find.
+fn smallest() -> FasterRcnnConfig {
+    let mut config = FasterRcnnConfig::tiny(3).with_image_size(32, 32).with_score_thresh(0.0);
+    config.rpn.pre_nms_top_n_test = 20;
+    config
+}
+
+/// Paths of keys and indices to all numbers.
+fn numbers(value: &Value, path: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
+    let mut enter = |key: String, value: &Value, found: &mut _| {
+        path.push(key);
+        numbers(value, path, found);
+        path.pop();
+    };
+    match value {
+        Value::Table(table) => table.iter().for_each(|(key, value)| enter(key.clone(), value, found)),
+        Value::Array(values) => {
+            values.iter().enumerate().for_each(|(index, value)| enter(index.to_string(), value, found));
+        }
+        Value::Integer(_) | Value::Float(_) => found.push(path.clone()),
+        _ => {}
+    }
+}
+
+fn at<'a>(value: &'a mut Value, path: &[String]) -> &'a mut Value {
+    path.iter().fold(value, |value, key| match value {
+        Value::Table(table) => &mut table[key.as_str()],
+        Value::Array(values) => &mut values[key.parse::<usize>().unwrap()],
+        other => panic!("{key} in {other}"),
+    })
+}
+
+#[test]
+fn any_number_in_the_settings_is_an_error_or_works() {
+    let settings = Value::try_from(smallest()).unwrap();
+    let mut paths = Vec::new();
+    numbers(&settings, &mut Vec::new(), &mut paths);
+    assert!(paths.len() > 40, "{paths:?}");
+    let values = [
+        Value::Integer(0),
+        Value::Integer(1),
+        Value::Integer(-1),
+        Value::Integer(100_000),
+        Value::Integer(i64::MAX),
+        Value::Float(0.0),
+        Value::Float(1.0),
+        Value::Float(-1.0),
+        Value::Float(1e-30),
+        Value::Float(1e30),
+        Value::Float(1e300),
+        Value::Float(f64::INFINITY),
+        Value::Float(f64::NAN),
+    ];
+    let (mut refused, mut worked) = (0, 0);
+    let board = RgbImage::from_fn(20, 20, |x, y| image::Rgb([(x * 12) as u8, (y * 12) as u8, 128]));
+    for path in &paths {
+        for value in &values {
+            let mut settings = settings.clone();
+            *at(&mut settings, path) = value.clone();
+            let Ok(config) = settings.try_into::<FasterRcnnConfig>() else {
+                refused += 1;
+                continue;
+            };
+            match config.validate() {
+                Err(Error::Config(message)) => {
+                    let key = path.iter().rfind(|key| key.parse::<usize>().is_err()).unwrap();
+                    assert!(message.contains(key), "{path:?} = {value}: {message}");
+                    refused += 1;
+                }
+                Err(error) => panic!("{path:?} = {value}: {error:?}"),
+                Ok(()) => {
+                    // Image values of any scale may lead to infinities, which is an error of its own.
+                    match Predictor::new(config.init(&Device::flex())).detect(&board) {
+                        Ok(_) | Err(Error::NonFinite(_)) => worked += 1,
+                        Err(error) => panic!("{path:?} = {value}: {error}"),
+                    }
+                }
+            }
+        }
+    }
+    println!("{} numbers: {refused} values refused, {worked} worked", paths.len());
+    assert!(refused > worked && worked > paths.len());
+}
+
+#[test]
+fn all_of_something_is_an_error_that_says_the_most() {
+    let mut config = smallest();
+    config.rpn.pre_nms_top_n_train = usize::MAX;
+    let message = config.validate().unwrap_err().to_string();
+    assert_eq!(message, "rpn.pre_nms_top_n_train must be in 1..=65536, is 18446744073709551615");
+}
+
+#[test]
+fn classes_come_from_the_data_where_the_settings_do_not_say_them() {
+    let names = ["open", "short"];
+    let of = |num_classes, class_names: &[&str]| {
+        let mut config = FasterRcnnConfig::tiny(num_classes);
+        config.class_names = class_names.iter().map(ToString::to_string).collect();
+        config.for_classes(&names)
+    };
+    for config in [of(0, &[]), of(3, &[]), of(0, &names), of(3, &names)] {
+        let config = config.unwrap();
+        assert_eq!((config.num_classes, config.class_names.as_slice()), (3, &names.map(String::from)[..]));
+        config.validate().unwrap();
+    }
+    for config in [of(2, &[]), of(4, &[]), of(3, &["short", "open"]), of(0, &["open"]), of(4, &names)] {
+        assert!(matches!(config, Err(Error::Config(_))));
+    }
+    let message = of(2, &["hole"]).unwrap_err().to_string();
+    assert_eq!(
+        message,
+        "num_classes is 2 with the background and class_names are hole, but the data set has the 2 classes \
+         open, short"
+    );
+}
