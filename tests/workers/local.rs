@@ -40,7 +40,9 @@ fn workers_of_this_machine_end_with_the_trainer_however_it_ends() {
     let _guard = ONE_BY_ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let bench = Bench::new();
     for (output, how) in [("finished", None), ("killed", Some("-KILL")), ("interrupted", Some("-INT"))] {
-        let trainer = bench.train(output, "local:2", &[]);
+        // One that is to be stopped has no end of its own.
+        let more = ["--set", "train.epochs=1000"];
+        let trainer = bench.train(output, "local:2", if how.is_some() { &more } else { &[] });
         bench.await_second_epoch(output);
         let workers = children(trainer.id());
         assert_eq!(workers.len(), 2);
@@ -52,7 +54,7 @@ fn workers_of_this_machine_end_with_the_trainer_however_it_ends() {
         assert_gone(&workers);
     }
     // A worker of the trainer's own that is killed ends the run, and the other worker.
-    let trainer = bench.train("lost", "local:2", &[]);
+    let trainer = bench.train("lost", "local:2", &["--set", "train.epochs=1000"]);
     bench.await_second_epoch("lost");
     let workers = children(trainer.id());
     Command::new("kill").args(["-KILL", &workers[1].to_string()]).status().unwrap();
