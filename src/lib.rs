@@ -189,3 +189,8 @@ pub mod internals {
         pub use crate::model::*;
     }
 }
+
+/// Its example is compiled and run.
+#[cfg(all(doctest, feature = "train"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
