@@ -13,9 +13,9 @@ pub type Cause = Box<dyn StdError + Send + Sync>;
 
 /// An error that names the file and the place in it.
 ///
-/// Printed with `{}` it says what went wrong and where. Printed with `{:#}` it also says why: the messages of all
-/// its causes follow, on the same line. The causes are those of [`source`](StdError::source), so programs that print
-/// the chain of causes themselves (`anyhow`, `eyre`) say everything once, too.
+/// Printed with `{}` it says what went wrong and where. Printed with `{:#}` it also says why: the messages
+/// of all its causes follow on the same line. The causes are those of [`source`](StdError::source). So
+/// programs that print the chain of causes themselves (with `anyhow` or `eyre`) say everything once, too.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {

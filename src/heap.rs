@@ -1,11 +1,14 @@
 //! The process's heap.
 
-/// Has the C library's allocator keep one heap for all threads and give none of it back while the process lives, so that
-/// the memory of tensors that come and go with each step, megabytes each, is used again by whichever thread needs it.
-/// Else it is given back to the system, and had again zeroed page by page: 4 to 8 % of a training step on a CPU, and most
-/// of the time of an exchange between workers.
+/// Makes the C library's allocator reuse freed memory instead of returning it to the kernel.
 ///
-/// For the start of a program, before its first thread. Does nothing where the C library is not glibc.
+/// Each step allocates and frees tensors of many megabytes. By default glibc returns such blocks to the
+/// kernel, which zeroes them page by page when they are needed again. That costs 4 to 8 % of a training step
+/// on a CPU, and most of the time of an exchange between workers. With one heap for all threads, any thread
+/// can reuse the memory.
+///
+/// Call it at the start of a program, before the first thread starts. It does nothing if the C library is
+/// not glibc.
 pub fn keep_heap() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     for (setting, value) in [(libc::M_ARENA_MAX, 1), (libc::M_MMAP_MAX, 0), (libc::M_TRIM_THRESHOLD, -1)] {
