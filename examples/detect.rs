@@ -15,7 +15,7 @@ use faster_rcnn::{Predictor, data::load_image};
 struct Arguments {
     /// Weights of a detector, with its settings.
     weights: PathBuf,
-    /// JPEG or PNG.
+    /// JPEG, PNG, BMP, TIFF or WebP.
     image: PathBuf,
 }
 
