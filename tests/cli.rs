@@ -217,7 +217,7 @@ fn settings_and_data_that_do_not_work_are_named() {
     for (arguments, expected) in [
         (format!("{train} missing.toml"), "missing.toml: No such file"),
         (format!("{train} broken.toml"), "broken.toml: at line 1"),
-        (format!("{train} tiny.toml --set train.epochs=0"), "train.epochs must be at least 1"),
+        (format!("{train} tiny.toml --set train.epochs=0"), "train.epochs must be in 1..=65536"),
         (format!("{train} tiny.toml --set train.epoch=1"), "unknown field `epoch`"),
         (format!("{train} tiny.toml --weights missing.pth"), "missing.pth: No such file"),
         (format!("{train} tiny.toml --resume"), "run/checkpoints/last.safetensors: is not there"),

@@ -77,8 +77,8 @@ impl RunInfo {
     /// and which epoch is the best.
     pub(super) fn check_complete(&self, path: &Path) -> Result<()> {
         if self.train_images.0.is_empty() {
-            let message = "an earlier release wrote it, whose runs cannot be resumed: start a new run from these \
-                           weights";
+            let message = "an earlier release wrote it, whose runs cannot be resumed: start a new one from \
+                           these weights";
             return Err(Error::file(path, message));
         }
         Ok(())
