@@ -142,6 +142,9 @@
 //! - Wrong shapes panic and print the shapes. Files, weights and settings give an [`Error`] that names the place.
 //! - Every random choice takes a seed.
 
+#[cfg(test)]
+mod any_number;
+mod bounds;
 pub mod data;
 mod device;
 #[cfg(feature = "draw")]

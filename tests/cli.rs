@@ -151,6 +151,9 @@ fn a_run_trains_resumes_and_survives_a_kill() {
     assert!(said.contains("5 images to train on, 1 held out") && said.contains("epoch 1/1 train"), "{said}");
     assert!(said.contains("best weights: run/checkpoints/best.safetensors"), "{said}");
     assert!(bench.fail(train).contains("run: holds a run already"));
+    // The default of the settings, but given by name.
+    let message = bench.fail(&format!("{train} --resume --set model.frozen_epsilon=0.00001"));
+    assert!(message.contains("run: the run began with other settings: model.frozen_epsilon"), "{message}");
     let said = bench.succeed(&format!("{train} --resume --set train.epochs=2"));
     assert!(said.contains("epoch 2/2 train") && !said.contains("epoch 1/"), "{said}");
     assert!(bench.fail(&format!("{train} --resume --set train.seed=9")).contains("train.seed"));
@@ -217,7 +220,7 @@ fn settings_and_data_that_do_not_work_are_named() {
     for (arguments, expected) in [
         (format!("{train} missing.toml"), "missing.toml: No such file"),
         (format!("{train} broken.toml"), "broken.toml: at line 1"),
-        (format!("{train} tiny.toml --set train.epochs=0"), "train.epochs must be at least 1"),
+        (format!("{train} tiny.toml --set train.epochs=0"), "train.epochs must be in 1..=65536"),
         (format!("{train} tiny.toml --set train.epoch=1"), "unknown field `epoch`"),
         (format!("{train} tiny.toml --weights missing.pth"), "missing.pth: No such file"),
         (format!("{train} tiny.toml --resume"), "run/checkpoints/last.safetensors: is not there"),
@@ -246,6 +249,15 @@ fn settings_and_data_that_do_not_work_are_named() {
     assert!(written.contains("frozen_epsilon = 0.5\n"), "{written}");
     let message = bench.fail(&format!("{train} tiny.toml --resume --set model.frozen_epsilon=0.25"));
     assert!(message.contains("other settings: model.frozen_epsilon"), "{message}");
+
+    // Weights of six classes for a data set of seven, whose classes the settings leave to the data.
+    bench.write("boards/classes.txt", "a\nb\nc\nd\ne\nf\ng\n");
+    weights::save(&tiny().init(&Device::flex()), bench.path("six.safetensors")).unwrap();
+    let unsaid = "--set model.num_classes=0 --set model.class_names=[] --set train.epochs=1";
+    let seven = "train --data boards --output seven --config tiny.toml --weights six.safetensors";
+    let said = bench.succeed(&format!("{seven} {unsaid}"));
+    assert!(said.contains("cls_score.weight is [8, 32], in the file [7, 32]"), "{said}");
+    fs::remove_file(bench.path("boards/classes.txt")).unwrap();
 
     bench.write("boards/group00000/00000_not/00000000.txt", "1 2 3\n");
     let message = bench.fail("train --data boards --output other --config tiny.toml");

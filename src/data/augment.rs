@@ -12,7 +12,8 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use super::random::RandomKey;
-use crate::error::{Error, Result};
+use crate::bounds::{self, MAX_SIDE};
+use crate::error::Result;
 use crate::structures::{Annotation, Xyxy, area, clip};
 
 /// Where less than this many pixels of a box remain after a crop, there is nothing to learn from.
@@ -61,30 +62,22 @@ impl AugmentConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] where one does not; the message names it.
+    /// [`Error::Config`](crate::Error::Config) where one does not; the message names it.
     pub fn validate(&self) -> Result<()> {
         let parts = [
             ("horizontal_flip", self.horizontal_flip),
             ("vertical_flip", self.vertical_flip),
             ("min_visible", self.min_visible),
         ];
-        for (name, value) in parts {
-            if !(0.0..=1.0).contains(&value) {
-                return Err(Error::Config(format!("{name} must be in 0..=1, is {value}")));
-            }
-        }
+        bounds::all_within(&parts, 0.0..=1.0)?;
         let [lowest, highest] = self.scale_jitter;
-        if !(0.1 <= lowest && lowest <= highest && highest <= 10.0) {
-            let message =
-                format!("scale_jitter must be [lowest, highest] in 0.1..=10, is [{lowest}, {highest}]");
-            return Err(Error::Config(message));
+        bounds::ensure(0.1 <= lowest && lowest <= highest && highest <= 10.0, || {
+            format!("scale_jitter must be [lowest, highest] in 0.1..=10, is [{lowest}, {highest}]")
+        })?;
+        match self.crop {
+            Some((height, width)) => bounds::all_within(&[("crop", height), ("crop", width)], 1..=MAX_SIDE),
+            None => Ok(()),
         }
-        if let Some((height, width)) = self.crop
-            && (height == 0 || width == 0)
-        {
-            return Err(Error::Config(format!("crop must be at least 1 x 1, is {height} x {width}")));
-        }
-        Ok(())
     }
 }
 
@@ -362,6 +355,7 @@ mod tests {
             (AugmentConfig { scale_jitter: [1.0, f64::INFINITY], ..good.clone() }, "scale_jitter"),
             (AugmentConfig { scale_jitter: [f64::NAN, 1.0], ..good.clone() }, "scale_jitter"),
             (AugmentConfig { crop: Some((0, 5)), ..good.clone() }, "crop"),
+            (AugmentConfig { crop: Some((5, usize::MAX)), ..good.clone() }, "crop"),
         ] {
             let message = config.validate().expect_err(name).to_string();
             assert!(message.starts_with(name), "{message}");

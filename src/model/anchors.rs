@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::bounds::{self, MAX_SIDE};
+use crate::bounds::{self, MAX_SIDE};
 use crate::error::Result;
 use crate::structures::Xyxy;
 

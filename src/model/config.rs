@@ -3,13 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::anchors::AnchorConfig;
-use super::bounds::{self, MAX_COUNT};
 use super::box_head::BoxHeadKind;
 use super::layers::{FrozenBatchNorm, NormKind};
 use super::resnet::ResNetDepth;
 use super::roi_heads::RoiHeadsConfig;
 use super::rpn::RpnConfig;
 use super::transform::TransformConfig;
+use crate::bounds::{self, MAX_COUNT};
 use crate::error::{Error, Result};
 
 /// Architecture and settings; the defaults are torchvision's `fasterrcnn_resnet50_fpn`.
@@ -274,7 +274,7 @@ impl FasterRcnnConfig {
             )
         })?;
         bounds::within("trainable_layers", self.trainable_layers, 0..=5)?;
-        bounds::within("fpn_channels", self.fpn_channels, 1..=MAX_COUNT)?;
+        bounds::within("fpn_channels", self.fpn_channels, 1..=4096)?;
         bounds::ensure(
             self.fpn_norm != Some(NormKind::Group) || self.fpn_channels.is_multiple_of(32),
             || format!("fpn_channels must be a multiple of 32 for group norm, is {}", self.fpn_channels),

@@ -5,7 +5,6 @@
 //! ```
 
 pub mod anchors;
-mod bounds;
 pub mod box_coder;
 pub mod box_head;
 mod config;

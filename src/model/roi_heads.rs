@@ -10,7 +10,6 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use super::bounds::{self, MAX_COUNT};
 use super::box_coder::BoxCoder;
 use super::box_head::{BoxHead, BoxHeadKind};
 use super::detections::DeviceDetections;
@@ -21,6 +20,7 @@ use super::matcher::{Match, Matcher};
 use super::roi_pool::multi_scale_roi_align;
 use super::sampler::{BalancedSampler, Sampling};
 use super::scored_boxes::{NO_BOX, ScoredBoxes};
+use crate::bounds::{self, MAX_COUNT};
 use crate::error::Result;
 use crate::structures::{Annotation, Xyxy};
 
@@ -79,8 +79,8 @@ impl RoiHeadsConfig {
     pub(super) fn validate(&self) -> Result<()> {
         bounds::within("roi_heads.output_size", self.output_size, 1..=64)?;
         bounds::within("roi_heads.sampling_ratio", self.sampling_ratio, 0..=64)?;
+        bounds::within("roi_heads.representation_size", self.representation_size, 1..=16_384)?;
         let counts = [
-            ("roi_heads.representation_size", self.representation_size),
             ("roi_heads.batch_size_per_image", self.batch_size_per_image),
             ("roi_heads.detections_per_img", self.detections_per_img),
         ];

@@ -10,7 +10,6 @@ use burn::tensor::activation::sigmoid;
 use burn::tensor::{Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use super::bounds::{self, MAX_COUNT};
 use super::box_coder::{BoxCoder, Deltas};
 use super::init::WeightInit;
 use super::layers::{Conv2d, ConvBlock, ConvNorm, PreparedConvNorm};
@@ -18,6 +17,7 @@ use super::losses::{binary_cross_entropy, smooth_l1_sum};
 use super::matcher::{Match, Matcher};
 use super::sampler::{BalancedSampler, Sampling};
 use super::scored_boxes::{NO_BOX, ScoredBoxes};
+use crate::bounds::{self, MAX_COUNT};
 use crate::error::Result;
 use crate::ops::{Fused, top_k};
 use crate::structures::Xyxy;

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::bounds::{self, MAX_SIDE};
+use crate::bounds::{self, MAX_SIDE};
 use crate::error::Result;
 use crate::structures::{Image, Xyxy};
 

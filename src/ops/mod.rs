@@ -38,6 +38,8 @@ pub(crate) mod primitives;
 mod tests;
 
 pub use conv_weight::{ConvWeight, WinogradWeight};
+#[cfg(feature = "train")]
+pub(crate) use device::in_another_process;
 pub(crate) use device::in_host_memory;
 pub use functional::{batched_nms, conv2d, max_pool2d, normalize, pyramid_roi_align, roi_align, top_k};
 pub use options::{ABSENT, Fused, NormOptions, PoolOptions, RoiAlignOptions};

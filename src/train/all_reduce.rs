@@ -3,6 +3,8 @@
 use burn::tensor::distributed::ReduceOperation;
 use burn::tensor::{Device, Tensor, s};
 
+use crate::ops::in_another_process;
+
 /// Most elements in one transfer: 8 MB. Each transfer costs about a millisecond of a core, so pieces should
 /// be large. But a message that the socket does not take at once is slow: the WebSocket moves the rest of it
 /// in memory each time the socket has taken a part.
@@ -22,18 +24,8 @@ pub fn all_reduce(tensors: Vec<Tensor<1>>) -> Vec<Tensor<1>> {
     let devices: Vec<Device> = tensors.iter().map(Tensor::device).collect();
     match devices.as_slice() {
         [_] => tensors,
-        devices if devices.iter().all(is_in_another_process) => in_pieces(&tensors, devices),
+        devices if devices.iter().all(in_another_process) => in_pieces(&tensors, devices),
         _ => Tensor::all_reduce(tensors, ReduceOperation::Sum),
-    }
-}
-
-fn is_in_another_process(device: &Device) -> bool {
-    #[cfg(feature = "workers")]
-    return matches!(device.as_dispatch(), burn::backend::DispatchDevice::Remote(_));
-    #[cfg(not(feature = "workers"))]
-    {
-        let _ = device;
-        false
     }
 }
 

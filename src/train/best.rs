@@ -13,9 +13,9 @@ pub(super) const BEST_METRIC: &str = "ap";
 ///
 /// It is the first one with the highest AP on the validation images. Where these have no objects, the AP is
 /// unknown, and the last epoch is taken.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct BestEpoch {
-    /// Counted from 1.
+    /// Counted from 1; 0 where none is known.
     pub epoch: usize,
     /// Its AP, as the evaluation of its weights gives it; `None` where it is unknown.
     pub ap: Option<f64>,

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::schedule::Schedule;
+use crate::bounds::{self, MAX_COUNT};
 use crate::data::AugmentConfig;
 use crate::error::{Error, Result};
 use crate::model::FasterRcnnConfig;
@@ -98,32 +99,28 @@ impl TrainConfig {
     /// [`Error::Config`] names the first one.
     pub fn validate(&self) -> Result<()> {
         let counts = [
-            ("epochs", self.epochs),
-            ("batch_size", self.batch_size),
-            ("accumulation", self.accumulation),
-            ("loader_threads", self.loader_threads),
-            ("early_stopping", self.early_stopping.unwrap_or(1)),
+            ("train.epochs", self.epochs),
+            ("train.accumulation", self.accumulation),
+            ("train.early_stopping", self.early_stopping.unwrap_or(1)),
         ];
-        for (name, count) in counts {
-            if count == 0 {
-                return Err(Error::Config(format!("train.{name} must be at least 1")));
-            }
-        }
+        bounds::all_within(&counts, 1..=MAX_COUNT)?;
+        bounds::within("train.batch_size", self.batch_size, 1..=4096)?;
+        bounds::within("train.loader_threads", self.loader_threads, 1..=1024)?;
+        bounds::within("train.sample_pictures", self.sample_pictures, 0..=MAX_COUNT)?;
+        bounds::within("train.warmup_steps", self.warmup_steps, 0..=100_000_000)?;
         let decay = |decay: Option<f64>| decay.unwrap_or(0.0);
-        let numbers = [
-            ("learning_rate", self.learning_rate, f64::MAX),
-            ("warmup_factor", self.warmup_factor, 1.0),
-            ("momentum", self.momentum, 1.0),
-            ("weight_decay", self.weight_decay, 1.0),
-            ("norm_weight_decay", decay(self.norm_weight_decay), 1.0),
-            ("bias_weight_decay", decay(self.bias_weight_decay), 1.0),
-            ("clip_norm", self.clip_norm.unwrap_or(1.0), f64::MAX),
+        let parts = [
+            ("train.warmup_factor", self.warmup_factor),
+            ("train.momentum", self.momentum),
+            ("train.weight_decay", self.weight_decay),
+            ("train.norm_weight_decay", decay(self.norm_weight_decay)),
+            ("train.bias_weight_decay", decay(self.bias_weight_decay)),
         ];
-        for (name, number, most) in numbers {
-            if !(0.0..=most).contains(&number) {
-                return Err(Error::Config(format!("train.{name} must be in 0..={most:?}, is {number}")));
-            }
-        }
+        bounds::all_within(&parts, 0.0..=1.0)?;
+        // Too large ones make a loss that is not a number, which ends the run by name.
+        let scales =
+            [("train.learning_rate", self.learning_rate), ("train.clip_norm", self.clip_norm.unwrap_or(1.0))];
+        bounds::all_within(&scales, 0.0..=1e12)?;
         self.schedule.validate()
     }
 }
@@ -238,8 +235,8 @@ mod tests {
 
         let (_folder, path) = file(&text);
         for (setting, expected) in [
-            ("train.epochs=0", "train.epochs must be at least 1"),
-            ("train.momentum=2", "train.momentum must be in 0..=1.0"),
+            ("train.epochs=0", "train.epochs must be in 1..=65536, is 0"),
+            ("train.momentum=2", "train.momentum must be in 0..=1, is 2"),
             ("train.epoch=3", "unknown field `epoch`"),
             ("trains.epochs=3", "there is no table `trains`"),
             ("train.epochs=many", "invalid type"),

@@ -36,6 +36,8 @@ mod rows;
 mod run;
 mod run_info;
 mod schedule;
+#[cfg(test)]
+mod settings_tests;
 mod start;
 mod step;
 mod team;

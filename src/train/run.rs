@@ -222,6 +222,7 @@ fn resume(
         return Err(Error::file(&path, "is not there: the run has no whole epoch yet, start it anew"));
     }
     let mut info = read_info(&path)?;
+    info.check_complete(&path)?;
     if config.model.frozen_epsilon == FrozenBatchNorm::EPSILON {
         // The default: the run has that of the weights that it started from.
         config.model.frozen_epsilon = info.config.model.frozen_epsilon;

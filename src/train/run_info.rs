@@ -22,11 +22,15 @@ pub struct RunInfo {
     pub epoch: usize,
     /// Steps of the optimiser.
     pub step: u64,
-    /// The best epoch so far.
+    /// The best epoch so far. Files of the first release do not tell it.
+    #[serde(default)]
     pub best: BestEpoch,
     /// All settings of the run.
     pub config: RunConfig,
+    /// Of at least one image; none in a file of the first release.
+    #[serde(default)]
     train_images: Fingerprints,
+    #[serde(default)]
     validation_images: Fingerprints,
 }
 
@@ -36,7 +40,7 @@ impl RunInfo {
         Self {
             epoch: 0,
             step: 0,
-            best: BestEpoch { epoch: 0, ap: None },
+            best: BestEpoch::default(),
             config,
             train_images: Fingerprints::of(&data.train),
             validation_images: Fingerprints::of(&data.validation),
@@ -62,10 +66,22 @@ impl RunInfo {
     }
 
     /// How many images of `data` the weights were trained on. An image is known by its file name, its size
-    /// and its objects, so it may have moved to another folder.
+    /// and its objects, so it may have moved to another folder. 0 for weights of the first release, which do
+    /// not tell their images.
     pub fn trained_on(&self, data: &Dataset) -> usize {
         let trained: HashSet<u64> = self.train_images.0.iter().copied().collect();
         data.records.iter().filter(|record| trained.contains(&fingerprint(record))).count()
+    }
+
+    /// Checks that a run can go on from this. Files of the first release do not tell which images the run has
+    /// and which epoch is the best.
+    pub(super) fn check_complete(&self, path: &Path) -> Result<()> {
+        if self.train_images.0.is_empty() {
+            let message = "an earlier release wrote it, whose runs cannot be resumed: start a new one from \
+                           these weights";
+            return Err(Error::file(path, message));
+        }
+        Ok(())
     }
 
     /// Checks that a resumed run has the images that it began with, in the same order: shuffling depends on
@@ -94,7 +110,7 @@ impl RunInfo {
 }
 
 /// A number for each image of a data set, in its order; as text 16 hexadecimal digits each.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 struct Fingerprints(Vec<u64>);
 
@@ -144,8 +160,34 @@ fn fingerprint(record: &Record) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
+    use crate::model::FasterRcnnConfig;
     use crate::structures::Annotation;
+    use crate::weights::save_with_metadata;
+
+    #[test]
+    fn checkpoints_of_the_first_release_are_read_but_not_resumed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("best.safetensors");
+        let config = RunConfig::new(FasterRcnnConfig::tiny(3));
+        let info = serde_json::json!({"epoch": 3, "step": 30, "config": config});
+        let model = config.model.init(&Device::flex());
+        save_with_metadata(&model, &path, &[(KEY.to_string(), info.to_string())]).unwrap();
+
+        let info = RunInfo::read(&path).unwrap().unwrap();
+        assert_eq!((info.epoch, info.step, &info.config), (3, 30, &config));
+        assert_eq!(info.best, BestEpoch { epoch: 0, ap: None });
+        let record = Record::new("1.jpg", (10, 20), vec![]);
+        let data = Dataset { records: vec![record], class_names: vec!["hole".to_string()] };
+        assert_eq!(info.trained_on(&data), 0);
+        let error = info.check_complete(&path).unwrap_err().to_string();
+        assert!(error.contains("best.safetensors: an earlier release wrote it"), "{error}");
+
+        let now = RunInfo::new(config, &Split { train: data.clone(), validation: data });
+        now.check_complete(&path).unwrap();
+    }
 
     #[test]
     fn fingerprints_come_back_and_tell_images_apart_but_not_their_folders() {

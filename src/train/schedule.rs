@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::bounds::{self, MAX_COUNT};
+use crate::error::Result;
 
 /// How the learning rate falls.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,10 +24,13 @@ impl Schedule {
     /// Finds settings that cannot work.
     pub(super) fn validate(&self) -> Result<()> {
         match self {
-            Self::MultiStep { gamma, .. } if !(0.0..=1.0).contains(gamma) => {
-                Err(Error::Config(format!("train.schedule.gamma must be in 0..=1, is {gamma}")))
+            Self::MultiStep { milestones, gamma } => {
+                let milestone =
+                    |epoch: &usize| bounds::within("train.schedule.milestones", *epoch, 0..=MAX_COUNT);
+                milestones.iter().try_for_each(milestone)?;
+                bounds::within("train.schedule.gamma", *gamma, 0.0..=1.0)
             }
-            _ => Ok(()),
+            Self::Cosine => Ok(()),
         }
     }
 }

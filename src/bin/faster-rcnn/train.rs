@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[cfg(feature = "workers")]
 use std::str::FromStr;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use burn::tensor::Device;
 use faster_rcnn::data::deep_pcb;
 use faster_rcnn::train::{Compute, Run, RunConfig, Start, Team};
@@ -108,6 +108,17 @@ impl FromStr for Workers {
     }
 }
 
+/// The setting that a weight file has, too: what is given by name holds, whatever the file says.
+const FROZEN_EPSILON: &str = "model.frozen_epsilon";
+
+/// Its last override, without `model.`. All other overrides are in the run's settings already.
+fn frozen_epsilon(overrides: &[String]) -> Option<String> {
+    overrides.iter().rev().find_map(|setting| {
+        let (key, value) = setting.split_once('=')?;
+        (key.trim() == FROZEN_EPSILON).then(|| format!("frozen_epsilon={value}"))
+    })
+}
+
 fn setting(text: &str) -> Result<String, &'static str> {
     match text.split_once('=') {
         Some((key, _)) if !key.trim().is_empty() => Ok(text.to_string()),
@@ -122,18 +133,24 @@ pub fn run(arguments: Arguments) -> Result<()> {
     output::print(format!("{training} images to train on, {held_out} held out\n"))?;
     print_left_out(&deep_pcb::left_out(&arguments.data)?)?;
 
+    let epsilon = frozen_epsilon(&arguments.set);
+    let given = config.model.frozen_epsilon;
     let start = match &arguments.weights {
         _ if arguments.resume => Start::Resume,
         None => Start::Random,
         Some(path) => {
             let options = arguments.allow.iter().fold(LoadOptions::default(), LoadOptions::allow);
-            let settings = arguments.set.iter().filter_map(|set| set.strip_prefix("model."));
-            let options = settings.fold(options, LoadOptions::set);
+            let options = epsilon.iter().fold(options, LoadOptions::set);
             Start::Weights { path: path.clone(), options }
         }
     };
     let devices = Devices::of(&arguments)?;
     let run = Run::new(config, data).start(start).on(devices.compute).prepare(&arguments.output)?;
+    // A resumed run takes the default of the settings for unsaid, which it is not where it was given by name.
+    if epsilon.is_some() && run.config().model.frozen_epsilon != given {
+        let output = arguments.output.display();
+        bail!("{output}: the run began with other settings: {FROZEN_EPSILON}");
+    }
     if let (Some(path), Some(report)) = (&arguments.weights, run.load_report()) {
         output::print(format!("{}\n{report}\n", path.display()))?;
     }

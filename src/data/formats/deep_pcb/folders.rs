@@ -45,7 +45,8 @@ pub(super) fn walk(root: &Path) -> Result<Vec<Board>> {
     Ok(boards)
 }
 
-/// A message for each file of the data set's folders that is no part of `boards`.
+/// A message for each file of the data set's folders that is no part of `boards`, and for each image in other
+/// folders.
 pub(super) fn left_out(root: &Path, boards: &[Board]) -> Result<Vec<Error>> {
     let images: BTreeSet<&Path> = boards.iter().map(|board| board.image.as_path()).collect();
     let labels: BTreeSet<&Path> = boards.iter().map(|board| board.labels.as_path()).collect();
@@ -70,7 +71,25 @@ pub(super) fn left_out(root: &Path, boards: &[Board]) -> Result<Vec<Error>> {
             left_out.push(Error::file(path, reason));
         }
     }
+    for folder in two_levels(root).difference(&folders) {
+        // A folder that cannot be read is none of the data set's.
+        let files = entries(folder).unwrap_or_default();
+        for image in files.iter().filter(|path| path.is_file() && is_image(path) && !is_template(path)) {
+            let reason = "left out: no list names it, and it is not in a folder `group*/X`";
+            left_out.push(Error::file(image, reason));
+        }
+    }
     Ok(left_out)
+}
+
+/// The root, its folders and theirs, as far as they can be read.
+fn two_levels(root: &Path) -> BTreeSet<PathBuf> {
+    let mut folders = BTreeSet::from([root.to_path_buf()]);
+    for folder in sub_folders(root).unwrap_or_default() {
+        folders.extend(sub_folders(&folder).unwrap_or_default());
+        folders.insert(folder);
+    }
+    folders
 }
 
 fn image_folders(root: &Path) -> Result<Vec<PathBuf>> {

@@ -117,7 +117,8 @@ pub fn open(root: impl AsRef<Path>, seed: u64) -> Result<Split> {
 }
 
 /// A message for each file in the data set's folders that is no part of what [`open`] reads, with the reason:
-/// images that no list names, files that are no images, labels without an image.
+/// images that no list names, files that are no images, labels without an image. Images are named in all
+/// folders down to two levels below the root, but for hidden ones.
 ///
 /// # Errors
 ///

@@ -231,6 +231,20 @@ fn images_have_any_extension_and_what_is_left_out_is_named() {
 }
 
 #[test]
+fn images_outside_the_folders_of_the_layout_are_named() {
+    let (_folder, root) = own_boards(&["0_test.jpg"], ONE);
+    let others = ["5.jpg", "group00001/6.png", "more/00001/8_test.jpg", "more/7.jpg"];
+    for other in others.iter().chain(&["5_temp.jpg", ".hidden/9.jpg", "more/1/2/3.jpg", "more/notes.txt"]) {
+        fs::create_dir_all(root.join(other).parent().unwrap()).unwrap();
+        fs::write(root.join(other), other).unwrap();
+    }
+    let mut named = warnings(&root);
+    named.sort();
+    let reason = "left out: no list names it, and it is not in a folder `group*/X`";
+    assert_eq!(named, others.map(|other| format!("{other}: {reason}")));
+}
+
+#[test]
 fn lists_may_name_files_as_they_are_or_as_deep_pcb_does() {
     let (_folder, root) = own_boards(&["0_test.JPG", "1_test.JPG", "2.png"], ONE);
     let list = |listed: [&str; 3]| {

@@ -1,12 +1,12 @@
-//! What settings may be. Every number has bounds, so that no file asks for more memory or time than a
-//! detector of any use takes.
+//! What settings may be. Every number has bounds, so that no file asks for more memory than a detector of any
+//! use takes, and no product of numbers overflows.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
 use crate::error::{Error, Result};
 
-/// The most of anything that is counted: channels, classes, proposals, detections.
+/// The most of anything that is counted and takes little memory each: classes, proposals, detections, epochs.
 pub const MAX_COUNT: usize = 1 << 16;
 
 /// The longest side of an image or an anchor, in pixels.
