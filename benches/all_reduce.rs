@@ -1,12 +1,12 @@
-//! How long workers take to sum the gradients of ResNet-50-FPN over all of them: with this crate's all-reduce, and with
-//! what else burn's collective operations allow.
+//! How long workers take to sum the gradients of ResNet-50-FPN: with this crate's all-reduce, and with other
+//! ways that burn's collective operations allow.
 //!
 //! ```sh
 //! cargo run --release --features workers --example all_reduce -- --program target/release/faster-rcnn
 //! ```
 //!
-//! Prints a JSON object a line: the way, the seconds of each round, and the bytes that a worker sent in one, from the
-//! kernel's count for the loopback interface.
+//! Prints a JSON object a line: the way, the seconds of each round, and the bytes that a worker sent in one
+//! round, from the kernel's count for the loopback interface.
 
 use std::path::PathBuf;
 use std::time::Instant;

@@ -4,8 +4,8 @@
 //! load_weights FILE
 //! ```
 //!
-//! prints `{"seconds": S, "extra_bytes": N, "model_bytes": N}`: what the process had resident at most, above what
-//! it had before, and what the weights take. Linux only.
+//! prints `{"seconds": S, "extra_bytes": N, "model_bytes": N}`: the peak of resident memory above that before
+//! loading, and the size of the weights. Linux only.
 
 use std::path::PathBuf;
 use std::time::Instant;

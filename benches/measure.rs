@@ -19,10 +19,11 @@
 //! measure machine
 //! ```
 //!
-//! The last line of standard output of the first four is `{"seconds": [one an iteration], "cpu_seconds": [the same, of
-//! all threads], "peak_rss_bytes": N, "outcome": [...]}`, where the outcome is, for the other side to agree with, the
-//! number of detections and the sum of their scores, the four losses of the first iteration, the mean squares of the output
-//! or of each gradient, or the number of boxes that stay and the sum of their indices.
+//! The last line of standard output of the first four is `{"seconds": [one an iteration], "cpu_seconds": [the
+//! same, of all threads], "peak_rss_bytes": N, "outcome": [...]}`, where the outcome, which the other side
+//! must agree with, is the number of detections and the sum of their scores, the four losses of the first
+//! iteration, the mean squares of the output or of each gradient, or the number of boxes that stay and the
+//! sum of their indices.
 
 #[path = "work/mod.rs"]
 mod work;

@@ -26,7 +26,7 @@ struct Arguments {
 fn main() -> anyhow::Result<()> {
     faster_rcnn::keep_heap();
     let Arguments { weights, data, output } = Arguments::parse();
-    // The classes are those of the data set. The last layers start from random values where the file has others.
+    // The classes are those of the data set. The last layers start from random values if the file has others.
     let config = RunConfig::new(FasterRcnnConfig::resnet50_fpn(0));
     let split = deep_pcb::open(data, config.train.seed)?;
     let run = Run::new(config, split).start(Start::weights(weights)).prepare(&output)?;

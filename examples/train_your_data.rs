@@ -49,7 +49,8 @@ fn main() -> anyhow::Result<()> {
             class_names.push(fields[5].to_string());
             class_names.len() - 1
         });
-        boxes.entry(fields[0].into()).or_default().push(Annotation::new(xyxy, class + 1)); // 0 is the background
+        // Class 0 is the background.
+        boxes.entry(fields[0].into()).or_default().push(Annotation::new(xyxy, class + 1));
     }
     let records = boxes.into_iter().map(|(image, boxes)| Record::from_image(image, boxes));
     let data = Dataset::new(records.collect::<Result<_, _>>()?, class_names);

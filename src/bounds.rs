@@ -1,5 +1,5 @@
-//! What settings may be. Every number has bounds, so that no file asks for more memory than a detector of any
-//! use takes, and no product of numbers overflows.
+//! Which settings are allowed. Every number has bounds, so that products of numbers do not overflow, and no
+//! layer is wider than any useful detector needs.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -34,7 +34,7 @@ pub fn all_within<T: PartialOrd + Display + Copy>(
     settings.iter().try_for_each(|(key, value)| within(key, *value, bounds.clone()))
 }
 
-/// An error with this message where something does not hold.
+/// An error with this message if the condition does not hold.
 ///
 /// # Errors
 ///

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 
 /// Where to compute: `cpu`, `cuda:N` (`cuda` is `cuda:0`) or `wgpu`.
 ///
-/// burn panics where it starts a device that is not there. This looks first, and says in one sentence what is
+/// burn panics if it starts a device that does not exist. This checks first, and says in one sentence what is
 /// missing:
 ///
 /// ```

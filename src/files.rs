@@ -8,9 +8,9 @@ use tempfile::Builder;
 
 use crate::error::{Error, Result};
 
-/// Has `write` write a temporary file beside `path`, and puts it in the place of `path` when it is whole and
-/// on the disk. Whatever interrupts this, also a power failure, `path` holds either what it held before or
-/// the whole new file.
+/// Calls `write` with a temporary file beside `path`, which replaces `path` when it is complete and on the
+/// disk. After any interruption, even a power failure, `path` holds either its old content or the whole new
+/// file.
 ///
 /// The temporary file has a random name, so that several processes may write the same `path`; the last one
 /// wins. Its name begins with a dot and has the extension of `path`.
@@ -29,7 +29,7 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&Path) -> Result<()>) ->
     let (prefix, suffix) = (format!(".{name}."), extension.unwrap_or_default());
     let mut builder = Builder::new();
     builder.prefix(&prefix).suffix(&suffix);
-    // A temporary file is its owner's alone otherwise.
+    // Without this, only the owner could read and write the file.
     #[cfg(unix)]
     builder.permissions(as_of_any_new(0o666));
     let temporary = builder.tempfile_in(folder).map_err(Error::io(path))?.into_temp_path();
@@ -39,13 +39,12 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&Path) -> Result<()>) ->
     sync_folder(folder)
 }
 
-/// Has `write` fill a temporary folder beside `path`, and gives it the name `path` when it is whole. Whatever
-/// interrupts this, also the end of the process, there is no half folder called `path`, and what others have
-/// is left alone.
+/// Calls `write` to fill a temporary folder beside `path`, which is renamed to `path` when it is complete.
+/// After any interruption, even a kill, `path` is never a partial folder. Files of others are left alone.
 ///
 /// `path` is new, or an empty folder, which is replaced. Folders above it are made. The temporary folder's
-/// name is random and begins with a dot; where the process is killed it stays. So that the files survive a
-/// power failure, too, `write` makes each with [`write_new`].
+/// name is random and begins with a dot; if the process is killed, the folder stays. `write` must make each
+/// file with [`write_new`], so that the files survive a power failure.
 ///
 /// # Errors
 ///
@@ -118,7 +117,7 @@ fn sync_folder(_: &Path) -> Result<()> {
     Ok(())
 }
 
-/// [`write_atomically`] of bytes that are at hand.
+/// [`write_atomically`] with given bytes.
 ///
 /// # Errors
 ///
@@ -186,7 +185,7 @@ mod tests {
         write_folder_atomically(&empty, write).unwrap();
         assert_eq!(names(&empty), ["a.txt"]);
 
-        // What comes while it is being written stays, too.
+        // Files that appear during the writing stay, too.
         let contested = folder.path().join("contested");
         fs::create_dir(&contested).unwrap();
         let result = write_folder_atomically(&contested, |temporary| {

@@ -111,7 +111,8 @@
 //! # let config = FasterRcnnConfig { num_classes: 0, ..FasterRcnnConfig::tiny(2) };
 //! # let config = config.with_image_size(64, 64);
 //! let config = RunConfig::new(config);
-//! # let config = RunConfig { train: faster_rcnn::train::TrainConfig { epochs: 1, ..config.train }, ..config };
+//! # let train = faster_rcnn::train::TrainConfig { epochs: 1, ..config.train };
+//! # let config = RunConfig { train, ..config };
 //! let data = deep_pcb::open("PCBData", config.train.seed)?;
 //! let outcome = Run::new(config, data).start(Start::weights("coco.pth")).fit("runs/pcb")?;
 //!
@@ -139,7 +140,8 @@
 //!
 //! - Names, meanings and defaults are torchvision's; `ARCHITECTURE.md` lists every deviation.
 //! - Boxes are `[x1, y1, x2, y2]` in pixels, sizes `(height, width)`; class 0 is the background.
-//! - Wrong shapes panic and print the shapes. Files, weights and settings give an [`Error`] that names the place.
+//! - Wrong shapes panic and print the shapes. Files, weights and settings give an [`Error`] that names the
+//!   place.
 //! - Every random choice takes a seed.
 
 #[cfg(test)]

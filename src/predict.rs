@@ -20,10 +20,10 @@ const LOADER_THREADS: usize = 2;
 /// Images that go through a GPU together, at most; more take memory and save little time.
 const MAX_BATCH: usize = 8;
 
-/// A detector that is done with training.
+/// A trained detector.
 ///
-/// It can be cloned and used from several threads; all share the weights. What is found in an image never
-/// depends on the images it is given with.
+/// It can be cloned and used from several threads; all share the weights. The detections of an image never
+/// depend on the other images in a call.
 ///
 /// ```
 /// use faster_rcnn::burn::tensor::Device;
@@ -74,8 +74,8 @@ impl Predictor {
         self.with_settings(|config| config.roi_heads.score_thresh = score_thresh)
     }
 
-    /// One with the same weights that drops, of two detections of a class with an IoU above `nms_thresh`, the
-    /// one of the lower score.
+    /// One with the same weights and another NMS threshold: of two detections of a class with an IoU above
+    /// `nms_thresh`, the one with the lower score is dropped.
     ///
     /// # Errors
     ///
@@ -129,9 +129,8 @@ impl Predictor {
         self.detect_one(pixels(image)?)
     }
 
-    /// What is in each of the images: what [`detect`](Self::detect) finds in it, on a CPU bit for bit. A GPU
-    /// takes images that have the same size once they are resized together, which may round scores
-    /// differently.
+    /// The detections of each image. On a CPU they equal those of [`detect`](Self::detect), bit for bit. A
+    /// GPU computes images of the same resized size together, which may round scores differently.
     ///
     /// # Errors
     ///
@@ -144,7 +143,7 @@ impl Predictor {
         self.detect_by_size(images)
     }
 
-    /// Gives images that have the same size once they are resized to the device together.
+    /// Sends images of the same resized size to the device together.
     fn detect_by_size(&self, images: Vec<Image>) -> Result<Vec<Vec<Detection>>> {
         let mut by_size = BTreeMap::<_, Vec<(usize, Image)>>::new();
         for (index, image) in images.into_iter().enumerate() {
@@ -161,11 +160,12 @@ impl Predictor {
         Ok(found.into_values().collect())
     }
 
-    /// What is known of and found in each image of a data set, in its order, loaded on background threads.
+    /// The annotations and the detections of each image of a data set, in its order. Images are loaded on
+    /// background threads.
     ///
     /// # Errors
     ///
-    /// An image's is what its loading or [`detect`](Self::detect) gives, with its name.
+    /// The error of loading an image or of [`detect`](Self::detect), with the image's name.
     pub fn results(&self, data: &Dataset) -> impl Iterator<Item = Result<ImageResult>> {
         let batches = Loader::in_order(&data.records, 1, LOADER_THREADS).next_epoch();
         batches.flat_map(|batch| match batch {

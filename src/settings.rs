@@ -24,8 +24,7 @@ use crate::error::{Error, Result};
 /// such settings.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = fs::read_to_string(path).map_err(Error::io(path))?;
-    // The library's error spans several lines and shows the text of the file. Its message and place say it
-    // all.
+    // Keeps only message and position.
     toml::from_str(&text).map_err(|error| Error::file(path, one_line(&error)))
 }
 
@@ -39,7 +38,7 @@ pub fn to_toml<T: Serialize>(settings: &T) -> String {
 ///
 /// # Errors
 ///
-/// [`Error::Config`] names the one that there is no place for, or whose value is of another type.
+/// [`Error::Config`] names the key that does not exist, or whose value has the wrong type.
 pub fn with<T, S>(settings: &T, overrides: &[S]) -> Result<T>
 where
     T: Serialize + DeserializeOwned,
@@ -51,7 +50,7 @@ where
         set(&mut after, setting.as_ref())?;
     }
     serde_json::from_value(after).map_err(|error| {
-        // Some values fit only together, such as the fields of a schedule. So each is tried alone only now.
+        // Tries each override alone to find the faulty one; some are only valid together.
         let alone = overrides.iter().find_map(|setting| {
             let mut tree = before.clone();
             set(&mut tree, setting.as_ref()).ok()?;

@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 const UTF8_MARK: &[u8] = b"\xEF\xBB\xBF";
 const UTF16_MARKS: [&[u8]; 2] = [b"\xFF\xFE", b"\xFE\xFF"];
 
-/// The content of a text file whose characters other than ASCII are not looked at, such as a list of paths. A
-/// byte order mark at its start, which some editors write, is left out.
+/// The content of a text file in which only ASCII characters have a meaning, such as a list of paths. A byte
+/// order mark at its start, which some editors write, is left out.
 ///
 /// # Errors
 ///

@@ -16,9 +16,9 @@ fn fixtures() -> Vec<PathBuf> {
     files
 }
 
-/// How far a value of the row `y` may be from Pillow's. JPEG leaves rounding to the decoder, and how colours that
-/// are stored at half the size are enlarged: at the lower border, where a row of colours is missing, decoders
-/// guess it differently. All else is exact.
+/// How far a value of the row `y` may be from Pillow's. JPEG leaves two things to the decoder: rounding, and
+/// how to enlarge colours that are stored at half the size. At the lower border, where a row of colours is
+/// missing, decoders guess it differently. All else is exact.
 fn tolerance(path: &Path, y: usize, height: usize) -> u8 {
     let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap();
     match path.extension().and_then(|extension| extension.to_str()) {

@@ -1,4 +1,4 @@
-//! Whole detectors against torchvision: same weights in, same numbers out, stage by stage.
+//! Whole detectors against torchvision: same weights in, same numbers out, part by part.
 //!
 //! Tolerances: torchvision's own f32 result differs from its f64 one by 1e-7 to 1e-6 in a part's output, and
 //! up to 2e-3 in the gradient of some weights, where the input of a ReLU is so near to zero that it flips
@@ -79,7 +79,7 @@ fn detector(recorded: &Value, device: &Device) -> FasterRcnn {
     fill(config(recorded).init(device), recorded["seed"].as_u64().unwrap())
 }
 
-/// The most a stage may differ; prints what it does differ by.
+/// The most that a part may differ; prints by how much it does.
 fn assert_recorded<const D: usize>(fixture: &Fixture, recorded: &Value, name: &str, actual: Tensor<D>) {
     let shape: Vec<usize> =
         recorded["shape"].as_array().unwrap().iter().map(|side| side.as_u64().unwrap() as usize).collect();

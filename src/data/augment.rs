@@ -16,7 +16,7 @@ use crate::bounds::{self, MAX_SIDE};
 use crate::error::Result;
 use crate::structures::{Annotation, Xyxy, area, clip};
 
-/// Where less than this many pixels of a box remain after a crop, there is nothing to learn from.
+/// If a side of a box is shorter than this after a crop, in pixels, there is nothing to learn from.
 const SMALLEST_SIDE: f32 = 1.0;
 
 /// What may happen to a training image, in this order: scale, flips, quarter turns, crop.
@@ -58,11 +58,11 @@ impl AugmentConfig {
         Self { horizontal_flip: 0.0, vertical_flip: 0.0, quarter_turns: false, ..Self::default() }
     }
 
-    /// Looks whether the values make sense.
+    /// Checks that the values make sense.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`](crate::Error::Config) where one does not; the message names it.
+    /// [`Error::Config`](crate::Error::Config) if one does not; the message names it.
     pub fn validate(&self) -> Result<()> {
         let parts = [
             ("horizontal_flip", self.horizontal_flip),
@@ -85,7 +85,7 @@ impl AugmentConfig {
 /// whatever the number of loader threads.
 ///
 /// Boxes are in pixels of `image` and come back in pixels of the returned one. Only a crop drops any. Labels
-/// and crowd flags stay; an area grows with the scale, and is none where a crop cuts through.
+/// and crowd flags stay. An area grows with the scale; it becomes `None` if the crop cuts the box.
 ///
 /// # Panics
 ///
@@ -145,7 +145,7 @@ impl View {
             return;
         }
         self.image = imageops::resize(&self.image, new_width, new_height, FilterType::Triangle);
-        // By the sizes and not by the factor: boxes follow the rounding to whole pixels.
+        // Uses the sizes instead of the factor, so that boxes follow the rounding to whole pixels.
         let (x, y) = (new_width as f32 / width as f32, new_height as f32 / height as f32);
         self.map_boxes(|[x1, y1, x2, y2]| [x1 * x, y1 * y, x2 * x, y2 * y]);
         for annotation in &mut self.annotations {

@@ -2,14 +2,14 @@
 
 use crate::structures::Xyxy;
 
-/// How far a box may reach over the border of its image, in pixels. Tools that store parts of an image's
-/// size, or count pixels from another corner, leave so much by rounding.
+/// How far a box may reach over the border of its image, in pixels. Normalised or shifted coordinates round
+/// by up to this.
 const ROUNDING: f32 = 0.5;
 
 /// A box with a shorter side, in pixels, is hardly one that somebody has drawn.
 const THIN: f32 = 1.0;
 
-/// The box as it is within an image of `(height, width)`: what reaches up to half a pixel over the border is
+/// The box within an image of `(height, width)`. A box that reaches over the border by up to half a pixel is
 /// clipped.
 ///
 /// # Errors

@@ -6,17 +6,17 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// What there is to say about a data set; every entry names a file and, where it can, the line.
+/// The faults of a data set and the warnings about it. Every entry names a file and, if possible, the line.
 #[derive(Debug, Default)]
 pub struct Report {
     /// What keeps the data set from being read.
     pub faults: Vec<Error>,
-    /// What is read, but is hardly meant: images given twice, boxes thinner than a pixel, files that are left
-    /// out.
+    /// Things that can be read but are probably mistakes: images given twice, boxes thinner than a pixel,
+    /// files that are left out.
     pub warnings: Vec<Error>,
 }
 
-/// The same for equal files, and hardly ever for others.
+/// Equal for files with equal content, and almost never for others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Fingerprint {
     bytes: usize,
@@ -29,7 +29,7 @@ impl Fingerprint {
     }
 }
 
-/// A warning for each file whose content an earlier one has, too.
+/// A warning for each file with the same content as an earlier one.
 ///
 /// # Errors
 ///

@@ -142,12 +142,12 @@ impl Dataset {
         Self { records, class_names: class_names.into_iter().map(Into::into).collect() }
     }
 
-    /// Looks whether the data set can be trained and judged on. Does not open the images.
+    /// Checks that the data set can be used for training and evaluation. Does not open the images.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] where two classes have one name or a class has none. [`Error::File`], with the
-    /// image's path, for the first record of which the size is 0, a label is not in `1..=class_names.len()`,
+    /// [`Error::Config`] if two classes have the same name or a class has an empty one. [`Error::File`], with
+    /// the image's path, for the first bad record: its size is 0, a label is not in `1..=class_names.len()`,
     /// or a box is not finite, is empty (`x1 >= x2` or `y1 >= y2`) or reaches more than half a pixel out of
     /// its image.
     pub fn validate(&self) -> Result<()> {
@@ -166,7 +166,7 @@ impl Dataset {
     }
 
     /// Holds out a part of the images, chosen by `seed`; both sides keep the present order. Neither side is
-    /// empty where there are two images or more and the fraction is neither 0 nor 1.
+    /// empty if there are at least two images and the fraction is neither 0 nor 1.
     ///
     /// # Panics
     ///

@@ -23,8 +23,8 @@ const MOST_PIXELS_VARIABLE: &str = "FASTER_RCNN_MAX_IMAGE_PIXELS";
 /// the largest image takes 4 GiB.
 const MOST_PIXELS: u64 = 1 << 28;
 
-/// The most bytes of a decoded pixel: four channels of 32 bits. Decoders may take memory for as many pixels
-/// as there may be.
+/// The most bytes of a decoded pixel: four channels of 32 bits. The decoder's memory limit is the pixel limit
+/// times this.
 const MOST_BYTES_PER_PIXEL: u64 = 16;
 
 /// Decodes a JPEG, PNG, BMP, TIFF or WebP file, whatever its extension says.
@@ -62,7 +62,7 @@ pub(super) fn decode(path: &Path, bytes: &[u8]) -> Result<RgbImage> {
 ///
 /// # Errors
 ///
-/// As [`load_image`], but for faults behind the header.
+/// As [`load_image`], except for faults after the header.
 pub fn image_size(path: impl AsRef<Path>) -> Result<(usize, usize)> {
     let path = path.as_ref();
     let bytes = fs::read(path).map_err(Error::io(path))?;
@@ -79,7 +79,7 @@ pub fn image_size(path: impl AsRef<Path>) -> Result<(usize, usize)> {
     Ok((height as usize, width as usize))
 }
 
-/// A decoder that has read the header, and how to turn what it gives.
+/// A decoder that has read the header, and the orientation to apply to its output.
 fn open<'a>(path: &Path, bytes: &'a [u8]) -> Result<(impl ImageDecoder + 'a, Orientation)> {
     static LIMIT: LazyLock<Result<u64, String>> = LazyLock::new(|| {
         let Some(value) = env::var_os(MOST_PIXELS_VARIABLE) else { return Ok(MOST_PIXELS) };
@@ -90,7 +90,7 @@ fn open<'a>(path: &Path, bytes: &'a [u8]) -> Result<(impl ImageDecoder + 'a, Ori
     let mut limits = Limits::default();
     limits.max_alloc = Some(limit.saturating_mul(MOST_BYTES_PER_PIXEL));
 
-    // The format is guessed from the content, because the extension may be another's.
+    // The format is guessed from the content, because the extension may be wrong.
     let format = image::guess_format(bytes).map_err(Error::image(path))?;
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits);

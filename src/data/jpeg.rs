@@ -10,8 +10,8 @@ pub(super) const START: [u8; 3] = [0xFF, 0xD8, 0xFF];
 const END_OF_IMAGE: u8 = 0xD9;
 const START_OF_SCAN: u8 = 0xDA;
 
-/// Whether the end marker of the image is there. Bytes after it belong to no image and are not looked at, and
-/// neither are those of segments, such as the thumbnail in EXIF data, which is a JPEG of its own.
+/// Whether the end marker of the image is there. Bytes after it are ignored. So are the bytes inside
+/// segments, such as the thumbnail in EXIF data, which is a JPEG itself.
 pub(super) fn is_complete(bytes: &[u8]) -> bool {
     let mut rest = &bytes[START.len() - 1..];
     while let Some((marker, after)) = next_marker(rest) {
@@ -72,7 +72,7 @@ mod tests {
         for after in [&b"\xFF\xDA"[..], b"\xFF\xDA\x00\x0C\x01", b"\0\0", b"\xFF", &file()[..300]] {
             assert!(is_complete(&[&file(), after].concat()), "{after:x?}");
         }
-        // They do not complete an image that was cut off, either, where they hold no end marker.
+        // They do not complete an image that was cut off, either, if they hold no end marker.
         let whole = file();
         assert!(!is_complete(&[&whole[..whole.len() - 2], &b"\xFF\xDA\x00\x0C"[..]].concat()));
     }

@@ -30,7 +30,7 @@ pub struct Batch {
     pub annotations: Vec<Vec<Annotation>>,
     /// A seed an image for the random choices of a step; differs from image to image and from epoch to epoch.
     pub seeds: Vec<u64>,
-    /// Fraction of the global batch that this shard holds: 1 where there is one loader.
+    /// Fraction of the global batch that this shard holds: 1 if there is only one loader.
     pub share: f32,
 }
 
@@ -105,8 +105,8 @@ impl Loader {
     }
 
     /// The loader `index` of `count` that share each epoch. Together they give the batches of one loader with
-    /// `count` times the batch size, each its part. The last batch is shared as evenly as can be; a part of
-    /// it may be empty.
+    /// `count` times the batch size: each gives its part of every batch. The last batch is shared as evenly
+    /// as possible; a part of it may be empty.
     ///
     /// # Panics
     ///
@@ -167,8 +167,8 @@ impl Loader {
         order[self.part.clone()].chunks(self.batch_size * count).map(part_of).collect()
     }
 
-    /// Starts the threads of the next epoch. The count of epochs advances although the loader is shared, for
-    /// burn-train asks a shared loader for one epoch after the other.
+    /// Starts the threads of the next epoch. The epoch counter advances through `&self`, because burn-train
+    /// shares the loader.
     pub fn next_epoch(&self) -> Batches {
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed);
         let batches: Arc<[(Vec<usize>, f32)]> = self.order(epoch).into();
@@ -181,7 +181,7 @@ impl Loader {
                 thread::spawn(move || {
                     for (indices, share) in batches.iter().skip(first).step_by(step) {
                         let batch = load(&records, indices, *share, variation.as_ref(), epoch);
-                        // The iterator is gone where nobody receives: the epoch was given up.
+                        // Nobody receives: the iterator was dropped before the end of the epoch.
                         if sender.send(batch).is_err() {
                             return;
                         }
@@ -197,7 +197,7 @@ impl Loader {
 /// The batches of an epoch, in order. An image that cannot be read makes its batch an error; the others still
 /// come.
 ///
-/// Where it is dropped before its end, the threads end after the batches that they are at.
+/// If it is dropped before its end, the threads end after their current batches.
 #[derive(Debug)]
 pub struct Batches {
     /// Of thread `t` of `T`, which makes the batches `t`, `t + T`, ...

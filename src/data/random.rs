@@ -1,6 +1,6 @@
 //! Random numbers that depend on a seed, an epoch and an image alone.
 //!
-//! A run can so be repeated, and continued in the middle, whatever the number of threads.
+//! So a run can be repeated, or continued in the middle, with any number of threads.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;

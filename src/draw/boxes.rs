@@ -130,8 +130,8 @@ fn grow([x1, y1, x2, y2]: &Xyxy, by: f32) -> Xyxy {
     [x1 - by, y1 - by, x2 + by, y2 + by]
 }
 
-/// Where a tag of `(width, height)` beside its box covers least. A tag that would leave the image is moved
-/// into it.
+/// The place beside its box where a tag of `(width, height)` covers least. A tag that would leave the image
+/// is moved into it.
 fn tag_beside(xyxy: &Xyxy, (width, height): (f32, f32), image: (f32, f32), occupied: &[Xyxy]) -> Xyxy {
     let [x1, y1, x2, y2] = *xyxy;
     let corners = [

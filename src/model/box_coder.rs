@@ -21,7 +21,7 @@ pub struct BoxCoder {
 }
 
 impl BoxCoder {
-    /// What `reference` has to move by to become `target`.
+    /// The offsets that turn `reference` into `target`.
     pub fn encode(&self, target: &Xyxy, reference: &Xyxy) -> Deltas {
         let (target_x, target_y, target_width, target_height) = centre_and_size(target);
         let (x, y, width, height) = centre_and_size(reference);

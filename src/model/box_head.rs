@@ -1,4 +1,4 @@
-//! The hidden layers of the second stage: pooled features to one vector per proposal.
+//! The hidden layers of the RoI heads: pooled features to one vector per proposal.
 //!
 //! Shape letters: K proposals of all images together, R the width of the vectors.
 //!

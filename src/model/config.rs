@@ -36,14 +36,14 @@ pub struct FasterRcnnConfig {
     /// The norm in the pyramid; none in torchvision's v1 detector, batch norm in its v2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fpn_norm: Option<NormKind>,
-    /// What frozen batch norms add to the variance; torchvision has 0 with its COCO v1 weights.
+    /// What frozen batch norms add to the variance; torchvision uses 0 with its COCO v1 weights.
     #[serde(default = "default_frozen_epsilon")]
     pub frozen_epsilon: f64,
     /// How many of the backbone's five layers (conv1, layer1..layer4) are trained, counted from the last.
     pub trainable_layers: usize,
     /// Channels of the pyramid.
     pub fpn_channels: usize,
-    /// Classes, the background (0) included. 0 in settings of training: as many as the data set has; see
+    /// Classes, the background (0) included. 0 in training settings means as many as the data set has; see
     /// [`for_classes`](Self::for_classes).
     #[serde(default)]
     pub num_classes: usize,
@@ -229,12 +229,12 @@ impl FasterRcnnConfig {
         self
     }
 
-    /// The settings for a data set with these classes, 1, 2, ...: number and names of the classes come from
-    /// it where the settings do not say them.
+    /// The settings for a data set with these classes, 1, 2, ...: if the settings do not give the number and
+    /// names of the classes, they come from the data set.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] with both lists, where the settings say other ones.
+    /// [`Error::Config`] with both lists, if the settings give other classes.
     pub fn for_classes<S: AsRef<str>>(&self, class_names: &[S]) -> Result<Self> {
         let names: Vec<&str> = class_names.iter().map(AsRef::as_ref).collect();
         let unsaid = (self.num_classes == 0, self.class_names.is_empty());

@@ -34,8 +34,7 @@ impl DeviceDetections {
         Self { best, labels, flags: None }
     }
 
-    /// Has [`download`](Self::download) read other values too, `[F]`, 1 or 0 each, without a second wait for
-    /// the device.
+    /// Makes [`download`](Self::download) read other values in the same transfer: `[F]`, 1 or 0 each.
     #[must_use]
     pub fn with_flags(self, flags: Tensor<1>) -> Self {
         Self { flags: Some(flags), ..self }

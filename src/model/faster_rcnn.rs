@@ -27,8 +27,8 @@ impl FasterRcnnConfig {
         self.build(WeightInit::new(self.seed, device))
     }
 
-    /// A detector whose weights are to come from a file: no tensor is drawn or allocated before it is looked
-    /// at.
+    /// A detector whose weights will come from a file. No weights are drawn, and a tensor is allocated when
+    /// it is first used.
     ///
     /// # Panics
     ///
@@ -117,7 +117,7 @@ impl FasterRcnn {
 
     /// For inference with these weights: folds batch norms into the convolutions, and transforms the weights
     /// into the form that the device multiplies with. On a CPU this saves time, and a 3x3 convolution's
-    /// weight takes four times the memory. A detector on an autodiff device gives one on the device below it.
+    /// weight takes four times the memory. A detector on an autodiff device becomes one on the inner device.
     pub fn prepare(self) -> PreparedFasterRcnn {
         let Self { network, config } = self.valid();
         drop(self); // each weight is freed once it is prepared

@@ -9,7 +9,7 @@ use rand_distr::{Distribution, StandardNormal};
 
 /// Draws the weights of a model, one tensor after the other.
 pub struct WeightInit<'a> {
-    /// None where every weight is to come from a file.
+    /// None if every weight will come from a file.
     rng: Option<ChaCha8Rng>,
     device: &'a Device,
 }
@@ -20,7 +20,7 @@ impl<'a> WeightInit<'a> {
         Self { rng: Some(ChaCha8Rng::seed_from_u64(seed)), device }
     }
 
-    /// Draws nothing: weights are zeros, made when they are first looked at.
+    /// Draws nothing: weights are zeros, allocated when they are first used.
     pub fn blank(device: &'a Device) -> Self {
         Self { rng: None, device }
     }
@@ -70,7 +70,7 @@ impl<'a> WeightInit<'a> {
     }
 }
 
-/// The same value everywhere, once it is looked at.
+/// The same value everywhere, allocated when it is first used.
 fn lazy<const D: usize>(shape: [usize; D], value: f32, device: &Device) -> Param<Tensor<D>> {
     let init = move |device: &Device, require_grad| {
         Tensor::full(shape, value, device).set_require_grad(require_grad)

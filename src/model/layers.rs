@@ -50,8 +50,7 @@ impl Conv2d {
         }
     }
 
-    /// The weight and the bias of a convolution without bias and an affine after it, of a factor and a
-    /// summand per channel, `[C out]`.
+    /// Folds a per-channel scale and shift into the weight and bias. The convolution has no bias of its own.
     fn folded(&self, (scale, shift): (Tensor<1>, Tensor<1>)) -> (Tensor<4>, Tensor<1>) {
         (self.weight.val() * scale.reshape([-1, 1, 1, 1]), shift)
     }
@@ -134,7 +133,7 @@ pub struct ConvNorm {
 }
 
 impl ConvNorm {
-    /// The convolution gets no bias where a norm follows, else one that starts at zero.
+    /// If a norm follows, the convolution has no bias. Else its bias starts at zero.
     pub fn new(weight: Param<Tensor<4>>, stride: usize, norm: Option<NormKind>, init: &WeightInit) -> Self {
         let outputs = weight.lazy_shape()[0];
         let bias = norm.is_none().then(|| init.constant([outputs], 0.0));
@@ -226,7 +225,7 @@ impl GroupAffine {
     }
 }
 
-/// Normalises with the statistics of the batch, and counts these into the running ones.
+/// Normalises with the statistics of the batch, and updates the running statistics with them.
 fn train_batch_norm(norm: &BatchNorm, x: Tensor<4>, fused: Fused) -> Tensor<4> {
     let options = NormOptions { groups: None, epsilon: norm.epsilon };
     let [images, _, height, width] = x.dims();
@@ -243,20 +242,20 @@ fn train_batch_norm(norm: &BatchNorm, x: Tensor<4>, fused: Fused) -> Tensor<4> {
     output
 }
 
-/// The affine that a batch norm with the running statistics of training is.
+/// Scale and shift equal to this batch norm with its running statistics.
 fn running_affine(norm: &BatchNorm) -> (Tensor<1>, Tensor<1>) {
     let [mean, variance] = [&norm.running_mean, &norm.running_var].map(|value| value.value());
     affine(norm.gamma.val(), norm.beta.val(), mean, variance, norm.epsilon)
 }
 
-/// The affine that a frozen batch norm is.
+/// Scale and shift of a frozen batch norm.
 fn frozen_affine(norm: &FrozenBatchNorm) -> (Tensor<1>, Tensor<1>) {
     let [gamma, beta, mean, variance] =
         [&norm.weight, &norm.bias, &norm.running_mean, &norm.running_var].map(|value| value.val().detach());
     affine(gamma, beta, mean, variance, norm.epsilon)
 }
 
-/// The factor and the summand per channel, `[C]` each, of a batch norm with these statistics.
+/// Scale and shift per channel, `[C]` each, of a batch norm with these statistics.
 fn affine(
     gamma: Tensor<1>,
     beta: Tensor<1>,

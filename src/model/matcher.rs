@@ -29,15 +29,15 @@ pub struct Matcher {
 }
 
 impl Matcher {
-    /// One [`Match`] per candidate, by IoU. Without ground truth all is background. Of equally good ground
-    /// truths the first counts.
+    /// One [`Match`] per candidate, by IoU. Without ground truth all is background. Among equally good ground
+    /// truths, the first is taken.
     pub fn assign(&self, ground_truth: &[Xyxy], candidates: &[Xyxy]) -> Vec<Match> {
         self.assign_by(ground_truth.len(), candidates.len(), |truth, candidate| {
             iou(&ground_truth[truth], &candidates[candidate])
         })
     }
 
-    /// The same by any measure of how well a ground truth and a candidate, given by index, agree.
+    /// The same with any measure of how well a ground truth and a candidate agree, both given by index.
     pub fn assign_by(
         &self,
         ground_truths: usize,

@@ -42,8 +42,8 @@ impl PreparedFasterRcnn {
         &self.device
     }
 
-    /// The same weights, shared, with other settings of inference. Of `change` only what needs no other
-    /// weights has an effect, such as thresholds and the image size.
+    /// The same weights, shared, with other inference settings. Only changes that need no other weights have
+    /// an effect, such as thresholds and the image size.
     ///
     /// # Errors
     ///
@@ -69,7 +69,7 @@ impl PreparedFasterRcnn {
     ///
     /// # Errors
     ///
-    /// [`Error::NonFinite`] where that is a NaN or an infinity. Comparisons with a NaN are false, so without
+    /// [`Error::NonFinite`] if it computes a NaN or an infinity. Comparisons with a NaN are false, so without
     /// this check an image would look empty to a detector with broken weights.
     pub fn detect(&self, images: &[Image]) -> Result<Vec<Vec<Detection>>> {
         let images = self.config.transform.batch(images, &self.device);

@@ -19,7 +19,7 @@ pub struct BalancedSampler {
 /// How the candidates are chosen among those of a kind.
 #[derive(Debug, Clone)]
 pub enum Sampling {
-    /// Each with the same chance. Each image of a batch has its own generator, so that what is chosen for an
+    /// Each with the same chance. Each image of a batch has its own generator, so that the choice for an
     /// image does not depend on the other images.
     Random(Vec<ChaCha8Rng>),
     /// Those with the lowest indices: for comparison with a reference.

@@ -1,7 +1,7 @@
 //! Scored boxes on the device that computed them.
 //!
 //! They are tensors of fixed size, in which a score of [`NO_BOX`] marks an empty slot. So no step has to wait
-//! for the host to count boxes, and the host reads those of a batch at once.
+//! for the host to count boxes, and the host reads all boxes of a batch at once.
 //!
 //! Shape letters: N images, K slots for boxes in each.
 
@@ -72,8 +72,8 @@ impl ScoredBoxes {
         }
     }
 
-    /// Cuts off the slots at the end that are empty in every image, where the device's memory is the host's.
-    /// Only there counting costs nothing, and the RoI heads then compute nothing for empty slots.
+    /// On a device that uses the host's memory, cuts off the slots at the end that are empty in every image.
+    /// Counting is free only there. The RoI heads then compute nothing for these slots.
     pub fn trim(self) -> Self {
         if !in_host_memory(&self.scores.device()) {
             return self;

@@ -1,5 +1,5 @@
 //! The input transform: resize so that the short side is `min_size` (the long one at most `max_size`),
-//! normalise, pad to a multiple of 32 and stack; and boxes there and back.
+//! normalise, pad to a multiple of 32 and stack. Also resizes boxes, both ways.
 //!
 //! Source: torchvision `models/detection/transform.py`. Runs on the host, in parallel, writing each
 //! pixel once, straight into the batch.

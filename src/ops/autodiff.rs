@@ -249,7 +249,7 @@ impl<B: DetectionOps, C: CheckpointStrategy> DetectionOps for Autodiff<B, C> {
 #[derive(Debug)]
 struct Convolution;
 
-/// What the backward pass of a convolution needs, for the gradients that are asked for.
+/// What the backward pass of a convolution needs to compute the requested gradients.
 #[derive(Clone, Debug)]
 struct ConvolutionState<B: DetectionOps> {
     x: Option<FloatTensor<B>>,

@@ -59,7 +59,7 @@ impl ConvWeight {
 }
 
 impl WinogradWeight {
-    /// Panics where these are not the options of the only convolution that it is for.
+    /// Panics if the options differ from those that the weight was transformed for.
     pub(super) fn assert_serves(&self, options: &ConvOptions<2>) {
         let [_, outputs, inputs] = self.values.dims();
         assert!(

@@ -36,11 +36,12 @@ pub(super) fn convolution_input_backward<B: Backend>(
 /// together (`LP_MAX_TGSI_LOOP_ITERATIONS` in its gallivm).
 const MOST_ROUNDS: usize = 65_535;
 
-/// In bands of rows where the output is large: 160x160 pixels of four images make three bands.
+/// Works in bands of rows if the output is large: 160x160 pixels of four images make three bands.
 ///
 /// burn's direct algorithm computes an element in the loops of one unit, over all pixels of the output. Bands
-/// keep these loops below [`MOST_ROUNDS`], and rounding errors from adding up over hundreds of thousands of
-/// products. They take a copy of x and of the gradient, which costs little compared with the products.
+/// keep these loops below [`MOST_ROUNDS`]. They also keep rounding errors small, which would otherwise add up
+/// over hundreds of thousands of products. They take a copy of x and of the gradient, which costs little
+/// compared with the products.
 pub(super) fn convolution_weight_backward<B: Backend>(
     x: FloatTensor<B>,
     grad: FloatTensor<B>,
@@ -79,7 +80,7 @@ pub(super) fn max_pool_backward<B: Backend>(
     grad: FloatTensor<B>,
     PoolOptions { kernel, stride, padding }: PoolOptions,
 ) -> FloatTensor<B> {
-    // To find the indices again costs less than to keep them.
+    // Recomputing the indices is cheaper than keeping them.
     let dtype = IntDType::I32;
     let places = B::max_pool2d_with_indices(x.clone(), kernel, stride, padding, [1, 1], false, dtype).indices;
     B::max_pool2d_with_indices_backward(x, kernel, stride, padding, [1, 1], false, grad, places).x_grad

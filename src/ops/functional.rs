@@ -25,8 +25,9 @@ pub fn roi_align(features: Tensor<4>, rois: Tensor<2>, options: RoiAlignOptions)
     pool(FeatureMaps::Single(features.into_dispatch()), rois, [f32::INFINITY; 3], options)
 }
 
-/// [`roi_align`] of each box from one of four maps, each half as fine as the one before: from the last whose
-/// `min_areas` (of the second to the fourth map, rising, in square image pixels) the box's area reaches.
+/// [`roi_align`] of each box from one of four maps, each half as fine as the one before: from the last map
+/// whose minimum area the box reaches. `min_areas` are those of the second to the fourth map, rising, in
+/// square image pixels.
 pub fn pyramid_roi_align(
     pyramid: [Tensor<4>; 4],
     rois: Tensor<2>,
@@ -57,8 +58,8 @@ fn pool(
     ))
 }
 
-/// Columns of the `k` highest values of each row, `[R, T]` to `[R, k]`: by falling value, of two equal ones
-/// the first, NaN counting as the lowest.
+/// Columns of the `k` highest values of each row, `[R, T]` to `[R, k]`: by falling value. Among equal values
+/// the first comes first; NaN counts as the lowest.
 ///
 /// # Panics
 ///
@@ -70,8 +71,8 @@ pub fn top_k(values: Tensor<2>, k: usize) -> Tensor<2, Int> {
     Tensor::from_dispatch(<Dispatch as DetectionOps>::top_k(values.into_dispatch(), k, dtype))
 }
 
-/// Non-maximum suppression in each row and within it in groups (such as classes or pyramid levels): going by
-/// falling score, a box stays unless its IoU with a box of its row and group that stayed is above
+/// Non-maximum suppression within each group (such as a class or a pyramid level) of each row. Boxes are
+/// visited by falling score. A box stays unless its IoU with a box of its row and group that stayed is above
 /// `iou_threshold`.
 ///
 /// # Shapes
@@ -107,8 +108,8 @@ pub fn batched_nms(
     ))
 }
 
-/// The largest f32 that is not above `value`. Any f32 is above the one exactly if it is above the
-/// other, so an f32 kernel compares as torchvision does, whose threshold is an f64.
+/// The largest f32 that is not above `value`. An f32 is above this number if and only if it is above `value`.
+/// So an f32 kernel compares like torchvision, whose threshold is an f64.
 pub(super) fn round_down(value: f64) -> f32 {
     let nearest = value as f32;
     if f64::from(nearest) > value { nearest.next_down() } else { nearest }

@@ -41,8 +41,8 @@ pub struct PoolOptions {
     pub padding: [usize; 2],
 }
 
-/// Steps after a convolution or a norm, in the same pass over the map: `relu(y + residual)`, each where asked
-/// for.
+/// Steps after a convolution or a norm, in the same pass over the map: `relu(y + residual)`, each step only
+/// if requested.
 ///
 /// ```
 /// # use faster_rcnn::burn::tensor::Tensor;

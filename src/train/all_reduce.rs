@@ -11,15 +11,15 @@ use crate::ops::in_another_process;
 const PIECE: usize = 2 << 20;
 
 /// Replaces each member's tensor, `[P]` each, by the sum of all. All members get the same sum, bit for bit,
-/// and get it again whenever it is repeated.
+/// and a repetition gives the same bits again.
 ///
-/// Where members are other processes, each sums a part of the elements and sends the result to the others
+/// If members are other processes, each sums a part of the elements and sends the result to the others
 /// (reduce-scatter, then all-gather). So all members send and receive equally much. burn's own all-reduce
 /// sends all tensors to the first member and back.
 ///
 /// # Panics
 ///
-/// If there is no tensor, or no element in them.
+/// If there are no tensors, or the tensors have no elements.
 pub fn all_reduce(tensors: Vec<Tensor<1>>) -> Vec<Tensor<1>> {
     let devices: Vec<Device> = tensors.iter().map(Tensor::device).collect();
     match devices.as_slice() {

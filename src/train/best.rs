@@ -1,4 +1,4 @@
-//! Which epoch of a run has the best weights, and when a run stops because none gets better.
+//! Which epoch of a run has the best weights, and when a run stops because the weights no longer improve.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ pub(super) const BEST_METRIC: &str = "ap";
 
 /// The epoch whose weights are in `best.safetensors`.
 ///
-/// It is the first one with the highest AP on the validation images. Where these have no objects, the AP is
+/// It is the first one with the highest AP on the validation images. If these have no objects, the AP is
 /// unknown, and the last epoch is taken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct BestEpoch {
@@ -29,8 +29,8 @@ impl BestEpoch {
         best.map_or(Self { epoch: last, ap: None }, |(epoch, ap)| Self { epoch, ap: Some(ap) })
     }
 
-    /// The best of the epochs 1 to `last`, as burn-train's store has them; those before a resumed run's start
-    /// are included.
+    /// The best of the epochs 1 to `last` in burn-train's store. In a resumed run, this includes the epochs
+    /// before it resumed.
     pub(super) fn in_store(last: usize, store: &EventStoreClient) -> Self {
         Self::of(last, |epoch| store.find_metric(BEST_METRIC, epoch, Aggregate::Mean, &Split::Valid))
     }

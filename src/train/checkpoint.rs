@@ -5,8 +5,8 @@
 //! - `optimizer-E.bpk`: the state of the optimiser (burn's own format) after the epoch E of
 //!   `last.safetensors`.
 //!
-//! Each file is written whole or not at all, and `last.safetensors` after the others. So it always finds the
-//! state of the optimiser that belongs to it, whenever the process is killed or the power fails.
+//! Each file is written whole or not at all, and `last.safetensors` after the others. So the optimiser's
+//! state for `last.safetensors` is always there, even after a kill or a power failure.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::files::write_atomically;
 use crate::weights;
 
-/// burn's name for the group of parameters that the only schedule is for, which is all of them.
+/// burn's name for the first group of parameters. Here it has all parameters, and the only schedule.
 const FIRST_GROUP: &str = "0";
 
 /// What burn-train keeps of an epoch.
@@ -43,13 +43,14 @@ pub(super) struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// `template` is a model of the run, on a device without gradients; `info` is of the run's beginning.
+    /// `template` is a model of the run, on a device without gradients; `info` describes the run at its
+    /// beginning.
     pub fn new(folder: &Path, template: Trainee, info: RunInfo) -> Self {
         Self { folder: folder.to_path_buf(), template, info }
     }
 
-    /// Reads what a resumed run goes on from: `model`, which has the weights of `last.safetensors`, and the
-    /// optimiser's state after the epoch of `info`.
+    /// Reads the state that a resumed run continues from. `model` already has the weights of
+    /// `last.safetensors`; the optimiser's state is that after `info.epoch`.
     pub fn read(folder: &Path, model: Trainee, info: &RunInfo) -> Result<Records> {
         let path = optimizer_path(folder, info.epoch);
         let unusable = |error| Error::file_because(&path, "is not the state of this run's optimiser", error);

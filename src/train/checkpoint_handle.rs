@@ -1,5 +1,5 @@
-//! What burn-train writes and reads checkpoints through. It hands over a model, an optimiser and a schedule
-//! one by one, each on a thread of its own; here the three become one [`Checkpoints::write`].
+//! Writes and reads checkpoints for burn-train. burn-train passes the model, the optimiser and the schedule
+//! one by one, each on its own thread. This module joins the three into one [`Checkpoints::write`].
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -22,9 +22,9 @@ pub(super) struct CheckpointHandle(Arc<Shared>);
 struct Shared {
     checkpoints: Checkpoints,
     interrupter: Interrupter,
-    /// Epochs whose records are not all there yet. While one is written, the next may begin.
+    /// Epochs with records still missing. The next epoch may begin while one is being written.
     pending: Mutex<BTreeMap<usize, Pending>>,
-    /// What a resumed run goes on from, until burn-train has taken it.
+    /// The state that a resumed run continues from, until burn-train has taken it.
     resumed: Mutex<Parts>,
 }
 
@@ -55,8 +55,8 @@ impl Parts {
 }
 
 impl CheckpointHandle {
-    /// `resumed` is what a resumed run goes on from. A checkpoint that cannot be written ends the run by its
-    /// `interrupter`.
+    /// `resumed` is the state that a resumed run continues from. If a checkpoint cannot be written,
+    /// `interrupter` ends the run.
     pub fn new(checkpoints: Checkpoints, resumed: Option<Records>, interrupter: Interrupter) -> Self {
         let resumed = resumed.map_or_else(Parts::default, |records| Parts {
             model: Some(records.model),
@@ -102,7 +102,7 @@ macro_rules! checkpointer {
                 Ok(())
             }
 
-            /// Old checkpoints go when a new one is whole.
+            /// Nothing to do: `Checkpoints::write` removes old files once a new checkpoint is complete.
             fn delete(&self, _epoch: usize) -> Result<(), CheckpointerError> {
                 Ok(())
             }

@@ -32,8 +32,8 @@ pub struct TrainConfig {
     pub epochs: usize,
     /// Images of a forward and backward pass; on a team, of each member.
     pub batch_size: usize,
-    /// Batches whose gradients are averaged for one step of the optimiser. At an epoch's end the batches that
-    /// remain make a step of their own, in which each counts as much as in a whole group.
+    /// Batches whose gradients are averaged for one step of the optimiser. The remaining batches at the end
+    /// of an epoch make one more step, in which each counts as much as in a whole group.
     pub accumulation: usize,
     /// The learning rate before warm-up and schedule.
     pub learning_rate: f64,
@@ -47,17 +47,17 @@ pub struct TrainConfig {
     pub momentum: f64,
     /// Weight decay of SGD.
     pub weight_decay: f64,
-    /// Weight decay of the norms' weights and biases; `weight_decay` where there is none.
+    /// Weight decay of the norms' weights and biases; if `None`, `weight_decay` applies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub norm_weight_decay: Option<f64>,
-    /// Weight decay of all other biases; `weight_decay` where there is none.
+    /// Weight decay of all other biases; if `None`, `weight_decay` applies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bias_weight_decay: Option<f64>,
     /// Largest norm that the gradient of all parameters together may have; a larger one is scaled down to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
-    /// Ends the run after this many epochs without a better AP on the validation images. It has no effect
-    /// where these have no objects.
+    /// Ends the run after this many epochs without a better AP on the validation images. It has no effect if
+    /// these have no objects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub early_stopping: Option<usize>,
     /// Seed of shuffling, variation and sampling.
@@ -135,8 +135,8 @@ impl RunConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] where the file cannot be read, [`Error::File`] with the line where it is not such a
-    /// file, [`Error::Config`] for a faulty setting or override.
+    /// [`Error::Io`] if the file cannot be read, [`Error::File`] with the line if its content is not valid,
+    /// [`Error::Config`] for a faulty setting or override.
     pub fn load(path: impl AsRef<Path>, overrides: &[String]) -> Result<Self> {
         let path = path.as_ref();
         let config: Self = settings::with(&settings::read(path)?, overrides)?;
@@ -171,8 +171,9 @@ impl RunConfig {
         settings::to_toml(self)
     }
 
-    /// Names of the settings that differ, without those that a resumed run may change because no epoch's
-    /// numbers depend on them. Those of the cosine schedule depend on the number of epochs.
+    /// Names of the settings that differ. Settings that a resumed run may change are left out: the numbers of
+    /// an epoch do not depend on them. `train.epochs` may change too, unless the schedule is the cosine,
+    /// which depends on it.
     pub(super) fn differences(&self, other: &Self) -> Vec<String> {
         let mut names = settings::differences(self, other);
         let mut free = vec!["train.loader_threads", "train.sample_pictures", "train.early_stopping"];

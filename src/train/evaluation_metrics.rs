@@ -1,4 +1,4 @@
-//! What is measured on the validation images after each epoch: average precisions, of one evaluation.
+//! What is measured on the validation images after each epoch: average precisions, all from one evaluation.
 
 use std::mem;
 use std::sync::{Arc, Mutex};
@@ -19,18 +19,18 @@ impl Adaptor<Self> for Validated {
     }
 }
 
-/// A number of the [`Evaluation`] of all validation images, which an epoch has once.
+/// A number from the [`Evaluation`] of all validation images. An epoch is evaluated once.
 #[derive(Clone)]
 pub(super) struct EvaluationMetric {
     name: MetricName,
     value: fn(&Evaluation) -> Option<f64>,
-    /// Whether it is the one of all metrics that collects the results.
+    /// Whether this metric collects the results for all of them. Exactly one does.
     collects: bool,
     shared: Arc<Mutex<Shared>>,
     current: Option<f64>,
 }
 
-/// What the metrics of a run have in common: the results of an epoch, then their evaluation.
+/// Shared by the metrics of a run: the results of an epoch, then their evaluation.
 struct Shared {
     class_names: Vec<String>,
     results: Vec<ImageResult>,
@@ -69,7 +69,7 @@ impl Metric for EvaluationMetric {
     fn update(&mut self, step: &Validated, _: &MetricMetadata) -> Result<SerializedEntry, TensorReadError> {
         if self.collects {
             let mut shared = self.shared.lock().expect("no metric panics");
-            // The first results of an epoch end the one before.
+            // New results discard the previous epoch's evaluation.
             shared.evaluation = None;
             shared.results.extend_from_slice(step.results());
         }

@@ -1,5 +1,5 @@
-//! The folder of a run: what is where, and that training writes over nothing that another program or a person
-//! wrote.
+//! The folder of a run: where each file is, and checks that training overwrites nothing that another program
+//! or a person wrote.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -12,7 +12,7 @@ use super::run_info::RunInfo;
 use crate::error::{Error, Result};
 use crate::files::write_bytes;
 
-/// What only a finished run leaves.
+/// Files that only a finished run leaves.
 const RESULTS: [&str; 4] = ["evaluation.json", "precision_recall.png", "confusion_matrix.png", "samples"];
 
 /// The folder of a run.
@@ -48,10 +48,10 @@ impl RunFolder {
         self.path.join("config.toml")
     }
 
-    /// Checks that a new run can be written here: that there is no run, and no file of a run's that it would
-    /// write over. What a run left that ended before its first checkpoint may be written over, for it is of
-    /// no use; and a `config.toml` with the run's own settings stays. `given` are the settings as the caller
-    /// has them, `complete` those that the run takes from them.
+    /// Checks that a new run can be written here: there is no run yet, and no file that the run would
+    /// overwrite. Files of a run that ended before its first checkpoint may be overwritten. A `config.toml`
+    /// with the run's own settings stays. `given` are the settings from the caller, `complete` those that the
+    /// run makes of them.
     ///
     /// # Errors
     ///
@@ -74,11 +74,11 @@ impl RunFolder {
         }
     }
 
-    /// Makes the folder and writes `config.toml`, unless it is there with these settings, or a person wrote
-    /// it. `given` and `complete` are as for [`check_unused`](Self::check_unused).
+    /// Makes the folder. Writes `config.toml`, unless there is one with these settings or one that a person
+    /// wrote. `given` and `complete` are as for [`check_unused`](Self::check_unused).
     pub fn create(&self, given: &RunConfig, complete: &RunConfig) -> Result<()> {
         let (checkpoints, path) = (self.checkpoints(), self.config());
-        // First of all, since it shows that what follows is a run's.
+        // This folder comes first, because it marks all later files as those of a run.
         fs::create_dir_all(&checkpoints).map_err(Error::io(&checkpoints))?;
         match self.settings()? {
             Some(found) if found.has(given) || found.has(complete) => Ok(()),
@@ -115,11 +115,11 @@ impl RunFolder {
         Ok(true)
     }
 
-    /// Whether the first line of `metrics.jsonl` is one of a run's, or there is none.
+    /// Whether the file is empty or starts with a line of a run.
     fn has_own_metrics(&self) -> bool {
         let mut line = String::new();
         let read = File::open(self.metrics()).and_then(|file| BufReader::new(file).read_line(&mut line));
-        // A first line that was cut off has no end.
+        // A line without a line break was cut off; it counts as a run's.
         read.is_ok() && (!line.ends_with('\n') || serde_json::from_str::<Row>(&line).is_ok())
     }
 

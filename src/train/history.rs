@@ -18,7 +18,7 @@ use crate::draw::{Panel, Series, line_charts};
 use crate::error::{Error, Result};
 use crate::model::Losses;
 
-/// Writes the file, and remembers the lines of the epochs' ends.
+/// Writes the file, and keeps the lines that end an epoch.
 pub(super) struct History {
     folder: RunFolder,
     file: File,
@@ -29,8 +29,8 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Goes on with the file in `folder` after `epoch`, or begins it (0). Lines of later epochs, which no
-    /// checkpoint has, are cut off; those before stay as they are, byte for byte.
+    /// Goes on with the file in `folder` after `epoch`, or begins it (0). Lines of later epochs, which are in
+    /// no checkpoint, are cut off. Earlier lines stay the same, byte for byte.
     pub fn open(folder: &RunFolder, epoch: usize, interrupter: Interrupter) -> Result<Self> {
         let path = folder.metrics();
         let (rows, length) = if epoch == 0 { (Vec::new(), 0) } else { read(&path, epoch)? };
@@ -86,7 +86,7 @@ impl History {
         line_charts(self.folder.path().join("curves.png"), &panels)
     }
 
-    /// The logger's methods return nothing, so an error ends the run by its handle.
+    /// The logger's methods return nothing, so on an error the interrupter ends the run.
     fn stop_on_error(&self, result: Result<()>) {
         self.interrupter.fail_on_error(result.map_err(DatasetError::new));
     }

@@ -31,8 +31,7 @@ use crate::data::{Dataset, Loader, Split};
 use crate::error::{Error, Result};
 use crate::model::Losses;
 
-/// Trains `model` for the epochs after those that `info` says are done, from which `resumed` is what was
-/// left.
+/// Trains the epochs after `info.epoch`. `resumed` is the state of the last checkpoint.
 pub(super) fn launch(
     info: &RunInfo,
     model: Trainee,
@@ -114,8 +113,8 @@ fn strategy(compute: &Compute, training: &Loader) -> (TrainingStrategy<Trainee>,
     }
 }
 
-/// burn-train's dashboard on a terminal, else plain lines. A team has plain lines always: where a member is
-/// lost, nobody would put the terminal back as it was.
+/// burn-train's dashboard on a terminal, else plain lines. A team always gets plain lines: if a member is
+/// lost, nothing would restore the terminal.
 fn renderer(compute: &Compute, interrupter: Interrupter, done: usize) -> Box<dyn MetricsRenderer> {
     if matches!(compute, Compute::Device(_)) && std::io::stdout().is_terminal() {
         Box::new(TuiMetricsRendererWrapper::new(interrupter, (done > 0).then_some(done)))
@@ -127,7 +126,7 @@ fn renderer(compute: &Compute, interrupter: Interrupter, done: usize) -> Box<dyn
 /// The error that stopped training, as one of this crate's.
 fn training_error(error: Arc<TrainingError>) -> Error {
     match &*error {
-        // A step that cannot be synced has a loss or detections that are not finite.
+        // A step fails to sync if a loss or a detection is not finite.
         TrainingError::EventProcessor(failed) => {
             let mut failures = failed.failures().iter();
             let reason = failures.find_map(|failure| match failure {
@@ -150,7 +149,7 @@ fn training_error(error: Arc<TrainingError>) -> Error {
     }
 }
 
-/// This crate's error that went through burn-train, which keeps it for itself.
+/// An error of this crate inside burn-train's shared error, from which it cannot be moved out.
 #[derive(Debug)]
 struct Held(Arc<TrainingError>);
 

@@ -33,7 +33,7 @@ impl LearningRates {
         epochs * self.batches_per_epoch
     }
 
-    /// The rate that the gradients of a batch are used with; batches are counted from 0 over all epochs.
+    /// The learning rate for the gradients of a batch. Batches are counted from 0 over all epochs.
     pub(super) fn rate_of_batch(&self, batch: usize) -> f64 {
         let (epoch, batch) = (batch / self.batches_per_epoch, batch % self.batches_per_epoch);
         self.rate(epoch * self.steps_per_epoch + batch / self.config.accumulation)

@@ -40,14 +40,14 @@ pub(super) fn loss(name: &str, term: Option<usize>) -> StepMetric<impl StepValue
     StepMetric::new(name, None, false, value)
 }
 
-/// The learning rate that each batch's gradients are used with, from the epoch after `done` on.
+/// The learning rate for each batch's gradients, starting with the epoch after `done`.
 pub(super) fn learning_rate(rates: LearningRates, done: usize) -> StepMetric<impl StepValue> {
     let mut batches = rates.batches_of(done)..;
     let value = move |_: &Step, _| batches.next().map(|batch| rates.rate_of_batch(batch));
     StepMetric::new("learning rate", None, false, value)
 }
 
-/// Time from one step's end to the next one's, loading and optimiser included.
+/// Time from the end of one step to the end of the next, including loading and optimiser.
 pub(super) fn step_seconds() -> StepMetric<impl StepValue> {
     StepMetric::new("step time", Some("s"), false, |_: &Step, seconds| seconds)
 }

@@ -7,8 +7,10 @@
 //!   do on the validation images.
 //!
 //! Every random choice comes from the seed, the epoch and the image, none from what happened before. So a run
-//! that was killed and resumed gives the same losses, bit for bit, as one that was not, with the same number
-//! of threads.
+//! that was killed and resumed gives the same losses, bit for bit, as one that was not. This crate's own CPU
+//! kernels give the same bits for any number of threads, and the number of loader threads changes nothing.
+//! burn's own operations may depend on the number of compute threads, so keep that the same when a run is
+//! resumed.
 //!
 //! ```text
 //! Run ─ prepare (settings, data, weights) ─ launch ─ step (losses, gradients) ─ checkpoint, report

@@ -1,4 +1,4 @@
-//! SGD with momentum, and with other weight decays for norms and biases where the settings have them.
+//! SGD with momentum. Norms and biases have their own weight decay if the settings give one.
 //!
 //! Source: torchvision's detection reference, `torchvision.ops._utils.split_normalization_params`.
 
@@ -51,7 +51,7 @@ mod tests {
         config.fpn_channels = 8;
         config.roi_heads.representation_size = 8;
         let device = Device::flex().autodiff();
-        // One, so that biases, too, are not zero and can fall.
+        // All ones, so that biases are not zero and can decay, too.
         let ones = collect(&config.init(&device)).into_iter().map(|mut tensor| {
             tensor.values.fill(1.0);
             tensor

@@ -157,9 +157,9 @@ fn backward(replicas: &mut [Replica], batches: Vec<Batch>) -> Step {
 fn optimize(replicas: &mut [Replica]) {
     let gradients = replicas.iter_mut().map(|replica| replica.gradients.take().expect("a batch came before"));
     let sums = all_reduce(gradients.collect());
-    // Flush and sync before anything else is sent: a worker that waits for a transfer stops taking orders
-    // when its queue is full, and the thread that then cannot send may be the one that serves the other end
-    // of the transfer.
+    // Flush and sync before anything else is sent. A worker that waits for a transfer stops taking orders
+    // when its queue is full. The thread that then cannot send may be the one that serves the other end of
+    // the transfer.
     each(&sums, |_, sum| sum.device().flush().unwrap_or_else(|error| panic!("{error}")));
     each(&sums, |_, sum| sum.device().sync().unwrap_or_else(|error| panic!("{error}")));
     each(replicas.iter_mut().zip(sums), |_, (Replica { learner, .. }, sum)| {
@@ -174,7 +174,7 @@ fn optimize(replicas: &mut [Replica]) {
 ///
 /// # Panics
 ///
-/// Where a member's weights are not those of the first one; the panic names it.
+/// If a member's weights differ from those of the first one; the panic names the member.
 fn check_equal(replicas: &[Replica]) {
     let checksums = each(replicas, |_, replica| {
         let mut checksum = Checksum(Hasher::new());

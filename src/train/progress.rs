@@ -63,11 +63,11 @@ impl PlainLines {
             line += &format!(", time left {}", duration(left));
         }
         self.printed = Instant::now();
-        // A reader that has gone does not end the run.
+        // A closed pipe does not end the run.
         let _ = writeln!(io::stdout(), "{line}");
     }
 
-    /// From the time that this process's epochs took so far. Validation counts as a part of its epoch.
+    /// Estimated from the epochs that this process has run. Validation counts as a part of its epoch.
     fn time_left(&self, progress: &Progress) -> Option<Duration> {
         let part = match self.split.as_str() {
             "train" => progress.items_processed as f64 / progress.total.filter(|total| *total > 0)? as f64,

@@ -14,7 +14,7 @@ use crate::model::FasterRcnn;
 use crate::predict::Predictor;
 use crate::structures::Detection;
 
-/// Detections below this score are not drawn where the evaluation knows no better threshold.
+/// Detections below this score are not drawn, unless the evaluation has found a better threshold.
 const DEFAULT_THRESHOLD: f32 = 0.5;
 
 /// Evaluates `model` and writes what is found into the folder `output`.

@@ -34,7 +34,7 @@ pub(super) fn read(path: &Path, epoch: usize) -> Result<(Vec<Row>, usize)> {
     let text = fs::read_to_string(path).map_err(Error::io(path))?;
     let (mut rows, mut length) = (Vec::new(), 0);
     for (number, line) in text.split_inclusive('\n').enumerate() {
-        // A line that was cut off, by a full disk for example, is of an epoch that is not whole.
+        // A line that was cut off, for example by a full disk, belongs to an incomplete epoch.
         if !line.ends_with('\n') {
             break;
         }

@@ -44,8 +44,8 @@ pub struct Run {
     compute: Compute,
 }
 
-/// A run that can begin: its settings are complete and fit the data, its weights are read. Nothing is written
-/// yet.
+/// A run that is ready to begin: its settings are complete and fit the data, and its weights are loaded.
+/// Nothing is written yet.
 #[derive(Debug)]
 pub struct PreparedRun {
     /// The settings as the caller gave them.
@@ -87,11 +87,11 @@ impl Run {
 
     /// Computes elsewhere: on another [`Device`], or on all devices of a [`Team`](super::Team).
     ///
-    /// On a team each step takes [`batch_size`](super::TrainConfig::batch_size) images on each device, and
-    /// the sum of the gradients is what one device would have for all of these images together. There are two
-    /// exceptions: a loss's mean over candidates, where images have different numbers of them, and the
-    /// statistics of batch norm, which are each member's own. Those of the first member are kept; it also
-    /// validates.
+    /// On a team each step takes [`batch_size`](super::TrainConfig::batch_size) images on each device. The
+    /// sum of the gradients equals what one device would compute for all of these images together, with two
+    /// exceptions: the mean of a loss over candidates, if images have different numbers of them, and the
+    /// statistics of batch norm, which each member computes from its own images. The statistics of the first
+    /// member are kept; it also validates.
     #[must_use]
     pub fn on(mut self, compute: impl Into<Compute>) -> Self {
         self.compute = compute.into();
@@ -100,15 +100,15 @@ impl Run {
 
     /// Checks everything that can be checked before the first step, and reads the weights.
     ///
-    /// Number and names of the classes come from the data set where the settings do not say them.
-    /// [`frozen_epsilon`](FasterRcnnConfig::frozen_epsilon) comes from the weights that the run starts from
-    /// where neither the settings nor the options of [`Start::Weights`] say another one.
+    /// If the settings do not give the number and names of the classes, they come from the data set.
+    /// [`frozen_epsilon`](FasterRcnnConfig::frozen_epsilon) comes from the weights that the run starts from,
+    /// unless the settings or the options of [`Start::Weights`] give another value.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] for settings that do not work or do not fit the data. [`Error::File`] where `folder`
-    /// holds a run that is not to be resumed, or files that a run would write over, or where a checkpoint
-    /// cannot be used. What loading weights gives.
+    /// [`Error::Config`] for settings that do not work or do not fit the data. [`Error::File`] if `folder`
+    /// holds a run that is not to be resumed or files that a run would overwrite, or if a checkpoint cannot
+    /// be used. Any error of loading weights.
     pub fn prepare(self, folder: impl AsRef<Path>) -> Result<PreparedRun> {
         let Self { config: given, data, start, compute } = self;
         let folder = RunFolder::new(folder.as_ref())?;
@@ -146,7 +146,7 @@ impl Run {
 
     /// Trains in `folder`, and says how good the best weights are on the validation images.
     ///
-    /// Shows burn-train's dashboard where standard output is a terminal and there is one device, else prints
+    /// Shows burn-train's dashboard if standard output is a terminal and there is one device, else prints
     /// plain lines.
     ///
     /// # Errors
@@ -172,10 +172,10 @@ impl PreparedRun {
     ///
     /// # Errors
     ///
-    /// [`Error::NonFinite`] where a loss or a detection is not a number, naming it and the images;
-    /// [`Error::Worker`] where a member of a team is lost, naming it; [`Error::Training`] for what else stops
-    /// a run. Checkpoints written before an error stay usable. Threads that wait for a lost worker are left
-    /// behind until the process ends.
+    /// [`Error::NonFinite`] if a loss or a detection is NaN or infinite; it names the value and the images.
+    /// [`Error::Worker`] if a member of a team is lost; it names the member. [`Error::Training`] for anything
+    /// else that stops a run. Checkpoints written before an error stay usable. Threads that wait for a lost
+    /// worker are left behind until the process ends.
     pub fn fit(mut self) -> Result<Outcome> {
         match self.compute {
             Compute::Device(_) => self.train(),
@@ -224,7 +224,7 @@ fn resume(
     let mut info = read_info(&path)?;
     info.check_complete(&path)?;
     if config.model.frozen_epsilon == FrozenBatchNorm::EPSILON {
-        // The default: the run has that of the weights that it started from.
+        // The settings have the default, so use the value of the weights that the run started from.
         config.model.frozen_epsilon = info.config.model.frozen_epsilon;
     }
     let differences = info.config.differences(config);
@@ -238,7 +238,7 @@ fn resume(
     Ok((model, info))
 }
 
-/// What a checkpoint of a run tells of it.
+/// The run info in a checkpoint.
 fn read_info(path: &Path) -> Result<RunInfo> {
     RunInfo::read(path)?.ok_or_else(|| Error::file(path, "is not a checkpoint of a run"))
 }
@@ -259,13 +259,13 @@ fn for_data(model: &FasterRcnnConfig, data: &Split) -> Result<FasterRcnnConfig> 
     model.for_classes(names)
 }
 
-/// Random weights are of use only where all of them can learn.
+/// Random weights are only useful if all of them can learn.
 fn check_random(model: &FasterRcnnConfig) -> Result<()> {
     if model.norm != NormKind::FrozenBatch && model.trainable_layers == 5 {
         return Ok(());
     }
     Err(Error::Config(
-        "random weights need a norm that learns and all stages trained: set model.norm=group and \
+        "random weights need a norm that learns and all layers trained: set model.norm=group and \
          model.trainable_layers=5, or start from weights"
             .to_string(),
     ))

@@ -1,4 +1,4 @@
-//! What the weight files of a run tell of it, in their metadata.
+//! What the weight files of a run say about the run, in their metadata.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -11,11 +11,11 @@ use crate::data::{Dataset, Record, Split};
 use crate::error::{Error, Result};
 use crate::weights::WeightFile;
 
-/// Where it stands in the metadata, as JSON.
+/// Key in the metadata. The value is JSON.
 pub(super) const KEY: &str = "faster_rcnn_training";
 
-/// What a weight file tells of the run that wrote it: its settings, its progress, and on which images it was
-/// trained.
+/// What a weight file says about the run that wrote it: its settings, its progress, and on which images it
+/// was trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunInfo {
     /// Whole epochs that these weights were trained for.

@@ -23,7 +23,7 @@ pub(super) struct Trainee {
     accumulation: usize,
     #[module(skip)]
     clip_norm: Option<f64>,
-    /// What validates: made of the weights of a model without gradients, when its first image comes.
+    /// The predictor for validation, built at the first validation image.
     #[module(skip)]
     predictor: OnceLock<Arc<Predictor>>,
 }
@@ -36,8 +36,7 @@ impl Trainee {
     }
 }
 
-/// The optimiser's state belongs to parameters by their ids, so a run that is resumed must give each
-/// the id it had: its position in the model.
+/// Parameter ids are positions, so a resumed run finds its optimiser state.
 struct NumberedParameters {
     next: u64,
 }
@@ -53,7 +52,8 @@ impl ModuleMapper for NumberedParameters {
 /// What a training step was made of and what it gave.
 #[derive(Debug, Clone)]
 pub(super) struct Step {
-    /// The losses, in the order of [`Losses::NAMES`]; those of a team's members sum to the whole batch's.
+    /// The losses, in the order of [`Losses::NAMES`]. The losses of a team's members add up to those of the
+    /// whole batch.
     pub losses: [f32; 4],
     /// File names of the images.
     pub names: Vec<String>,
@@ -116,8 +116,8 @@ impl InferenceStep for Trainee {
     type Input = Batch;
     type Output = Validated;
 
-    /// Detects as [`Predictor`] does, image by image, so that the numbers of an epoch are those that an
-    /// evaluation of its weights gives.
+    /// Detects image by image, like [`Predictor`], so that an epoch's numbers equal those of an evaluation of
+    /// its weights.
     fn step(&self, batch: Batch) -> Validated {
         let predictor = self.predictor.get_or_init(|| Arc::new(Predictor::new(self.detector.clone())));
         let images = batch.names.into_iter().zip(batch.images).zip(batch.annotations);
@@ -130,12 +130,12 @@ impl InferenceStep for Trainee {
     }
 }
 
-/// What a validation step gave, or why the detector cannot be used any more.
+/// The results of a validation step, or the reason why the detector cannot be used any more.
 #[derive(Debug, Clone)]
 pub(super) struct Validated(Result<Arc<[ImageResult]>, String>);
 
 impl Validated {
-    /// Of each image; none where the step failed, which ends the run.
+    /// One result per image; empty if the step failed, which ends the run.
     pub fn results(&self) -> &[ImageResult] {
         self.0.as_deref().unwrap_or_default()
     }
@@ -222,7 +222,7 @@ mod tests {
     }
 
     fn images() -> Vec<RgbImage> {
-        // Of two shapes: in one batch both would be padded.
+        // Two different shapes: in one batch both would be padded.
         let pixel = |x: u32, y: u32| Rgb([(7 * x) as u8, (5 * y) as u8, (x * y) as u8]);
         vec![RgbImage::from_fn(96, 64, pixel), RgbImage::from_fn(64, 96, pixel)]
     }

@@ -10,16 +10,16 @@ use burn::tensor::Device;
 
 use crate::error::{Error, Result};
 
-/// Between two looks at whether a member was lost.
+/// Pause between two checks for a lost member.
 const PAUSE: Duration = Duration::from_millis(100);
-/// After a panic, how long to wait for the watch to name the worker that caused it: the panic may be that of
-/// another one, which waited for it.
+/// After a panic, how long to wait for the watch to name the worker that caused it. The thread that panicked
+/// may only have waited for the lost worker.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// One of the devices.
 #[derive(Debug, Clone)]
 pub struct Member {
-    /// What a person calls it.
+    /// Its name in messages.
     pub name: String,
     /// Where it computes.
     pub device: Device,
@@ -32,13 +32,13 @@ pub struct Team {
     watch: Option<Watch>,
 }
 
-/// Tells which member is lost. The threads that watch end with this value.
+/// Reports lost members. The watching threads end when this value is dropped.
 #[cfg_attr(not(feature = "workers"), allow(dead_code, reason = "only workers are watched"))]
 #[derive(Debug)]
 pub(crate) struct Watch {
-    /// Gets an error that names a member that is lost, and why.
+    /// Receives an error that names a lost member, and why it is lost.
     pub lost: Receiver<Error>,
-    /// Where the other end of one of these has gone, its thread ends.
+    /// Dropping one of these ends its thread.
     pub _ends: Vec<Sender<()>>,
 }
 
@@ -74,7 +74,7 @@ impl Team {
         Self { members, watch }
     }
 
-    /// The same members, watched by nobody.
+    /// The same members, without a watch.
     pub(super) fn members_only(&self) -> Self {
         Self { members: self.members.clone(), watch: None }
     }
@@ -84,15 +84,15 @@ impl Team {
         &self.members
     }
 
-    /// Does work that needs all members, on a thread of its own. Where a member is lost, the thread is left
-    /// behind, because it may wait for that member for ever.
+    /// Does work that needs all members, on its own thread. If a member is lost, the thread is left behind,
+    /// because it may wait for that member forever.
     pub(super) fn work<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (sender, results) = channel();
         thread::spawn(move || {
-            // Nobody waits for the result where a member is lost.
+            // If a member is lost, nobody waits for the result.
             let _ = sender.send(catch_unwind(AssertUnwindSafe(work)));
         });
         loop {
@@ -109,7 +109,7 @@ impl Team {
         }
     }
 
-    /// That a member is lost, waiting for the news as long as `patience`.
+    /// The error for a lost member, if one is reported within `patience`.
     fn loss(&self, patience: Duration) -> Option<Error> {
         self.watch.as_ref()?.lost.recv_timeout(patience).ok()
     }

@@ -3,8 +3,8 @@
 //! Three namings are known: today's detectors', the older one of the published v1 file
 //! (`rpn.head.conv.weight`, `backbone.fpn.inner_blocks.0.weight`), and the classifiers' (`conv1.weight`, ...,
 //! `fc.bias`). Each may be in any dictionary of a training checkpoint, and behind any prefix that a wrapper
-//! adds (`module.` of `DistributedDataParallel`, `_orig_mod.` of `torch.compile`, ...): all of these come
-//! down to what the names begin with, and that is searched for.
+//! adds (`module.` of `DistributedDataParallel`, `_orig_mod.` of `torch.compile`, ...). All of them only add
+//! a prefix, so the prefix is searched for.
 //!
 //! Source: torchvision `models/detection/{faster_rcnn,rpn,backbone_utils}.py`,
 //! `ops/feature_pyramid_network.py` (`_load_from_state_dict`).
@@ -28,8 +28,8 @@ pub(super) const BODY: &str = "backbone.body.";
 /// A tensor that every detector has.
 const DETECTORS_STEM: &str = "backbone.body.conv1.weight";
 
-/// Tensors that every classifier has. The first alone is no sign: a ResNet's blocks have one of that name,
-/// too.
+/// Tensors that every classifier has. The first alone proves nothing: the blocks of a ResNet have a tensor
+/// with that name, too.
 const CLASSIFIERS_STEM: [&str; 2] = ["conv1.weight", "layer1.0.conv1.weight"];
 
 /// A batch norm's count of batches, which no computation looks at.
@@ -39,9 +39,9 @@ const COUNTER: &str = ".num_batches_tracked";
 #[derive(Debug)]
 pub(super) struct Contents {
     pub kind: WeightFileKind,
-    /// What the model's names begin with in the file.
+    /// The prefix of the model's names in the file.
     pub prefix: String,
-    /// Today's name to the file's.
+    /// From today's name to the name in the file.
     pub names: BTreeMap<String, String>,
     /// The file's names of tensors that no detector has: a classifier's last layer, counters.
     pub left_out: Vec<String>,
@@ -52,8 +52,8 @@ pub(super) struct Contents {
 impl Contents {
     /// # Errors
     ///
-    /// [`Error::Tensor`] where the file holds no model, [`Error::File`] where it holds several and the
-    /// options do not say which one is meant.
+    /// [`Error::Tensor`] if the file holds no model, [`Error::File`] if it holds several and the options do
+    /// not select one.
     pub fn of(file: &WeightFile, options: &LoadOptions) -> Result<Self> {
         let (prefix, kind) = find_model(file, options)?;
         let mut contents =
@@ -78,9 +78,9 @@ impl Contents {
         Ok(contents)
     }
 
-    /// What torchvision's frozen batch norms add to the variance with these weights: 0 for the published COCO
-    /// v1 detector, which was trained so and is the one with the older names. What was trained from it in
-    /// Python has today's names, and cannot be told from other files.
+    /// What torchvision's frozen batch norms add to the variance with these weights. It is 0 for the
+    /// published COCO v1 detector, which was trained with 0; only that file has the older names. Detectors
+    /// fine-tuned from it in Python have today's names, so they cannot be told from other files.
     pub fn frozen_epsilon(&self) -> (f64, EpsilonSource) {
         match self.old_names {
             true => (0.0, EpsilonSource::OldNames),
@@ -161,7 +161,7 @@ impl Contents {
     }
 }
 
-/// What the names of the one model in a file begin with, and its kind.
+/// The prefix of the one model in a file, and its kind.
 fn find_model(file: &WeightFile, options: &LoadOptions) -> Result<(String, WeightFileKind)> {
     let has = |prefix: &str, name: &str| file.tensors().contains_key(&format!("{prefix}{name}"));
     let classifies = |prefix: &str| CLASSIFIERS_STEM.iter().all(|name| has(prefix, name));
@@ -199,8 +199,7 @@ fn find_model(file: &WeightFile, options: &LoadOptions) -> Result<(String, Weigh
     }
 }
 
-/// Whether there are layers beside those behind the prefix: a ResNet is then only a part of another
-/// architecture.
+/// Whether the file has layers outside the prefix. A ResNet is then only a part of another architecture.
 fn has_other_layers(file: &WeightFile, prefix: &str) -> bool {
     file.tensors().iter().any(|(name, tensor)| {
         !name.starts_with(prefix) && name.ends_with(".weight") && tensor.shape.len() >= 2
@@ -216,7 +215,7 @@ fn no_model(file: &WeightFile, place: &str) -> Error {
     Error::tensor(file.path(), DETECTORS_STEM, message)
 }
 
-/// How the names of a file begin: up to their second dot, and no more of them than a reader looks at.
+/// How the names in a file begin, up to the second dot, for an error message. Only a few are listed.
 fn beginnings(file: &WeightFile) -> String {
     const SHOWN: usize = 4;
     let mut beginnings: Vec<String> = Vec::new();

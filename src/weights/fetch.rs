@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::manifest::Published;
 use crate::error::{Cause, Error, Result};
 
-/// How long a server may take to be reached, to answer, and to send the next bytes.
+/// The longest wait for a connection, for an answer, and for the next bytes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The folder that [`fetch`] is meant for: `faster-rcnn` in the user's cache folder (on Linux
@@ -27,10 +27,10 @@ pub fn cache_folder() -> Result<PathBuf> {
 
 /// Downloads a published file into a folder, unless it is there already, and gives its path.
 ///
-/// What arrives is kept beside it as `NAME.part`, from which an interrupted download goes on, and gets its
-/// name once its SHA-256 begins as torchvision publishes it. `NAME.lock` keeps other processes away
-/// meanwhile, and stays. `progress` is called with the number of bytes that are there and, where the server
-/// says so, that of the whole file.
+/// Data is written to `NAME.part` beside it, where an interrupted download continues. The file gets its name
+/// once its SHA-256 begins with the digits that torchvision publishes. `NAME.lock` locks out other processes;
+/// the file is not removed. `progress` gets the number of bytes so far and, if the server tells it, the size
+/// of the whole file.
 ///
 /// # Errors
 ///
@@ -56,7 +56,7 @@ fn fetch_patiently(
         return verified(published, path);
     }
     fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    // A file of its own, which stays: `.part` is renamed in the end, and its lock would go with it.
+    // A separate file: `.part` is renamed in the end, and a lock on it would go with it.
     let lock = folder.join(format!("{}.lock", published.file_name()));
     let lock_file = open(&lock)?;
     lock_file.try_lock().map_err(|error| {
@@ -90,7 +90,7 @@ fn open(path: &Path) -> Result<File> {
     options.open(path).map_err(Error::io(path))
 }
 
-/// The path of a file that is there, if it is the published one.
+/// The path of an existing file, if it is the published one.
 fn verified(published: &Published, path: PathBuf) -> Result<PathBuf> {
     match sha256_of(&path)?.starts_with(&published.sha256) {
         true => Ok(path),
@@ -102,7 +102,7 @@ fn failed(published: &Published, message: String, source: Option<Cause>) -> Erro
     Error::Download { url: published.url.clone(), message, source }
 }
 
-/// Appends to what `file`, which is at `part` and is to go to `path`, holds until it is whole.
+/// Appends to `file` until it is complete. `file` is at `part`; later it is renamed to `path`.
 fn download(
     published: &Published,
     patience: Duration,
@@ -127,7 +127,7 @@ fn download(
             .get("content-range")
             .and_then(|range| range.to_str().ok())
             .is_some_and(|range| range.starts_with(&format!("bytes {done}-"))) => {}
-        // There is nothing after what is there: it is whole, or none of this file's.
+        // 416: the part is complete, or belongs to another file; the checksum decides.
         416 if done > 0 => return Ok(()),
         status => return Err(fail(format!("the server answers with status {status}"))),
     }
@@ -162,7 +162,7 @@ fn download(
     }
 }
 
-/// The error as one of the system's, where it is one, so that its kind can be looked at.
+/// Turns I/O errors and timeouts into `io::Error`, so that their kind can be looked at.
 fn cause(error: ureq::Error) -> Cause {
     match error {
         ureq::Error::Io(error) => Box::new(error),
@@ -180,7 +180,7 @@ fn request(
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_connect(Some(patience))
         .timeout_recv_response(Some(patience))
-        // Of each read, whatever the size of the file.
+        // A limit for each read, not for the whole file.
         .timeout_per_read(Some(patience))
         .http_status_as_error(false)
         .build()

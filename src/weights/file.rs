@@ -1,8 +1,8 @@
 //! A file of named tensors, whatever its layout: safetensors, or what `torch.save` writes.
 //!
 //! Opening reads names, shapes and types only; the elements of a tensor are read one tensor at a time,
-//! straight into the memory that they are used from. What a file claims is compared with what it has before
-//! anything is allocated for it.
+//! straight into the memory that they are used from. The sizes that a file claims are compared with its real
+//! size before anything is allocated.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -24,12 +24,12 @@ pub(super) const CHECKSUMS_KEY: &str = "faster_rcnn_crc32";
 /// The longest header of a safetensors file that is read, in bytes. A detector's has 50 kB.
 const MAX_HEADER: u64 = 16 << 20;
 
-/// How much more than its own size a file's tensors may take as f32: those of a file in half precision take
-/// twice as much, and views of one storage take theirs each.
+/// The most memory that a file's tensors may take as f32, as a multiple of the file's size. Half precision
+/// doubles in size, and several views of one storage each take memory.
 const MAX_GROWTH: u64 = 4;
 
-/// Tensors that take no more than this may come from any file, in bytes. The largest published file has
-/// 179 MB.
+/// Tensors of up to this many bytes are accepted from a file of any size. The largest published file has 179
+/// MB.
 const SMALL: u64 = 256 << 20;
 
 /// One tensor of a file, its elements not read yet.
@@ -77,8 +77,8 @@ impl WeightFile {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] where it cannot be read, [`Error::File`] where it is in no known layout or damaged,
-    /// [`Error::Tensor`] where one of its tensors cannot be as it claims.
+    /// [`Error::Io`] if it cannot be read, [`Error::File`] if its layout is unknown or it is damaged,
+    /// [`Error::Tensor`] if the claims about one of its tensors cannot be true.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let mut file = File::open(path).map_err(Error::io(path))?;
@@ -111,10 +111,10 @@ impl WeightFile {
                 pytorch_reader::DType::U64 => DType::U64,
                 pytorch_reader::DType::U32 => DType::U32,
                 pytorch_reader::DType::U16 => DType::U16,
-                // What a boolean tensor holds is bytes, and no weight.
+                // A boolean tensor holds bytes, and is never a weight.
                 pytorch_reader::DType::U8 | pytorch_reader::DType::Bool => DType::U8,
             };
-            // Its errors begin with the name, and so do those here.
+            // The name is taken out of the tensor, because the library's errors would repeat it.
             let name = std::mem::take(&mut tensor.name);
             let shape = tensor.shape().to_vec();
             tensors.insert(name, StoredTensor { shape, dtype, source: Source::Pytorch(tensor) });
@@ -213,8 +213,8 @@ impl WeightFile {
     ///
     /// # Errors
     ///
-    /// [`Error::Tensor`] where there is no such tensor, it is not of a floating-point type, or damaged, or
-    /// takes far more than the file has.
+    /// [`Error::Tensor`] if there is no such tensor, or if it is not of a floating-point type, is damaged, or
+    /// is far larger than the file.
     pub fn read(&self, name: &str) -> Result<TensorData> {
         let fail = |message: String| Error::tensor(&self.path, name, message);
         let tensor = self.tensors.get(name).ok_or_else(|| fail("is missing".to_string()))?;
@@ -246,8 +246,7 @@ impl WeightFile {
     }
 
     fn bytes(&self, start: u64, length: usize) -> io::Result<Vec<u8>> {
-        // A thread that panicked while it read has left no more behind than a position, and this moves it
-        // first.
+        // A poisoned lock is harmless: we seek before reading.
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.seek(SeekFrom::Start(start))?;
         let mut bytes = vec![0; length];

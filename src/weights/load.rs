@@ -22,7 +22,7 @@ use crate::settings;
 /// The layers whose shapes follow the number of classes.
 const PREDICTOR: &str = "roi_heads.box_predictor.";
 
-/// The setting that a file of torchvision's cannot tell.
+/// The setting that is not in torchvision's files.
 const FROZEN_EPSILON: &str = "frozen_epsilon";
 
 /// What [`WeightFile::inspect`] finds.
@@ -71,16 +71,16 @@ impl WeightFile {
     ///   number of classes, `cls_score` and `bbox_pred` stay as they were initialised.
     /// - A ResNet classifier's file replaces the weights of the backbone.
     ///
-    /// [`frozen_epsilon`](FasterRcnnConfig::frozen_epsilon) is what the options set, else what the settings
-    /// of `model` have if that is not the default, else what torchvision has with the file. The report says
-    /// which. Other settings of the options must be those that `model` has.
+    /// [`frozen_epsilon`](FasterRcnnConfig::frozen_epsilon) is taken from the options; else from the settings
+    /// of `model`, unless they have the default; else it is what torchvision uses with the file. The report
+    /// says which. Any other setting in the options must be the same as in `model`.
     ///
     /// `model` is changed only if all goes well.
     ///
     /// # Errors
     ///
-    /// [`Error::File`] and [`Error::Tensor`] where the file is damaged or does not fit `model`,
-    /// [`Error::Config`] for a setting that `model` has otherwise.
+    /// [`Error::File`] and [`Error::Tensor`] if the file is damaged or does not fit `model`,
+    /// [`Error::Config`] for a setting that differs from the one in `model`.
     pub fn load_into(&self, model: &mut FasterRcnn, options: &LoadOptions) -> Result<LoadReport> {
         let contents = Contents::of(self, options)?;
         let (epsilon, source) = epsilon_for(self, &contents, model.config(), options)?;
@@ -250,8 +250,8 @@ fn read(file: &WeightFile, contents: &Contents, report: &LoadReport) -> Result<H
     let bytes = |name: &&String| file.tensors()[&contents.names[*name]].f32_bytes();
     let total = report.applied.iter().map(|name| bytes(&name)).fold(0, u64::saturating_add);
     file.check_growth(total).map_err(|message| Error::file(file.path(), format!("its model {message}")))?;
-    // Reading takes memory for a tensor twice. The largest one goes first, while the others are not there
-    // yet.
+    // Reading a tensor takes memory for two copies. So the largest is read first, before the others take
+    // memory.
     let mut names: Vec<&String> = report.applied.iter().collect();
     names.sort_by_key(|name| Reverse(bytes(name)));
     let read = |name: &String| Ok((name.clone(), file.read(&contents.names[name])?));

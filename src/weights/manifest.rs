@@ -16,8 +16,8 @@ pub struct Published {
     pub url: String,
     /// Its size, in MiB to three decimals.
     pub size_mib: f64,
-    /// The first eight hexadecimal digits of its SHA-256: torchvision publishes no more. They find a damaged
-    /// or a wrong file, but no forgery, against which the download has HTTPS only.
+    /// The first eight hexadecimal digits of its SHA-256: torchvision publishes no more. They detect a
+    /// damaged or a wrong file, but not a forged one. Only HTTPS protects against that.
     pub sha256: String,
     /// License of the file.
     pub license: String,

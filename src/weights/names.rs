@@ -69,8 +69,8 @@ pub fn apply(model: FasterRcnn, tensors: Vec<NamedTensor>) -> Result<FasterRcnn,
     }
 }
 
-/// Name and shape of all weights and running statistics, in the order of the layers. Weights that are
-/// not there yet stay so.
+/// Name and shape of all weights and running statistics, in the order of the layers. Weights that are not
+/// allocated yet are not allocated by this.
 pub(super) fn shapes(model: &FasterRcnn) -> Vec<(String, Vec<usize>)> {
     let mut shapes = Vec::new();
     for_each(model, |name, shape, _| shapes.push((name, shape)));
@@ -180,7 +180,7 @@ impl ModuleMapper for Replacer {
         };
         let tensor = to_torchvision_layout(Tensor::<D>::from_data(data, &param.lazy_device()));
         assert_eq!(tensor.shape(), param.lazy_shape(), "the shape of a replaced weight");
-        // Hands on whether the weight is trained: a new tensor is not tracked.
+        // Keeps whether the weight is trained, because a new tensor is not tracked.
         let id = param.id;
         param.transform_for_load(tensor, id)
     }

@@ -3,8 +3,8 @@
 /// How to load a weight file: settings that the file does not have, tensors that need not fit, and which
 /// model to take from a file with several.
 ///
-/// A file of PyTorch's has tensors only. Which anchors or image size a detector was trained with has to be
-/// said:
+/// A file of PyTorch's has tensors only. The anchors or the image size that a detector was trained with must
+/// be given:
 ///
 /// ```
 /// use faster_rcnn::weights::LoadOptions;
@@ -23,8 +23,8 @@ pub struct LoadOptions {
 
 impl LoadOptions {
     /// Sets a setting of [`FasterRcnnConfig`](crate::model::FasterRcnnConfig) as `KEY=VALUE`, in the words of
-    /// a run's TOML file without its `model.`. It holds whatever the file says; the last one of several for a
-    /// key counts. Faults are found when a file is loaded.
+    /// a run's TOML file without its `model.`. It overrides the file. If a key is set several times, the last
+    /// value counts. Faults are found when a file is loaded.
     #[must_use]
     pub fn set(mut self, setting: impl Into<String>) -> Self {
         self.settings.push(setting.into());
@@ -32,8 +32,8 @@ impl LoadOptions {
     }
 
     /// Accepts that tensors whose names start with `prefix` are missing, unused or of another shape. The
-    /// report lists them. A detector that is made from the file alone cannot do without a tensor: there, only
-    /// unused ones are accepted.
+    /// report lists them. A detector made from the file alone needs all of its tensors: there, only unused
+    /// ones are accepted.
     #[must_use]
     pub fn allow(mut self, prefix: impl Into<String>) -> Self {
         self.allowed.push(prefix.into());

@@ -1,11 +1,11 @@
 //! Files that `torch.save` writes, opened without trusting them.
 //!
 //! `pytorch-reader`, the part of burn's own store that knows the zip and the legacy layout, stored strides
-//! and half precision, interprets the pickle without running any of it. The store around it is left out: it
-//! applies tensors to modules by pattern and goes on where types or names do not fit.
+//! and half precision, interprets the pickle without running any of it. The store around it is not used: it
+//! applies tensors to modules by pattern and silently continues if types or names do not fit.
 //!
-//! It builds an object for each instruction of a pickle, and inflates what a zip archive has compressed, so
-//! a small file could ask for a lot of memory. [`open`] counts and looks before it hands a file over.
+//! The reader builds an object for each instruction of a pickle and decompresses zip archives, so a small
+//! file could ask for a lot of memory. [`open`] checks both before it hands a file over.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek};
@@ -24,7 +24,7 @@ const MAX_INSTRUCTIONS: usize = 1 << 19;
 /// What the first pickle of a legacy file holds, little-endian.
 const LEGACY_MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 
-/// It stands within so many bytes, whatever the pickle's protocol.
+/// The magic number is within this many bytes, whatever the pickle's protocol.
 const LEGACY_OPENING: usize = 64;
 
 /// Pickles in a legacy file: magic number, version, system, content, the order of the storages.
@@ -76,7 +76,7 @@ pub(super) fn open(path: &Path, mut file: &File) -> Result<(Layout, Vec<Tensor>)
 fn check_zip(file: &File) -> io::Result<()> {
     let mut archive = ZipArchive::new(BufReader::new(file))?;
     let has = |part: &str| archive.file_names().any(|name| name.is_ok_and(|name| name.ends_with(part)));
-    // torch.save writes neither of the two, torch.jit.save and torch.export.save always do.
+    // torch.save never writes these two; torch.jit.save and torch.export.save always do.
     let program = match () {
         () if has("/constants.pkl") => Some(("a TorchScript program", "torch.jit.load(path).state_dict()")),
         () if has("/archive_format") => Some(("an exported program", "torch.export.load(path).state_dict")),
@@ -103,8 +103,8 @@ fn check_zip(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads a pickle to its end and takes its instructions from the budget. It need not be a sound one:
-/// instructions that are none end the real reading, too.
+/// Reads a pickle to its end and takes its instructions from the budget. Unknown opcodes are ignored here;
+/// the real reader rejects them.
 fn count(pickle: &mut impl BufRead, budget: &mut usize) -> io::Result<()> {
     loop {
         *budget = budget.checked_sub(1).ok_or_else(|| {

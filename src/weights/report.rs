@@ -52,11 +52,11 @@ impl fmt::Display for EpsilonSource {
 pub struct LoadReport {
     /// The detector's tensors that have the file's values now.
     pub applied: Vec<String>,
-    /// The detector's tensors that the file should have and has not.
+    /// The detector's tensors that are missing in the file.
     pub missing: Vec<String>,
     /// The file's tensors, by their names there, that the detector has no place for.
     pub unused: Vec<String>,
-    /// Tensors that were not applied for their shape: the predictor of another number of classes.
+    /// Tensors that were not applied because of their shape: the predictor for another number of classes.
     pub reshaped: Vec<Reshaped>,
     /// The file's tensors that no detector has: a classifier's `fc`, batch norms' `num_batches_tracked`.
     pub left_out: Vec<String>,

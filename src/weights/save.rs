@@ -24,8 +24,8 @@ const VERSION_KEY: &str = "faster_rcnn_version";
 
 /// Writes the weights and the configuration of a detector.
 ///
-/// The same detector gives the same bytes. Whatever interrupts the writing, `path` holds either what it held
-/// before or the whole new file.
+/// The same detector gives the same bytes. If writing is interrupted, `path` holds either its old content or
+/// the whole new file.
 ///
 /// # Errors
 ///

@@ -10,7 +10,7 @@ use super::{identity, watch};
 use crate::error::{Error, Result};
 use crate::train::{Member, Team};
 
-/// Connects to all workers, which must be of this version and let in who has the token.
+/// Connects to all workers. They must be of this version and accept the token.
 ///
 /// # Errors
 ///

@@ -1,5 +1,5 @@
-//! What a worker is, asked by an operation of its own: its version, and the version of the form in which
-//! operations are sent, since burn compares the version of its own protocol only.
+//! The identity of a worker: its version, and the version of the form in which operations are sent. The
+//! trainer asks for it with a separate operation, because burn only compares the version of its own protocol.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

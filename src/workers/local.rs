@@ -21,8 +21,7 @@ pub struct LocalWorkers {
 
 impl LocalWorkers {
     /// Starts `count` processes `PROGRAM worker`, each on a free port of the loopback address and with its
-    /// share of the processor's cores. They let in who has a random token, which they are told on standard
-    /// input.
+    /// share of the processor's cores. They require a random token, which they get on standard input.
     ///
     /// # Errors
     ///
@@ -60,7 +59,7 @@ impl LocalWorkers {
         &self.addresses
     }
 
-    /// What they ask for.
+    /// The token that they require.
     pub fn token(&self) -> &str {
         &self.token
     }
@@ -69,7 +68,7 @@ impl LocalWorkers {
 impl Drop for LocalWorkers {
     fn drop(&mut self) {
         for child in &mut self.children {
-            // One that has ended already is what is wanted.
+            // It is fine if the process has ended already.
             let _ = child.kill();
             let _ = child.wait();
         }

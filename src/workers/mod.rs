@@ -5,8 +5,8 @@
 //! the [`Team`](crate::train::Team) that it gets. [`LocalWorkers`] are processes that a trainer starts and
 //! ends itself.
 //!
-//! Over `ws://` nothing is encrypted, and the token keeps strangers out, but not who listens in: it is for
-//! networks that are trusted. `iroh://` authenticates the worker by its key and encrypts. Relays are off, so
+//! Over `ws://` nothing is encrypted: the token keeps strangers out, but does not stop eavesdroppers. Use it
+//! on trusted networks only. `iroh://` authenticates the worker by its key and encrypts. Relays are off, so
 //! nothing goes through other people's servers.
 
 mod address;

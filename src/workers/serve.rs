@@ -38,7 +38,7 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// [`Error::Worker`] where nobody can listen there.
+    /// [`Error::Worker`] if the address cannot be listened on.
     pub fn websocket(address: SocketAddr) -> Result<Self> {
         let fail = |error| Error::worker_because(format!("ws://{address}"), "cannot listen", error);
         TcpListener::bind(address).map(Self::WebSocket).map_err(fail)

@@ -1,6 +1,6 @@
-//! Finds out that a worker does not answer any more. A process that is stopped, or whose link is cut, leaves
-//! the trainer's connection open and silent. So each worker is asked for a sign of life over a connection of
-//! its own: any answer to an HTTP request at its WebSocket port, or iroh's handshake.
+//! Finds workers that no longer answer. If a process is stopped or its link is cut, the trainer's connection
+//! stays open and silent. So each worker is asked for a sign of life over a separate connection: any answer
+//! to an HTTP request at its WebSocket port, or iroh's handshake.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -20,11 +20,11 @@ use super::address::Address;
 use crate::error::{Cause, Error};
 use crate::train::Watch;
 
-/// Between two questions.
+/// Pause between two questions.
 const PAUSE: Duration = Duration::from_secs(2);
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A worker that has not answered for so long is lost.
+/// A worker that has not answered for this long is lost.
 const SILENCE: Duration = Duration::from_secs(12);
 
 /// Watches workers, each from a thread of its own, until the watch is dropped.
@@ -35,7 +35,7 @@ pub(super) fn start(addresses: &[Address]) -> Watch {
         let (address, sender) = (address.clone(), sender.clone());
         thread::spawn(move || {
             if let Some(silent) = wait_for_silence(&address, &ended) {
-                // Nobody listens where the watch was dropped meanwhile.
+                // Nobody receives if the watch was dropped meanwhile.
                 let _ = sender.send(silent.of(&address));
             }
         });
@@ -44,7 +44,7 @@ pub(super) fn start(addresses: &[Address]) -> Watch {
     Watch { lost, _ends: addresses.iter().map(watch_one).collect() }
 }
 
-/// Asks again and again; why the worker is lost, or `None` where the watch has ended.
+/// Asks again and again. Returns why the worker is lost, or `None` if the watch has ended.
 fn wait_for_silence(address: &Address, ended: &Receiver<()>) -> Option<Silent> {
     let mut answered = Instant::now();
     loop {
@@ -59,7 +59,7 @@ fn wait_for_silence(address: &Address, ended: &Receiver<()>) -> Option<Silent> {
     }
 }
 
-/// One question before connecting, whose errors say more than burn's.
+/// Asks once before connecting, because these errors say more than burn's.
 pub(super) fn answers(address: &Address) -> Result<(), Error> {
     ask(address).map_err(|silent| silent.of(address))
 }

@@ -12,8 +12,9 @@ Every image is decoded and every label is read. Each fault is a line on standard
 
   boards/group00000/00000_not/00000003.txt:2: class `7` is not one of 1..=6
 
-Lines that begin with `warning:` name what is read, but is hardly meant: a board that is listed twice, or both
-to train on and to validate on; equal image files; equal label lines; boxes thinner than a pixel; files left out.
+Lines that begin with `warning:` name things that can be read, but are probably mistakes: a board that is
+listed twice, or both for training and for validation; equal image files; equal label lines; boxes thinner
+than a pixel; files left out.
 
 The exit status is 1 if there is a fault.
 

@@ -11,7 +11,8 @@ use faster_rcnn::{DeviceName, Error, Predictor};
 
 use crate::settings::WeightArguments;
 
-/// How to detect. What is not given is as in the weights' settings, or as in torchvision if they have none.
+/// How to detect. Options not given are taken from the weights' settings, or from torchvision's if they have
+/// none.
 #[derive(clap::Args)]
 pub struct DetectorArguments {
     /// Leave out detections with this score or less, in 0..=1 [default: the weights' setting, else 0.05].
@@ -81,7 +82,7 @@ impl DetectorArguments {
         Ok(predictor)
     }
 
-    /// The options as settings of the model. They hold over those of `--set`.
+    /// The options as settings of the model. They override those of `--set`.
     fn options(&self) -> LoadOptions {
         let given = |key: &str, value: Option<String>| value.map(|value| format!("roi_heads.{key}={value}"));
         let options = [
@@ -92,7 +93,7 @@ impl DetectorArguments {
         options.into_iter().flatten().fold(self.weights.options(), LoadOptions::set)
     }
 
-    /// What is not given of the two sizes is the weights' own. Sizes that cannot be are wrong usage.
+    /// A size that is not given is that of the weights. Impossible sizes are wrong usage.
     fn resize(&self, predictor: Predictor) -> Predictor {
         let own = predictor.config().transform.clone();
         let (min, max) = match (self.image_size, self.min_size, self.max_size) {

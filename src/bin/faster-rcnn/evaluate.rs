@@ -105,8 +105,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     output::print(format!("{evaluation}\n"))
 }
 
-/// Weights are better on the images that they were trained on than on others, so the numbers would say too
-/// much.
+/// Weights do better on the images that they were trained on, so the numbers would be too good.
 fn warn_of_training_images(run: Option<&RunInfo>, data: &Dataset) {
     let known = run.map_or(0, |run| run.trained_on(data));
     if known > 0 {
@@ -122,7 +121,7 @@ fn detect(predictor: &Predictor, data: &Dataset) -> Result<Vec<ImageResult>> {
     for result in predictor.results(data) {
         results.push(result?);
         if shows_progress {
-            // Progress that cannot be shown is no reason to stop.
+            // Failing to show progress is no reason to stop.
             let _ = write!(stderr(), "\r{}/{count} images", results.len());
         }
     }

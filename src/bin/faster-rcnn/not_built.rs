@@ -1,5 +1,5 @@
 //! The command and the options of the feature `workers`, in a program that was built without it. They are
-//! known here, so that they are not called unknown: the error says which feature is missing.
+//! parsed here, so that the error is not `unknown` but says which feature is missing.
 
 use std::ffi::OsString;
 

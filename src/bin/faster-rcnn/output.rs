@@ -9,7 +9,7 @@ use faster_rcnn::Error;
 use faster_rcnn::internals::write_bytes;
 use serde::Serialize;
 
-/// Prints to standard output. A reader that has gone, such as `head`, has seen enough: no error.
+/// Prints to standard output. A closed pipe (`head`) is not an error.
 pub fn print(text: impl AsRef<[u8]>) -> Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_ref()).and_then(|()| stdout.flush()) {
@@ -20,7 +20,7 @@ pub fn print(text: impl AsRef<[u8]>) -> Result<()> {
     }
 }
 
-/// As it is printed and written to files.
+/// JSON in the form that is printed and written to files.
 pub fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string_pretty(value).expect("plain data is JSON") + "\n"
 }
@@ -43,8 +43,8 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
         || fs::canonicalize(one).is_ok_and(|one| fs::canonicalize(other).is_ok_and(|other| one == other))
 }
 
-/// Writes a file whole or not at all: if this fails, `path` holds what it held before. What is no regular
-/// file, such as `/dev/stdout`, is written to directly. A link stays, and the file that it leads to is
+/// Writes a file whole or not at all: if this fails, `path` keeps its old content. Anything but a regular
+/// file, such as `/dev/stdout`, is written to directly. A link stays, and the file that it points to is
 /// replaced.
 pub fn write_file(path: &Path, content: impl AsRef<[u8]>) -> Result<(), Error> {
     if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {

@@ -51,7 +51,7 @@ impl Prediction {
         }
     }
 
-    /// Its detections if they can be those of the image, else what is wrong with them.
+    /// Its detections if they are possible for the image, else what is wrong with them.
     fn detections(self, record: &Record, class_names: &[String]) -> Result<Vec<Detection>, String> {
         let size = (self.height, self.width);
         if size != record.size {

@@ -2,7 +2,7 @@
 
 use faster_rcnn::weights::LoadOptions;
 
-/// What a weight file cannot say by itself.
+/// Information that is not in the weight file itself.
 #[derive(clap::Args)]
 pub struct WeightArguments {
     /// Another value for a setting of the model, such as model.anchors.sizes=[8,16,32,64,128]; may be given
@@ -16,7 +16,7 @@ pub struct WeightArguments {
 }
 
 impl WeightArguments {
-    /// As the library takes them.
+    /// The options for the library.
     pub fn options(&self) -> LoadOptions {
         let options = self.settings.iter().fold(LoadOptions::default(), LoadOptions::set);
         self.prefix.iter().fold(options, LoadOptions::prefix)

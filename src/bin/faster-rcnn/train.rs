@@ -19,15 +19,17 @@ use faster_rcnn::{DeviceName, Error};
 use crate::output;
 
 const EXAMPLES: &str = "\
-The output folder holds config.toml (all settings), metrics.jsonl and curves.png, checkpoints/last.safetensors
-and best.safetensors, and in the end evaluation.json, precision_recall.png, confusion_matrix.png and samples/. A
-run may be killed at any moment: --resume goes on after its last whole epoch and gives the same numbers. Files of
-others are never written over: a folder that holds some under these names is refused.
+The output folder holds config.toml (all settings), metrics.jsonl, curves.png, checkpoints/last.safetensors
+and checkpoints/best.safetensors. In the end it also holds evaluation.json, precision_recall.png,
+confusion_matrix.png and samples/. A run may be killed at any moment: --resume continues after its last whole
+epoch and gives the same numbers. Files that no run wrote are never overwritten: a folder that has some under
+these names is refused.
 
-Weights to start from are torchvision's (.pth), of a detector or of a ResNet classifier, or this program's. Where
-a detector's classes differ in number, the last layers start random. `faster-rcnn weights --help` says more.
+Training can start from torchvision's weights (.pth) of a detector or of a ResNet classifier, or from this
+program's. If a detector has another number of classes, the last layers start random.
+`faster-rcnn weights --help` says more.
 
-The classes are those of the data set. Where the settings name others, that is an error.
+The classes are those of the data set. If the settings name others, that is an error.
 
 Examples:
 
@@ -54,11 +56,10 @@ pub struct Arguments {
     /// Folder of the run.
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
-    /// Weights to start from; random ones without.
+    /// Weights to start from [default: random weights].
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     weights: Option<PathBuf>,
-    /// Accept tensors of the weights whose names begin so, although the detector has no place for them, or
-    /// lacks them, or has them in another shape; may be given again.
+    /// Ignore missing, unused or reshaped tensors whose names begin with this prefix; may be given again.
     #[arg(long, value_name = "PREFIX", requires = "weights")]
     allow: Vec<String>,
     /// Go on with the run in the output folder.
@@ -163,7 +164,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
 /// Where to compute.
 struct Devices {
     compute: Compute,
-    /// They end with this value, whatever happens.
+    /// They end when this value is dropped, whatever happens.
     #[cfg(feature = "workers")]
     _local: Option<LocalWorkers>,
 }
@@ -205,7 +206,7 @@ impl Devices {
     }
 }
 
-/// Names what the run does not see of the data set, as far as that is readable.
+/// Names the files of the data set that the run leaves out, but not too many of them.
 fn print_left_out(files: &[Error]) -> Result<()> {
     const SHOWN: usize = 10;
     for file in files.iter().take(SHOWN) {
@@ -217,7 +218,7 @@ fn print_left_out(files: &[Error]) -> Result<()> {
     }
 }
 
-/// An error tells which member of a team is lost. The panics of threads that waited for it are details.
+/// The error names the lost member of a team. The panics of threads that waited for it are only details.
 fn log_panics() {
     panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
 }

@@ -118,7 +118,7 @@ enum Command {
         /// A weight file of any layout.
         #[arg(value_name = "IN")]
         from: PathBuf,
-        /// The safetensors file; one that is there is replaced.
+        /// The safetensors file to write; an existing one is replaced.
         #[arg(value_name = "OUT")]
         to: PathBuf,
         #[command(flatten)]
@@ -173,7 +173,7 @@ fn download(file: &Published, folder: PathBuf) -> Result<PathBuf> {
             let percent = percent.map(|percent| format!(" {percent:3} %")).unwrap_or_default();
             let total = total.map_or(file.size_mib, |total| total as f64 / MIB);
             let done = done as f64 / MIB;
-            // Progress that cannot be shown is no reason to stop.
+            // Failing to show progress is no reason to stop.
             let _ = write!(stderr(), "\r{}: {done:.1} of {total:.1} MiB{percent}", file.file_name());
         }
     });
@@ -206,7 +206,7 @@ fn describe(file: &WeightFile, tensors: bool, options: &LoadOptions) -> Result<(
             writeln!(text, "  {name}: {} {:?}", tensor.dtype.name(), tensor.shape)?;
         }
     }
-    // Printed even where the file turns out to hold no model, or a damaged one.
+    // Printed even if the file holds no model, or a damaged one.
     output::print(&text)?;
     let found = file.inspect(options)?;
     let mut text = String::new();

@@ -14,8 +14,8 @@ use tracing::level_filters::LevelFilter;
 use crate::output;
 
 const EXAMPLES: &str = "\
-Whoever may connect to a worker may use its device and its memory. Where it listens on more than the loopback
-address, it needs a token, and a trainer has to have the same one. WebSocket is not encrypted. On a network that
+Whoever may connect to a worker may use its device and its memory. If it listens on more than the loopback
+address, it needs a token, and a trainer must have the same one. WebSocket is not encrypted. On a network that
 is not trusted, give the worker a key: it then listens with iroh, which encrypts and proves who the worker is.
 Relays are off, so nothing goes through other servers.
 
@@ -40,7 +40,8 @@ pub struct Arguments {
     /// File with the token that a trainer has to have.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Listen with iroh, on all addresses, with the key in this file. The file is made where it is not there.
+    /// Listen with iroh, on all addresses, with the key in this file. The file is created if it does not
+    /// exist.
     #[arg(long, value_name = "FILE")]
     iroh: Option<PathBuf>,
     /// Take the token from the first line of standard input, and end when standard input is closed.
@@ -88,7 +89,7 @@ fn token_of_parent() -> Result<String> {
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line)?;
     thread::spawn(|| {
-        // The end of the parent ends its side of the pipe, however it ends.
+        // However the parent ends, its side of the pipe is closed.
         let _ = io::stdin().lock().read_to_end(&mut Vec::new());
         process::exit(0);
     });

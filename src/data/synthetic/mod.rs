@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::files::{write_folder_atomically, write_new};
 use crate::structures::Annotation;
 
-/// Allowed sides. A smaller image has no room for a defect and what is around it; a larger one is of no use.
+/// Allowed sides. A smaller image has no room for a defect and its surroundings; a larger one has no use.
 const SIZES: RangeInclusive<usize> = 128..=1024;
 /// That of DeepPCB's files, by their quantisation tables.
 const JPEG_QUALITY: u8 = 75;
@@ -47,7 +47,7 @@ impl Default for SyntheticConfig {
 }
 
 impl SyntheticConfig {
-    /// Looks whether such boards can be made.
+    /// Checks that such boards can be made.
     ///
     /// # Errors
     ///
@@ -84,7 +84,7 @@ pub fn board(config: &SyntheticConfig, index: u64) -> (GrayImage, GrayImage, Vec
     loop {
         let template = layout::template(config.size, &mut rng);
         let (board, annotations) = defects::add(&template, count, &mut rng);
-        // A small window may have no place that suits a defect: draw another one.
+        // A small window may have no place for a defect; then draw another one.
         if !annotations.is_empty() {
             return (board, template, annotations);
         }
@@ -96,9 +96,8 @@ pub fn board(config: &SyntheticConfig, index: u64) -> (GrayImage, GrayImage, Vec
 /// its labels, in groups of 100; one board in ten (at least one of two) goes to `test.txt`, the others to
 /// `trainval.txt`.
 ///
-/// `output` must not be there yet, or be empty; then it is replaced. It gets its name when everything is
-/// written: a folder of that name holds the whole data set. What is being written lies in a hidden folder
-/// beside it.
+/// `output` must not exist yet, or be an empty folder, which is replaced. Everything is first written to a
+/// hidden folder beside it, which is renamed in the end. So a folder with that name holds the whole data set.
 ///
 /// # Errors
 ///

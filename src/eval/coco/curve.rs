@@ -84,7 +84,8 @@ impl Class {
                 }
             }
             recalls.push(hits / objects);
-            // COCOeval adds 2e-16 below against 0/0, which cannot happen here; left out, a perfect AP is 1.
+            // COCOeval adds 2e-16 to the denominator against 0/0, which cannot happen here. Without it, a
+            // perfect AP is 1.
             precisions.push(hits / (hits + misses));
         }
         // From here on a precision is the best one at that recall or beyond.

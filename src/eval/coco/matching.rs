@@ -75,7 +75,7 @@ impl ClassImage {
     }
 
     /// The outcome of each detection, best detection first. A detection takes the free object with the
-    /// highest IoU, the last one among equals. It takes an object that is to be ignored only where no other
+    /// highest IoU, the last one among equals. It takes an object that is to be ignored only if no other
     /// object matches. Any number of detections may take the same crowd.
     pub fn outcomes(&self, areas: &RangeInclusive<f64>, iou_threshold: f64) -> Vec<Outcome> {
         let ignored: Vec<bool> = self.truths.iter().map(|truth| truth.ignored(areas)).collect();
@@ -110,7 +110,7 @@ fn area(xyxy: &Xyxy) -> f64 {
     (x2 - x1) * (y2 - y1)
 }
 
-/// Intersection over union. Where the ground truth is a crowd, intersection over the detection's own area.
+/// Intersection over union. If the ground truth is a crowd, intersection over the detection's own area.
 fn iou(detection: &Xyxy, truth: &Xyxy, crowd: bool) -> f64 {
     let (d, t) = (detection.map(f64::from), truth.map(f64::from));
     let width = d[2].min(t[2]) - d[0].max(t[0]);

@@ -7,8 +7,7 @@ use super::matching::AREAS;
 use crate::eval::image_result::ImageResult;
 use crate::eval::per_class::{as_map, for_each_class, mean_of_known};
 
-/// The twelve numbers of `COCOeval.summarize`, in `0..=1`; `None` where there is no ground truth to know them
-/// from.
+/// The twelve numbers of `COCOeval.summarize`, in `0..=1`; `None` if there is no ground truth for them.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct CocoStats {
     /// Average precision, mean over the IoU thresholds .50:.05:.95.

@@ -3,8 +3,8 @@
 //! - Kernel 3x3, stride 1, on a map large enough: Winograd's algorithm ([`super::winograd`]).
 //! - Anything else: matrix products ([`super::im2col`]).
 //!
-//! The number of images counts for the size of a map, so the same image may be computed by another algorithm
-//! in another batch, and have other last bits.
+//! The size of a map includes the number of images. So in another batch, another algorithm may compute the
+//! same image, with other last bits.
 
 use rayon::prelude::*;
 

@@ -92,7 +92,7 @@ impl DetectionOps for Flex {
         let (boxes, scores, dtype) = (contiguous(boxes), contiguous(scores), groups.dtype());
         let [rows, columns] = dims(&groups);
         let groups: Vec<i64> = groups.into_data().iter::<i64>().collect();
-        // The kernel takes the boxes that are there, their groups numbered through all rows.
+        // The kernel takes only real boxes. Their groups are numbered across all rows.
         let present: Vec<usize> = (0..groups.len()).filter(|&i| groups[i] != i64::from(ABSENT)).collect();
         let (all_boxes, all_scores) = (floats(&boxes).as_chunks::<4>().0, floats(&scores));
         let boxes: Vec<_> = present.iter().map(|&i| all_boxes[i]).collect();

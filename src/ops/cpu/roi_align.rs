@@ -1,8 +1,8 @@
 //! RoIAlign, forward and backward.
 //!
 //! The sample positions of a box are the same for all channels, so the maps are transposed to channels last:
-//! a sample is then four runs of channels, each times a weight. Transposing costs one pass over the map, far
-//! less than to collect each pixel of each sample channel by channel.
+//! a sample is then four runs of channels, each times a weight. Transposing costs one pass over the map. That
+//! is far cheaper than collecting each pixel of each sample channel by channel.
 //!
 //! Forward runs in parallel over boxes, backward over blocks of channels: each thread owns the planes it adds
 //! to and adds in the order of the boxes, so the sum is the same whatever the number of threads.

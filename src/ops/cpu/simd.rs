@@ -1,4 +1,4 @@
-//! Loops compiled for each instruction set, of which the widest that the processor has runs.
+//! Loops compiled for each instruction set. The widest one that the processor supports is run.
 //!
 //! On x86 these are AVX-512, AVX2 with FMA, and what every x86-64 has; on ARM, NEON. Matrix products are not
 //! compiled here: the `gemm` crate looks at the processor by itself.
@@ -10,8 +10,8 @@ use pulp::{Arch, Simd, WithSimd};
 
 /// Runs `work` as compiled for the widest vectors that the processor has.
 ///
-/// The closure must be `#[inline(always)]`. Else it is compiled once, for the oldest processor. That is also
-/// why it is not a plain `FnOnce`: a call of one goes through a function of its own, which is not inlined.
+/// The closure must be `#[inline(always)]`. Otherwise it is compiled once, for the oldest processor. That is
+/// also why it is not an `FnOnce`: such a call goes through another function, which is not inlined.
 pub(super) fn vectorized<R>(work: impl FnMut() -> R) -> R {
     struct Work<F>(F);
 
@@ -45,7 +45,7 @@ pub(in crate::ops) fn chosen() -> Option<Arch> {
     CHOSEN.get()
 }
 
-/// Has the loops of this thread run with another instruction set than the widest one.
+/// Makes the loops of this thread run with another instruction set than the widest one.
 #[cfg(test)]
 pub(in crate::ops) fn choose(arch: Option<Arch>) {
     CHOSEN.set(arch);

@@ -29,7 +29,7 @@ use super::top_k::{self, sort_rows};
 /// Turing, the A10G's Ampere, Hopper (`a`: as CubeCL has NVRTC compile from there on).
 const ARCHITECTURES: [&str; 3] = ["sm_75", "sm_86", "sm_90a"];
 
-/// What a device with none behind it can do: all that the compiler knows of.
+/// The properties of an imaginary device, which supports everything that the compiler knows.
 fn properties() -> Arc<DeviceProperties> {
     let hardware = HardwareProperties {
         load_width: 128,
@@ -71,7 +71,7 @@ fn kernels() -> Vec<(String, Box<dyn CubeKernel>)> {
     let maps = || (0..4).map(|_| buffer()).collect();
 
     let mut kernels: Vec<(String, Box<dyn CubeKernel>)> = Vec::new();
-    // The arguments are those of the kernel: of a number the compiler knows the type only.
+    // The arguments are those of the kernel. Of a number, only the type is known at compile time.
     macro_rules! add {
         ($name:expr, $kernel:ty, $units:expr, $($argument:expr),+) => {
             let cube_dim = *CubeDim::new_1d($units as u32);

@@ -1,4 +1,4 @@
-//! Non-maximum suppression of rows of boxes, none of whose results the host has to wait for.
+//! Non-maximum suppression of rows of boxes. The host does not have to wait for any result.
 //!
 //! 1. The boxes of each row are sorted by score ([`top_k`](super::top_k)).
 //! 2. A unit for each box and each 32 boxes compares one with the 32 and sets a bit where it would suppress
@@ -9,15 +9,14 @@
 //! Grid: see 2 and 3, cubes of 256 units; units past the end of a row stop (2) or do nothing (3). Shared
 //! memory: 33 words (3). No atomics.
 //!
-//! On paper, for the first stage of a batch of 4 images of 640x640 in training, where each image has 7,500
-//! boxes on five levels (2,000 at most on each), of which 2,000 become proposals, on an A10G (600 GB/s, 31
-//! TFLOP/s):
+//! On paper, for the RPN in training with a batch of 4 images of 640x640, on an A10G (600 GB/s, 31 TFLOP/s).
+//! Each image has 7,500 boxes on five levels (2,000 at most on each), of which 2,000 become proposals:
 //!
 //! - (2) compares 27 million pairs of a level, 0.5 GFLOP, 0.02 ms; it writes 28 MB, 0.05 ms: memory limits
 //!   it. From the caches it reads place and group of 112 million pairs, and the boxes of those of a level:
 //!   1.3 GB.
-//! - (3) reads half of what (2) wrote, 14 MB, 0.02 ms, with an operation a word, 0.2 us. What limits it is
-//!   neither, but that its 235 steps of three barriers come one after the other.
+//! - (3) reads half of what (2) wrote, 14 MB, 0.02 ms, with an operation a word, 0.2 us. Neither limits it:
+//!   its 235 steps, of three barriers each, run one after the other.
 
 use burn::backend::TensorMetadata;
 use burn::tensor::DType;
@@ -113,7 +112,7 @@ pub(super) fn compare_boxes<I: Int>(
                 let shared = width * height;
                 let other_area = (other_x2 - other_x1) * (other_y2 - other_y1);
                 let overlap = shared / (area + other_area - shared);
-                // NaN, where the union is empty or a corner is one, is above nothing.
+                // NaN, from an empty union or a NaN corner, is not above the threshold.
                 if overlap > iou_threshold && !is_nan(overlap) {
                     bits |= 1u32 << (later % 32) as u32;
                 }
@@ -123,7 +122,7 @@ pub(super) fn compare_boxes<I: Int>(
     masks[ABSOLUTE_POS] = bits;
 }
 
-/// By its bits: a shader's compiler may take it that there is no NaN.
+/// Looks at the bits, because a shader compiler may assume that NaN never occurs.
 #[cube]
 fn is_nan(value: f32) -> bool {
     (u32::reinterpret(value) & 0x7fff_ffffu32) > 0x7f80_0000u32

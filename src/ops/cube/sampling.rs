@@ -43,7 +43,7 @@ pub(super) struct Neighbours {
     pub high_weight: f32,
 }
 
-/// The map a box is pooled from: how many of the areas its own reaches.
+/// The map that a box is pooled from: the number of areas that are not larger than the box's area.
 #[cube]
 pub(super) fn level_of(rois: &[f32], roi: usize, min_areas: &Sequence<f32>) -> u32 {
     let area = (rois[roi * 5 + 3] - rois[roi * 5 + 1]) * (rois[roi * 5 + 4] - rois[roi * 5 + 2]);
@@ -76,7 +76,7 @@ impl Axis {
         let samples = if comptime!(sampling.ratio > 0) {
             comptime!(sampling.ratio).runtime()
         } else {
-            // Of a NaN, negative or too large size the bin takes no sample, so it is 0.
+            // If the size is NaN, negative or too large, the bin takes no sample, so it is 0.
             let samples = bin_size.ceil();
             let most = comptime!(MOST_SAMPLES as f32);
             if samples > 0.0f32 && samples <= most { u32::cast_from(samples) } else { 0u32.runtime() }
@@ -90,11 +90,11 @@ impl Axis {
             + (f32::cast_from(sample) + 0.5f32) * self.bin_size / f32::cast_from(self.samples)
     }
 
-    /// The first sample of a bin that may lie on the map: those before it do not. So a box that is much
-    /// larger than the map takes no more time than the map needs.
+    /// The first sample of a bin that may lie on the map; all samples before it are outside. So a box much
+    /// larger than the map takes no extra time.
     pub fn first(&self, bin: u32) -> u32 {
-        // Where samples are closer than this, rounding errors of a position may be larger than a step. There
-        // are few then.
+        // If samples are closer than this, rounding errors of a position may exceed a step. There are few
+        // samples then.
         let step = self.bin_size / f32::cast_from(self.samples);
         let start = self.start + f32::cast_from(bin) * self.bin_size;
         // One less, for the rounding errors.
@@ -154,7 +154,7 @@ impl Axis {
 
     /// Whether a sample may touch a pixel of `first..=last`: true for all that do.
     pub fn touches(&self, first: u32, last: u32, size: u32, bins: u32) -> bool {
-        // Of a negative extent the positions fall.
+        // If the extent is negative, the positions decrease.
         let from = self.position(0u32, 0u32);
         let to = self.position(bins - 1u32, max(self.samples, 1u32) - 1u32);
         let end = f32::cast_from(size - 1u32);

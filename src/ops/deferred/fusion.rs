@@ -1,4 +1,4 @@
-//! The operations on a fused backend: noted now, run when burn comes to them.
+//! The operations on a fused backend: recorded now, run later, when burn executes them.
 
 use std::marker::PhantomData;
 

@@ -1,4 +1,4 @@
-//! The operations on a backend that does not run them here and now: each notes its [`Call`] instead.
+//! The operations on a backend that does not run them immediately: each records its [`Call`] instead.
 
 use std::fmt::Debug;
 
@@ -13,7 +13,7 @@ use crate::ops::backend::DetectionOps;
 use crate::ops::options::{NormOptions, PoolOptions, RoiAlignOptions};
 use crate::ops::primitives::{FeatureMaps, MapShapes, Residual};
 
-/// A backend that notes what to do, and does it later or elsewhere.
+/// A backend that records calls, and runs them later or elsewhere.
 pub(super) trait Deferred {
     /// Its tensors, of whatever kind.
     type Tensor: Debug;

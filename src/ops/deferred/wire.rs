@@ -13,7 +13,7 @@ use crate::ops::backend::DetectionOps;
 use crate::ops::options::{NormOptions, PoolOptions, RoiAlignOptions, conv2d_shape, pool_shape};
 use crate::ops::primitives::{FeatureMaps, MapShapes, Residual};
 
-/// The version of the names and scalars of [`Call`]. Raise it where they change.
+/// The version of the names and scalars of [`Call`]. Raise it when they change.
 pub(crate) const WIRE_VERSION: u32 = 1;
 
 /// From one list of the operations: the type [`Call`], the names, and the way to scalars and back.

@@ -85,7 +85,7 @@ fn roi_align_equals_its_reference() {
     });
 }
 
-/// A box whose image index is outside the batch is no reason to read foreign memory, or to stop.
+/// A box whose image index is outside the batch must neither read foreign memory nor stop the program.
 #[test]
 fn a_box_of_no_image_pools_zeros() {
     let options =

@@ -262,7 +262,7 @@ fn a_prepared_weight_convolves_as_the_weight_does() {
     });
 }
 
-/// A transformed weight is never taken for a plain one: not where gradients are asked for, not with other
+/// A transformed weight is never taken for a plain one: neither if gradients are requested, nor with other
 /// options.
 #[test]
 fn a_transformed_weight_in_the_wrong_place_is_refused() {

@@ -79,7 +79,7 @@ impl Places {
     }
 }
 
-/// Threads of their own, with an instruction set of their own.
+/// A separate thread pool, with its own instruction set.
 fn threads(count: usize, arch: Option<Arch>) -> ThreadPool {
     let builder = ThreadPoolBuilder::new().num_threads(count);
     builder.start_handler(move |_| simd::choose(arch)).build().unwrap()

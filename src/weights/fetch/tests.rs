@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::weights::kind::WeightFileKind;
 
-/// The bytes that were there, and those of the whole file, again and again.
+/// Each reported progress: the bytes so far, and the bytes of the whole file.
 type Progress = Vec<(u64, Option<u64>)>;
 
 /// What a server does with a request.
@@ -60,7 +60,7 @@ impl Bench {
         self.folder.path().join(format!("cache/{}{suffix}", self.published.file_name()))
     }
 
-    /// Fetches while the server answers once, so; gives the result, the progress and the byte that
+    /// Fetches while the server answers once, with `answer`. Gives the result, the progress and the byte that
     /// the server was asked to start from.
     fn fetch(&self, answer: Answer) -> (Result<PathBuf>, Progress, usize) {
         thread::scope(|scope| {
@@ -109,7 +109,7 @@ impl Bench {
         let message = [head.as_bytes(), b"Connection: close\r\n\r\n", body].concat();
         if let Answer::Stall(count) = answer {
             stream.write_all(&message[..count]).unwrap();
-            // The client waits no longer at some time, and hangs up.
+            // At some time the client stops waiting and hangs up.
             let _ = io::copy(&mut stream, &mut io::sink());
         }
         // The client may have hung up on what it does not want.
@@ -133,7 +133,7 @@ fn a_download_is_whole_or_goes_on_where_it_broke_off() {
     assert_eq!((progress[0], *progress.last().unwrap()), ((100_000, Some(total)), (total, Some(total))));
     assert!(fs::read(bench.path("")).unwrap() == bench.content && !bench.path(".part").exists());
 
-    // Nobody is asked for what is there.
+    // No download if the file is there.
     let path = fetch(&bench.published, bench.path("").parent().unwrap(), |_, _| panic!("a download"));
     assert_eq!(path.unwrap(), bench.path(""));
 }
@@ -219,7 +219,7 @@ fn one_process_at_a_time_downloads_and_what_is_whole_stays() {
     });
     assert!(second.len() > 1 && second.iter().all(|blocked| *blocked));
 
-    // Nobody touches what is whole, whatever else is there.
+    // A complete file is left alone, whatever is beside it.
     fs::write(bench.path(".part"), "rest of a process that was killed").unwrap();
     fetch(&bench.published, &cache, |_, _| panic!("a download")).unwrap();
     assert!(fs::read(bench.path("")).unwrap() == bench.content);

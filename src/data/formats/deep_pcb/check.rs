@@ -17,16 +17,17 @@ use crate::data::check::{Fingerprint, Report, equal_files};
 use crate::data::images::decode;
 use crate::error::{Error, Result};
 
-/// Reads the whole data set, decodes every image and tells everything that is wrong with what
-/// [`open`](super::open) would read, in the order of the lists.
+/// Reads all that [`open`](super::open) would read, decodes every image and reports everything that is wrong,
+/// in the order of the lists.
 ///
 /// Faults are malformed lines of lists and labels, label files that are missing, images that are missing or
-/// do not decode. Warnings are for what is read but hardly meant: a board that is listed twice, in one list
-/// or in both; equal image files; equal label lines; boxes thinner than a pixel; files that are left out.
+/// do not decode. Warnings are for things that can be read but are probably mistakes: a board that is listed
+/// twice, in one list or in both; equal image files; equal label lines; boxes thinner than a pixel; files
+/// that are left out.
 ///
 /// # Errors
 ///
-/// Where there is nothing to look at: `root`, a list or `classes.txt` cannot be read, or there are no images.
+/// If there is nothing to check: `root`, a list or `classes.txt` cannot be read, or there are no images.
 pub fn check(root: impl AsRef<Path>) -> Result<Report> {
     let root = data_folder(root.as_ref())?;
     let classes = read_class_names(&root)?.len();
@@ -59,7 +60,7 @@ pub fn check(root: impl AsRef<Path>) -> Result<Report> {
     Ok(report)
 }
 
-/// What there is to say about one board.
+/// The faults and warnings of one board.
 struct Findings {
     report: Report,
     /// Of the image file, where it can be read.
@@ -104,7 +105,7 @@ fn examine_labels(path: &Path, lines: Vec<LabelLine>, report: &mut Report) {
     }
 }
 
-/// A warning for each line that names an image which an earlier one has named.
+/// A warning for each line that names the same image as an earlier line.
 fn listed_again(boards: &[Board]) -> Vec<Error> {
     let mut earlier: HashMap<&Path, &(PathBuf, usize)> = HashMap::new();
     let mut warnings = Vec::new();

@@ -9,7 +9,7 @@ use crate::text::read_text;
 /// Names of DeepPCB's classes of defects; a label is its position here plus 1, because 0 is the background.
 pub const CLASS_NAMES: [&str; 6] = ["open", "short", "mousebite", "spur", "copper", "pin-hole"];
 
-/// Beside the lists, where the classes are not DeepPCB's.
+/// This file is beside the lists if the classes are not DeepPCB's.
 const CLASSES_FILE: &str = "classes.txt";
 
 /// The names in `classes.txt`, one a line, that of class 1 first; DeepPCB's where there is no such file.

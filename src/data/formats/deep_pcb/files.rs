@@ -33,13 +33,13 @@ pub(super) fn find_image(listed: &Path) -> PathBuf {
 /// image.
 pub(super) fn find_template(image: &Path) -> Option<PathBuf> {
     let template = joined(strip_suffix(image.file_stem()?, "_test")?, "_temp");
-    // A look at a few names costs less than a listing of the folder, for each of its boards.
+    // Probing a few names is cheaper than listing the folder for each board.
     let extensions = image.extension().into_iter().chain(EXTENSIONS.iter().map(OsStr::new));
     let candidates = extensions.map(|extension| named(&image.with_file_name(&template), extension));
     candidates.into_iter().find(|path| path.is_file())
 }
 
-/// The first file that is called so but for its extension, which is that of an image.
+/// The first file with this stem and the extension of an image.
 fn image_with_stem(folder: &Path, stem: &OsStr) -> Option<PathBuf> {
     let files = entries(folder).ok()?;
     files.into_iter().find(|path| path.file_stem() == Some(stem) && is_image(path))
@@ -67,8 +67,8 @@ pub(super) fn sub_folders(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(entries(folder)?.into_iter().filter(|path| path.is_dir()).collect())
 }
 
-/// What a folder holds, sorted, without what is hidden: names that begin with a dot are of programs (macOS's
-/// `._NAME.jpg` has the extension of an image, but is none).
+/// The entries of a folder, sorted, without hidden ones. Programs write names that begin with a dot: macOS's
+/// `._NAME.jpg` has the extension of an image, but is none.
 pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let listing = fs::read_dir(folder).map_err(Error::io(folder))?;
     let mut paths = listing
@@ -80,7 +80,7 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Whether the file's or folder's own name begins so.
+/// Whether the last part of the path begins with `prefix`.
 pub(super) fn starts_with(path: &Path, prefix: &str) -> bool {
     path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
 }

@@ -69,8 +69,8 @@ fn parse_line(root: &Path, line: &[u8]) -> Result<(PathBuf, PathBuf), String> {
     }
 }
 
-/// The fields of a line: what is between double quotes, or else between tabs where that makes two, or else
-/// between blanks. None where a quote is not closed.
+/// The fields of a line. They are in double quotes; or else separated by tabs, if that makes two; or else by
+/// blanks. None if a quote is not closed.
 fn fields(line: &[u8]) -> Option<Vec<&[u8]>> {
     let between = |is_separator: fn(&u8) -> bool| {
         line.split(is_separator).map(<[u8]>::trim_ascii).filter(|field| !field.is_empty()).collect::<Vec<_>>()

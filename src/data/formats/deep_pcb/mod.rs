@@ -57,8 +57,8 @@ const HELD_OUT: f64 = 0.1;
 
 /// The images that a list file names, relative to `root`: `PCBData` or the folder that holds it.
 ///
-/// The list says `NAME.jpg` where the disk has `NAME_test.jpg`; a file that is called `NAME.jpg` is taken
-/// where there is no `NAME_test.jpg`, and one with another extension of an image where there is neither.
+/// The list says `NAME.jpg` for the file `NAME_test.jpg`. If that does not exist, `NAME.jpg` is taken, and if
+/// neither exists, the same with another extension of an image.
 ///
 /// # Errors
 ///
@@ -79,12 +79,12 @@ pub fn read_folders(root: impl AsRef<Path>) -> Result<Dataset> {
     read(&root, &folders::walk(&root)?)
 }
 
-/// The data set with its two sides: what `trainval.txt` lists to train on, and what `test.txt` lists held
+/// The data set with its two sides: the images in `trainval.txt` for training, and those in `test.txt` held
 /// out.
 ///
-/// Without `test.txt` a tenth of the images, chosen by `seed`, is held out of those that `trainval.txt`
-/// lists, or that the folders hold. Without `trainval.txt` beside `test.txt` there is nothing to train on,
-/// for what is listed to test is never trained on.
+/// Without `test.txt`, a tenth of the images in `trainval.txt`, or else in the folders, is held out, chosen
+/// by `seed`. With `test.txt` alone there is nothing to train on, because the images in it are never used for
+/// training.
 ///
 /// Logs a warning where files are [left out](left_out).
 ///
@@ -142,8 +142,8 @@ fn listed(root: &Path, list: &Path) -> Result<Vec<Board>> {
 
 fn read(root: &Path, boards: &[Board]) -> Result<Dataset> {
     let class_names = read_class_names(root)?;
-    // Through a vector of results, so that the first error in the data set's order is returned and
-    // not the one that a thread happened to meet first.
+    // Collects a vector of results, so that the first error in the data set's order is returned, and not the
+    // one that a thread happened to meet first.
     let records: Vec<Result<Record>> = boards.par_iter().map(|board| board.read(class_names.len())).collect();
     Ok(Dataset { records: records.into_iter().collect::<Result<_>>()?, class_names })
 }

@@ -53,7 +53,7 @@ impl Lines {
         self.height.div_ceil(TILE)
     }
 
-    /// Chunks that fit into the cache where input and output have so many channels together.
+    /// Splits into chunks that fit the cache; `channels` is the sum of input and output channels.
     pub fn chunks(self, channels: usize) -> impl Iterator<Item = Chunk> {
         let lines = self.batch * self.down();
         let most = (CHUNK_ELEMENTS / (POINTS * channels * self.across()).max(1)).max(1);
