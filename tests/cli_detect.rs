@@ -361,7 +361,7 @@ fn how_to_detect_can_be_said_where_weights_are_read() {
     assert_ne!(threshold("--image-size 96"), threshold(""));
     for (setting, expected) in [
         ("model.anchors.size=[8]", "size"),
-        ("model.roi_heads.nms_thresh=2", "roi_heads: thresholds"),
+        ("model.roi_heads.nms_thresh=2", "roi_heads.nms_thresh must be in 0..=1, is 2"),
         ("model.roi_heads.detections_per_img=0", "detections_per_img"),
     ] {
         for command in [format!("predict {}", bench.image(0)), "evaluate --data boards".to_string()] {

@@ -106,8 +106,8 @@ pub(super) fn roi_align_forward<F: Float>(
             let (height, width) = (heights[index], widths[index]);
             let plane = (height * width) as usize;
             let image = (usize::cast_from(named) * channels + first) * plane;
-            let (first_y, end_y) = (y_axis.first(bin_y), y_axis.end(bin_y, height));
-            let (first_x, end_x) = (x_axis.first(bin_x), x_axis.end(bin_x, width));
+            let (first_y, end_y) = (y_axis.first(bin_y, sampling), y_axis.end(bin_y, height, sampling));
+            let (first_x, end_x) = (x_axis.first(bin_x, sampling), x_axis.end(bin_x, width, sampling));
             for sample_y in first_y..end_y {
                 let y = y_axis.neighbours(bin_y, sample_y, height);
                 for sample_x in first_x..end_x {

@@ -254,7 +254,7 @@ pub(super) fn gather_tiles<F: Float>(
                 let before = if of_rows { 0usize.runtime() } else { comptime!(TILE * bins_y).runtime() };
                 let index = (place - before) as u32;
                 let axis = Axis::new(rois[corner], rois[corner + 2], scale, bins, sampling);
-                weights[place] = axis.weight(index % bins, first + index / bins, size);
+                weights[place] = axis.weight(index % bins, first + index / bins, size, sampling);
                 place += UNITS;
             }
             sync_cube();

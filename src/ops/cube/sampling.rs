@@ -91,30 +91,38 @@ impl Axis {
     }
 
     /// The first sample of a bin that may lie on the map; all samples before it are outside. So a box much
-    /// larger than the map takes no extra time.
-    pub fn first(&self, bin: u32) -> u32 {
-        // If samples are closer than this, rounding errors of a position may exceed a step. There are few
-        // samples then.
-        let step = self.bin_size / f32::cast_from(self.samples);
-        let start = self.start + f32::cast_from(bin) * self.bin_size;
-        // One less, for the rounding errors.
-        let first = ((-1.0f32 - start) / step - 0.5f32).floor() - 1.0f32;
-        if step > 0.5f32 {
-            u32::cast_from(clamp(first, 0.0f32, f32::cast_from(self.samples)))
-        } else {
+    /// larger than the map takes no extra time. A fixed number of samples is small, and all are looked at.
+    pub fn first(&self, bin: u32, #[comptime] sampling: Sampling) -> u32 {
+        if comptime!(sampling.ratio > 0) {
             0u32.runtime()
+        } else {
+            // If samples are closer than this, rounding errors of a position may exceed a step. There are few
+            // samples then.
+            let step = self.bin_size / f32::cast_from(self.samples);
+            let start = self.start + f32::cast_from(bin) * self.bin_size;
+            // One less, for the rounding errors.
+            let first = ((-1.0f32 - start) / step - 0.5f32).floor() - 1.0f32;
+            if step > 0.5f32 {
+                u32::cast_from(clamp(first, 0.0f32, f32::cast_from(self.samples)))
+            } else {
+                0u32.runtime()
+            }
         }
     }
 
     /// The sample after the last one that may lie on the map.
-    pub fn end(&self, bin: u32, size: u32) -> u32 {
-        let step = self.bin_size / f32::cast_from(self.samples);
-        let start = self.start + f32::cast_from(bin) * self.bin_size;
-        let end = ((f32::cast_from(size) - start) / step - 0.5f32).ceil() + 2.0f32;
-        if step > 0.5f32 {
-            u32::cast_from(clamp(end, 0.0f32, f32::cast_from(self.samples)))
-        } else {
+    pub fn end(&self, bin: u32, size: u32, #[comptime] sampling: Sampling) -> u32 {
+        if comptime!(sampling.ratio > 0) {
             self.samples
+        } else {
+            let step = self.bin_size / f32::cast_from(self.samples);
+            let start = self.start + f32::cast_from(bin) * self.bin_size;
+            let end = ((f32::cast_from(size) - start) / step - 0.5f32).ceil() + 2.0f32;
+            if step > 0.5f32 {
+                u32::cast_from(clamp(end, 0.0f32, f32::cast_from(self.samples)))
+            } else {
+                self.samples
+            }
         }
     }
 
@@ -135,9 +143,9 @@ impl Axis {
     }
 
     /// How much a bin takes of a pixel.
-    pub fn weight(&self, bin: u32, pixel: u32, size: u32) -> f32 {
+    pub fn weight(&self, bin: u32, pixel: u32, size: u32, #[comptime] sampling: Sampling) -> f32 {
         let mut sum = 0.0f32;
-        let (first, end) = (self.first(bin), self.end(bin, size));
+        let (first, end) = (self.first(bin, sampling), self.end(bin, size, sampling));
         for sample in first..end {
             let at = self.neighbours(bin, sample, size);
             if at.low == pixel {
