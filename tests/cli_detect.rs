@@ -61,7 +61,7 @@ fn predict_writes_json_and_pictures() {
 
     let mut nameless = tiny();
     nameless.class_names.clear();
-    weights::save(&nameless.init(&Device::flex()), &bench.path("nameless.safetensors")).unwrap();
+    weights::save(&nameless.init(&Device::flex()), bench.path("nameless.safetensors")).unwrap();
     let found = bench.succeed(&format!("predict --weights nameless.safetensors {first}"));
     let found: Value = serde_json::from_str(&found).unwrap();
     assert_eq!(found[0]["detections"][0]["name"], Value::Null);
@@ -140,7 +140,7 @@ fn weights_that_are_none_are_named() {
         let broken = tensors.iter_mut().find(|broken| broken.name == tensor).unwrap();
         broken.values.fill(f32::NAN);
         let broken = weights::apply(model.clone(), tensors).unwrap();
-        weights::save(&broken, &bench.path("nan.safetensors")).unwrap();
+        weights::save(&broken, bench.path("nan.safetensors")).unwrap();
         let message = bench.fail(&format!("predict --weights nan.safetensors {image}"));
         assert!(message.contains(&image) && message.contains("NaN"), "{tensor}: {message}");
         let message = bench.fail("evaluate --weights nan.safetensors --data boards");
@@ -149,7 +149,7 @@ fn weights_that_are_none_are_named() {
 
     let mut classes = tiny();
     (classes.num_classes, classes.class_names) = (3, Vec::new());
-    weights::save(&classes.init(&Device::flex()), &bench.path("two.safetensors")).unwrap();
+    weights::save(&classes.init(&Device::flex()), bench.path("two.safetensors")).unwrap();
     let message = bench.fail("evaluate --weights two.safetensors --data boards");
     assert!(
         message.contains("two.safetensors: detects 2 classes, the data set has 6 (open, short,"),
@@ -159,7 +159,7 @@ fn weights_that_are_none_are_named() {
     // As many classes, but others.
     let mut names = CLASS_NAMES;
     names.swap(0, 1);
-    weights::save(&tiny().with_class_names(&names).init(&Device::flex()), &bench.path("other.safetensors"))
+    weights::save(&tiny().with_class_names(&names).init(&Device::flex()), bench.path("other.safetensors"))
         .unwrap();
     let message = bench.fail("evaluate --weights other.safetensors --data boards");
     assert!(
@@ -169,7 +169,7 @@ fn weights_that_are_none_are_named() {
     );
     let mut nameless = tiny();
     nameless.class_names.clear();
-    weights::save(&nameless.init(&Device::flex()), &bench.path("nameless.safetensors")).unwrap();
+    weights::save(&nameless.init(&Device::flex()), bench.path("nameless.safetensors")).unwrap();
     assert!(bench.succeed("evaluate --weights nameless.safetensors --data boards").contains("pin-hole"));
 }
 
