@@ -105,7 +105,7 @@
 //! # use faster_rcnn::data::{SyntheticConfig, write_synthetic};
 //! # let folder = tempfile::tempdir().unwrap();
 //! # std::env::set_current_dir(&folder).unwrap();
-//! # write_synthetic("PCBData".as_ref(), 2, &SyntheticConfig { size: 128, seed: 0 })?;
+//! # write_synthetic("PCBData", 2, &SyntheticConfig { size: 128, seed: 0 })?;
 //! # weights::save(&FasterRcnnConfig::tiny(91).init(&Device::flex()), "coco.pth")?;
 //! let config = FasterRcnnConfig::resnet50_fpn(0);
 //! # let config = FasterRcnnConfig { num_classes: 0, ..FasterRcnnConfig::tiny(2) };
