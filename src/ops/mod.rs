@@ -34,7 +34,8 @@ mod fallback;
 mod functional;
 mod options;
 pub(crate) mod primitives;
-#[cfg(test)]
+// They need gradients.
+#[cfg(all(test, feature = "train"))]
 mod tests;
 
 pub use conv_weight::{ConvWeight, WinogradWeight};

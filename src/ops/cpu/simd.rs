@@ -3,7 +3,7 @@
 //! On x86 these are AVX-512, AVX2 with FMA, and what every x86-64 has; on ARM, NEON. Matrix products are not
 //! compiled here: the `gemm` crate looks at the processor by itself.
 
-#[cfg(test)]
+#[cfg(all(test, feature = "train"))]
 use std::cell::Cell;
 
 use pulp::{Arch, Simd, WithSimd};
@@ -29,30 +29,30 @@ pub(super) fn vectorized<R>(work: impl FnMut() -> R) -> R {
 
 /// The instruction set that loops run with.
 pub(super) fn arch() -> Arch {
-    #[cfg(test)]
+    #[cfg(all(test, feature = "train"))]
     if let Some(arch) = chosen() {
         return arch;
     }
     Arch::new()
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "train"))]
 thread_local!(static CHOSEN: Cell<Option<Arch>> = const { Cell::new(None) });
 
 /// The instruction set that a test has chosen for this thread.
-#[cfg(test)]
+#[cfg(all(test, feature = "train"))]
 pub(in crate::ops) fn chosen() -> Option<Arch> {
     CHOSEN.get()
 }
 
 /// Makes the loops of this thread run with another instruction set than the widest one.
-#[cfg(test)]
+#[cfg(all(test, feature = "train"))]
 pub(in crate::ops) fn choose(arch: Option<Arch>) {
     CHOSEN.set(arch);
 }
 
 /// The instruction sets that this processor has besides the widest one, which is what [`Arch::new`] finds.
-#[cfg(test)]
+#[cfg(all(test, feature = "train"))]
 pub(in crate::ops) fn narrower() -> Vec<Arch> {
     match Arch::new() {
         Arch::Scalar => Vec::new(),
