@@ -33,7 +33,7 @@ pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
 ///
 /// # Errors
 ///
-/// As [`read_bytes`], and [`Error::Line`] where a line is not UTF-8.
+/// As `read_bytes`, and [`Error::Line`] where a line is not UTF-8.
 pub fn read_text(path: &Path) -> Result<String> {
     String::from_utf8(read_bytes(path)?).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];

@@ -37,7 +37,7 @@ pub enum FeatureMaps<B: Backend> {
     Pyramid(FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>),
 }
 
-/// Shapes of [`FeatureMaps`].
+/// Shapes of `FeatureMaps`.
 #[derive(Debug, Clone, Copy)]
 pub enum MapShapes {
     /// Of one map.
