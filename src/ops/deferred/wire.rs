@@ -14,6 +14,7 @@ use crate::ops::options::{NormOptions, PoolOptions, RoiAlignOptions, conv2d_shap
 use crate::ops::primitives::{FeatureMaps, MapShapes, Residual};
 
 /// The version of the names and scalars of [`Call`]. Raise it when they change.
+#[cfg(any(test, feature = "workers"))]
 pub(crate) const WIRE_VERSION: u32 = 1;
 
 /// From one list of the operations: the type [`Call`], the names, and the way to scalars and back.
@@ -26,6 +27,7 @@ macro_rules! calls {
         }
 
         /// The names of all operations.
+        #[cfg(any(test, feature = "workers"))]
         pub(super) const NAMES: &[&str] = &[$($name),*];
 
         impl Call {
