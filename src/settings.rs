@@ -7,7 +7,6 @@
     allow(dead_code, reason = "files of settings are those of training runs")
 )]
 
-use std::fs;
 use std::path::Path;
 
 use serde::Serialize;
@@ -15,15 +14,15 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
+use crate::text::read_text;
 
 /// Reads a TOML file.
 ///
 /// # Errors
 ///
-/// [`Error::Io`] where the file cannot be read, [`Error::File`] with line and column where it does not hold
-/// such settings.
+/// As [`read_text`], and [`Error::File`] with line and column where it does not hold such settings.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = fs::read_to_string(path).map_err(Error::io(path))?;
+    let text = read_text(path)?;
     // Keeps only message and position.
     toml::from_str(&text).map_err(|error| Error::file(path, one_line(&error)))
 }
@@ -129,6 +128,8 @@ fn collect_differences(one: &Value, other: &Value, name: &str, names: &mut Vec<S
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use serde::Deserialize;
 
     use super::*;
