@@ -94,7 +94,7 @@
 //!
 //! # Start from torchvision's weights, and give weights back
 //!
-//! ```no_run
+//! ```
 //! # #[cfg(feature = "train")]
 //! # fn main() -> faster_rcnn::Result<()> {
 //! # use faster_rcnn::burn::tensor::Device;
