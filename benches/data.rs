@@ -5,7 +5,7 @@ use std::hint::black_box;
 use burn::tensor::Device;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use faster_rcnn::TransformConfig;
-use faster_rcnn::data::{AugmentConfig, Batch, Loader, SyntheticConfig, board, deep_pcb, write_synthetic};
+use faster_rcnn::data::{self, AugmentConfig, Batch, Loader, SyntheticConfig, board, write_synthetic};
 
 const BOARDS: usize = 16;
 const SEED: u64 = 0;
@@ -14,7 +14,7 @@ fn pipeline(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a folder for the boards");
     let config = SyntheticConfig { seed: SEED, ..SyntheticConfig::default() };
     write_synthetic(folder.path(), BOARDS, &config).expect("boards are written");
-    let records = deep_pcb::read_folders(folder.path()).expect("boards are read").records;
+    let records = data::open(folder.path()).expect("boards are read").records;
     let epoch = |threads: usize| -> Vec<Batch> {
         let loader = Loader::in_order(&records, 2, threads).shuffled(&AugmentConfig::default(), SEED, 1);
         loader.next_epoch().map(|batch| batch.expect("a board is decoded")).collect()

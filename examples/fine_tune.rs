@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use faster_rcnn::data::deep_pcb;
+use faster_rcnn::data;
 use faster_rcnn::train::{Run, RunConfig, Start};
 use faster_rcnn::{FasterRcnnConfig, weights};
 
@@ -28,7 +28,7 @@ fn main() -> anyhow::Result<()> {
     let Arguments { weights, data, output } = Arguments::parse();
     // The classes are those of the data set. The last layers start from random values if the file has others.
     let config = RunConfig::new(FasterRcnnConfig::resnet50_fpn(0));
-    let split = deep_pcb::open(data, config.train.seed)?;
+    let split = data::open(data)?.sides(config.train.seed);
     let run = Run::new(config, split).start(Start::weights(weights)).prepare(&output)?;
     if let Some(report) = run.load_report() {
         println!("{report}"); // what became of each tensor of the file

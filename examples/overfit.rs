@@ -12,8 +12,8 @@ use anyhow::Context;
 use clap::Parser;
 use faster_rcnn::FasterRcnnConfig;
 use faster_rcnn::NormKind;
-use faster_rcnn::data::deep_pcb::{self, CLASS_NAMES};
-use faster_rcnn::data::{AugmentConfig, Dataset, Record, Split};
+use faster_rcnn::data::deep_pcb::CLASS_NAMES;
+use faster_rcnn::data::{self, AugmentConfig, Dataset, Record, Split};
 use faster_rcnn::structures::{Annotation, Xyxy};
 use faster_rcnn::train::{Run, RunConfig, Schedule, Start, TrainConfig};
 use image::imageops::crop_imm;
@@ -68,7 +68,7 @@ fn window(record: &Record, size: usize, folder: &Path) -> anyhow::Result<Record>
     });
     let [left, top] = best.context("an image has a window")?;
     let pixels = record.load()?;
-    let path = folder.join(record.name()).with_extension("png");
+    let path = folder.join(record.file_name()).with_extension("png");
     crop_imm(&pixels, left as u32, top as u32, size as u32, size as u32).to_image().save(&path)?;
     let annotations = inside([left as f32, top as f32]).0;
     Ok(Record::new(path, (size, size), annotations))
@@ -77,7 +77,7 @@ fn window(record: &Record, size: usize, folder: &Path) -> anyhow::Result<Record>
 fn main() -> anyhow::Result<()> {
     faster_rcnn::keep_heap();
     let arguments = Arguments::parse();
-    let all = deep_pcb::open(&arguments.data, 0)?.train;
+    let all = data::open(&arguments.data)?.sides(0).train;
     let folder = arguments.output.join("windows");
     fs::create_dir_all(&folder)?;
     let step = (all.records.len() / arguments.images.max(1)).max(1);

@@ -12,8 +12,8 @@ use clap::Parser;
 use faster_rcnn::FasterRcnnConfig;
 use faster_rcnn::NormKind;
 use faster_rcnn::ResNetDepth;
-use faster_rcnn::data::deep_pcb::{self, CLASS_NAMES};
-use faster_rcnn::data::{AugmentConfig, SyntheticConfig, write_synthetic};
+use faster_rcnn::data::deep_pcb::CLASS_NAMES;
+use faster_rcnn::data::{self, AugmentConfig, SyntheticConfig, write_synthetic};
 use faster_rcnn::train::{Run, RunConfig, Schedule, Start, TrainConfig};
 
 /// Boards that the quickstart makes, and their side in pixels.
@@ -79,14 +79,14 @@ fn main() -> anyhow::Result<()> {
     }
     let seed = config.train.seed;
     let data = match &arguments.data {
-        Some(folder) => deep_pcb::open(folder, seed)?,
+        Some(folder) => data::open(folder)?.sides(seed),
         None => {
             let folder = arguments.output.join("boards");
             if !folder.join("trainval.txt").exists() {
                 println!("making {BOARDS} boards in {}", folder.display());
                 write_synthetic(&folder, BOARDS, &SyntheticConfig { size: SIZE, seed })?;
             }
-            deep_pcb::open(&folder, seed)?
+            data::open(&folder)?.sides(seed)
         }
     };
     let (training, held_out) = (data.train.records.len(), data.validation.records.len());

@@ -98,7 +98,6 @@
 //! # #[cfg(feature = "train")]
 //! # fn main() -> faster_rcnn::Result<()> {
 //! # use faster_rcnn::burn::tensor::Device;
-//! use faster_rcnn::data::deep_pcb;
 //! use faster_rcnn::train::{Run, RunConfig, Start};
 //! use faster_rcnn::{FasterRcnnConfig, weights};
 //!
@@ -113,7 +112,7 @@
 //! let config = RunConfig::new(config);
 //! # let train = faster_rcnn::train::TrainConfig { epochs: 1, ..config.train };
 //! # let config = RunConfig { train, ..config };
-//! let data = deep_pcb::open("PCBData", config.train.seed)?;
+//! let data = faster_rcnn::data::open("PCBData")?.sides(config.train.seed);
 //! let outcome = Run::new(config, data).start(Start::weights("coco.pth")).fit("runs/pcb")?;
 //!
 //! // In Python: model.load_state_dict(safetensors.torch.load_file("pcb.safetensors"))

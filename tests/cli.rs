@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
-use faster_rcnn::data::deep_pcb;
+use faster_rcnn::data;
 use faster_rcnn::train::{RunConfig, TrainConfig};
 use faster_rcnn::weights::{self, NamedTensor};
 use serde_json::Value;
@@ -200,7 +200,7 @@ fn evaluate_takes_the_images_that_the_run_held_out() {
     for list in ["boards/trainval.txt", "boards/test.txt"] {
         fs::remove_file(bench.path(list)).unwrap();
     }
-    let held_out = |seed: u64| deep_pcb::open(bench.path("boards"), seed).unwrap().validation.records;
+    let held_out = |seed: u64| data::open(bench.path("boards")).unwrap().sides(seed).validation.records;
     let seed = (1..100).find(|seed| held_out(*seed) != held_out(0)).unwrap();
     let set = format!("--set train.seed={seed} --set train.epochs=1 --set train.warmup_steps=2");
     let said = bench.succeed(&format!("train --config tiny.toml --data boards --output run {set}"));

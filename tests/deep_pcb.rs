@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use faster_rcnn::data::Split;
-use faster_rcnn::data::deep_pcb::{self, CLASS_NAMES};
+use faster_rcnn::data::deep_pcb::CLASS_NAMES;
+use faster_rcnn::data::{self, Format, Split};
 
 /// The data set, or none with a message.
 fn folder() -> Option<PathBuf> {
@@ -17,17 +17,17 @@ fn folder() -> Option<PathBuf> {
 #[test]
 fn the_real_data_set_is_read_without_a_fault() {
     let Some(folder) = folder() else { return };
-    let report = deep_pcb::check(&folder).unwrap();
+    let report = Format::DeepPcb.check(&folder).unwrap();
     assert!(report.faults.is_empty(), "{:?}", report.faults);
     println!("{} warnings: {:#?}", report.warnings.len(), report.warnings);
 
-    let Split { train, validation } = deep_pcb::open(&folder, 0).unwrap();
+    let Split { train, validation } = data::open(&folder).unwrap().sides(0);
     let images = train.records.len() + validation.records.len();
     assert!(images >= 1000, "{images} images");
     let mut counts = [0; CLASS_NAMES.len()];
     for record in train.records.iter().chain(&validation.records) {
-        assert_eq!(record.size, (640, 640), "{}", record.name());
-        assert!(!record.annotations.is_empty(), "{}", record.name());
+        assert_eq!(record.size, (640, 640), "{}", record.file_name());
+        assert!(!record.annotations.is_empty(), "{}", record.file_name());
         for object in &record.annotations {
             counts[object.label - 1] += 1;
         }

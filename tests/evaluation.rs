@@ -42,7 +42,7 @@ impl Object {
             }
             Self::Plain(x1, y1, x2, y2, label, crowd) => ([x1, y1, x2, y2], label, crowd, None),
         };
-        Annotation { xyxy, label, crowd: crowd != 0, area }
+        Annotation { crowd: crowd != 0, area, ..Annotation::new(xyxy, label) }
     }
 }
 

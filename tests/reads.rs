@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::Device;
 use common::{gpu, image};
-use faster_rcnn::data::deep_pcb::{self, CLASS_NAMES};
-use faster_rcnn::data::{SyntheticConfig, write_synthetic};
+use faster_rcnn::data::deep_pcb::CLASS_NAMES;
+use faster_rcnn::data::{self, SyntheticConfig, write_synthetic};
 use faster_rcnn::train::{Run, RunConfig};
 use faster_rcnn::{FasterRcnnConfig, Predictor};
 use log::{LevelFilter, Log, Metadata, Record};
@@ -74,7 +74,7 @@ fn reads_of_a_run(steps: usize, device: &Device) -> usize {
     let folder = tempfile::tempdir().unwrap();
     let boards = folder.path().join("boards");
     write_synthetic(&boards, 8, &SyntheticConfig { size: 128, seed: 3 }).unwrap();
-    let mut data = deep_pcb::open(&boards, 0).unwrap();
+    let mut data = data::open(&boards).unwrap().sides(0);
     data.train.records.truncate(steps);
     let mut run = RunConfig::new(config());
     run.train.epochs = 1;

@@ -1,65 +1,72 @@
-//! What `check` of a format finds, and what is looked for in every format.
+//! What is looked for in the images of every data set.
 
 use std::collections::HashMap;
-use std::fs;
-use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
+
+use super::dataset::{Dataset, Record};
+use super::image_source::ImageSource;
+use super::images::decode;
+use super::report::Report;
 use crate::error::{Error, Result};
 
-/// The faults of a data set and the warnings about it. Every entry names a file and, if possible, the line.
-#[derive(Debug, Default)]
-pub struct Report {
-    /// What keeps the data set from being read.
-    pub faults: Vec<Error>,
-    /// Things that can be read but are probably mistakes: images given twice, boxes thinner than a pixel,
-    /// files that are left out.
-    pub warnings: Vec<Error>,
+/// Decodes all images. Faults are images that do not decode or have another size than the data set says,
+/// warnings are equal image files.
+pub(super) fn check_images(data: &Dataset, report: &mut Report) -> Result<()> {
+    let findings: Vec<Result<Fingerprint>> = data.records.par_iter().map(examine).collect();
+    let mut images = Vec::new();
+    for (record, fingerprint) in data.records.iter().zip(findings) {
+        images.extend(report.take(fingerprint).map(|fingerprint| (&record.image, fingerprint)));
+    }
+    report.warnings.extend(equal_images(&images)?);
+    Ok(())
+}
+
+fn examine(record: &Record) -> Result<Fingerprint> {
+    let bytes = record.image.read()?;
+    let image = decode(&record.image.place(), &bytes)?;
+    record.check_size((image.height() as usize, image.width() as usize))?;
+    if let Some(reference) = &record.reference {
+        reference.load()?;
+    }
+    Ok(Fingerprint::of(&bytes))
 }
 
 /// Equal for files with equal content, and almost never for others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Fingerprint {
+struct Fingerprint {
     bytes: usize,
     checksum: u32,
 }
 
 impl Fingerprint {
-    pub(super) fn of(content: &[u8]) -> Self {
+    fn of(content: &[u8]) -> Self {
         Self { bytes: content.len(), checksum: crc32fast::hash(content) }
     }
 }
 
-/// A warning for each file with the same content as an earlier one.
-///
-/// # Errors
-///
-/// [`Error::Io`] where a file cannot be read again.
-pub(super) fn equal_files(files: &[(PathBuf, Fingerprint)]) -> Result<Vec<Error>> {
-    let mut earlier: HashMap<Fingerprint, Vec<&Path>> = HashMap::new();
+/// A warning for each image with the same content as an earlier one.
+fn equal_images(images: &[(&ImageSource, Fingerprint)]) -> Result<Vec<Error>> {
+    let mut earlier: HashMap<Fingerprint, Vec<&ImageSource>> = HashMap::new();
     let mut warnings = Vec::new();
-    for (path, fingerprint) in files {
+    for (image, fingerprint) in images {
         let candidates = earlier.entry(*fingerprint).or_default();
-        if candidates.contains(&path.as_path()) {
+        if candidates.contains(image) {
             continue;
         }
         let mut equal = None;
         for candidate in candidates.iter() {
-            if read(path)? == read(candidate)? {
+            if image.read()? == candidate.read()? {
                 equal = Some(*candidate);
                 break;
             }
         }
         match equal {
             Some(other) => {
-                let message = format!("the file has the same content as {}", other.display());
-                warnings.push(Error::file(path, message));
+                warnings.push(image.fault(format!("the file has the same content as {other}")));
             }
-            None => candidates.push(path),
+            None => candidates.push(image),
         }
     }
     Ok(warnings)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(Error::io(path))
 }

@@ -1,16 +1,18 @@
 //! A data set in memory: which images there are, and what is known of them. Pixels stay on disk.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 
 use image::RgbImage;
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
 use super::boxes;
-use super::images::{image_size, load_image};
+use super::image_source::ImageSource;
 use crate::error::{Error, Result};
 use crate::structures::Annotation;
+
+/// Part of the images that [`Dataset::sides`] holds out.
+const HELD_OUT: f64 = 0.1;
 
 /// Images and what is known of them: what training, prediction and evaluation take.
 ///
@@ -50,16 +52,31 @@ pub struct Dataset {
 /// One image of a data set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
-    /// The image file.
-    pub image: PathBuf,
+    /// What the image is called: its path below the data set's folder of images, with `/` between folders.
+    pub name: String,
+    /// Where the image is.
+    pub image: ImageSource,
     /// `(height, width)` in pixels, as [`load`](Self::load) gives it.
     pub size: (usize, usize),
     /// The objects, boxes in pixels of the image; empty for an image without any.
     pub annotations: Vec<Annotation>,
     /// A picture of the same thing without objects, such as a board without defects.
-    pub reference: Option<PathBuf>,
+    pub reference: Option<ImageSource>,
     /// Images of one group show the same thing: they belong to the same side of a split.
     pub group: Option<String>,
+    /// What the image is for, where the data set says it.
+    pub side: Option<Side>,
+}
+
+/// What an image is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// To learn from.
+    Train,
+    /// To choose settings and the best epoch by.
+    Validation,
+    /// To say how good the result is.
+    Test,
 }
 
 /// A data set to train on and one that says how good the result is.
@@ -72,25 +89,35 @@ pub struct Split {
 }
 
 impl Record {
-    /// An image whose size is known, without reference and group.
-    pub fn new(image: impl Into<PathBuf>, size: (usize, usize), annotations: Vec<Annotation>) -> Self {
-        Self { image: image.into(), size, annotations, reference: None, group: None }
+    /// An image whose size is known. It is called by the name of its file, and has no reference, group or
+    /// side.
+    pub fn new(image: impl Into<ImageSource>, size: (usize, usize), annotations: Vec<Annotation>) -> Self {
+        let image = image.into();
+        // Bytes that are no UTF-8 become `\u{FFFD}`.
+        let name = image.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Self { name, image, size, annotations, reference: None, group: None, side: None }
     }
 
-    /// An image without reference and group. Reads the size from the file.
+    /// An image whose size is read from the file, otherwise as [`new`](Self::new).
     ///
     /// # Errors
     ///
-    /// As [`image_size`].
-    pub fn from_image(image: impl Into<PathBuf>, annotations: Vec<Annotation>) -> Result<Self> {
+    /// As [`image_size`](super::image_size).
+    pub fn from_image(image: impl Into<ImageSource>, annotations: Vec<Annotation>) -> Result<Self> {
         let image = image.into();
-        let size = image_size(&image)?;
+        let size = image.size()?;
         Ok(Self::new(image, size, annotations))
+    }
+
+    /// With another name.
+    #[must_use]
+    pub fn with_name(self, name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..self }
     }
 
     /// With a picture of the same thing without objects.
     #[must_use]
-    pub fn with_reference(self, reference: impl Into<PathBuf>) -> Self {
+    pub fn with_reference(self, reference: impl Into<ImageSource>) -> Self {
         Self { reference: Some(reference.into()), ..self }
     }
 
@@ -100,18 +127,38 @@ impl Record {
         Self { group: Some(group.into()), ..self }
     }
 
-    /// The name of the image file without its folders, to show: bytes that are no UTF-8 become `\u{FFFD}`.
-    pub fn name(&self) -> String {
-        self.image.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    /// With what it is for.
+    #[must_use]
+    pub fn with_side(self, side: Side) -> Self {
+        Self { side: Some(side), ..self }
+    }
+
+    /// The name without its folders.
+    pub fn file_name(&self) -> &str {
+        self.name.rsplit('/').next().unwrap_or_default()
     }
 
     /// Decodes the image: what training and prediction see.
     ///
     /// # Errors
     ///
-    /// As [`load_image`].
+    /// As [`load_image`](super::load_image), and [`Error::File`] where the image has another size than the
+    /// record says.
     pub fn load(&self) -> Result<RgbImage> {
-        load_image(&self.image)
+        let image = self.image.load()?;
+        self.check_size((image.height() as usize, image.width() as usize))?;
+        Ok(image)
+    }
+
+    /// Boxes belong to an image of one size.
+    pub(super) fn check_size(&self, (height, width): (usize, usize)) -> Result<()> {
+        if self.size == (height, width) {
+            return Ok(());
+        }
+        let (said_height, said_width) = self.size;
+        Err(self.image.fault(format!(
+            "the image has {width} x {height} pixels, its annotations say {said_width} x {said_height}"
+        )))
     }
 
     /// What is wrong with the size and the annotations, if anything is.
@@ -162,7 +209,34 @@ impl Dataset {
         }
         let classes = self.class_names.len();
         let fault = self.records.iter().find_map(|record| Some((record, record.fault(classes)?)));
-        fault.map_or(Ok(()), |(record, message)| Err(Error::file(&record.image, message)))
+        fault.map_or(Ok(()), |(record, message)| Err(record.image.fault(message)))
+    }
+
+    /// The images to train on and those to validate on: as the data set says, where it does, and else a tenth
+    /// is held out, chosen by `seed`.
+    ///
+    /// Where no image is for validation but some are for the test, these are held out. Images that are for
+    /// nothing in particular are trained on.
+    pub fn sides(self, seed: u64) -> Split {
+        let has = |side| self.records.iter().any(|record| record.side == Some(side));
+        let held_out = match (has(Side::Validation), has(Side::Test)) {
+            (true, _) => Side::Validation,
+            (false, true) => Side::Test,
+            (false, false) => return self.split(HELD_OUT, seed),
+        };
+        let (mut train, mut validation) = (Vec::new(), Vec::new());
+        for record in self.records {
+            match record.side {
+                Some(side) if side == held_out => validation.push(record),
+                None | Some(Side::Train) => train.push(record),
+                // With a validation side, the test's images are for neither.
+                Some(_) => {}
+            }
+        }
+        Split {
+            train: Self { records: train, class_names: self.class_names.clone() },
+            validation: Self { records: validation, class_names: self.class_names },
+        }
     }
 
     /// Holds out a part of the images, chosen by `seed`; both sides keep the present order. Neither side is

@@ -66,7 +66,12 @@ pub(super) fn decode(path: &Path, bytes: &[u8]) -> Result<RgbImage> {
 pub fn image_size(path: impl AsRef<Path>) -> Result<(usize, usize)> {
     let path = path.as_ref();
     let bytes = fs::read(path).map_err(Error::io(path))?;
-    let (decoder, orientation) = open(path, &bytes)?;
+    size_of(path, &bytes)
+}
+
+/// [`image_size`] of a file whose content is at hand.
+pub(super) fn size_of(path: &Path, bytes: &[u8]) -> Result<(usize, usize)> {
+    let (decoder, orientation) = open(path, bytes)?;
     let (width, height) = decoder.dimensions();
     let lies_on_its_side = matches!(
         orientation,

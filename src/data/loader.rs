@@ -253,7 +253,7 @@ fn load(
             Some(variation) => augment(pixels, &record.annotations, &variation.augment, key),
             None => (pixels, record.annotations.clone()),
         };
-        batch.names.push(record.name());
+        batch.names.push(record.name.clone());
         batch.images.push(Image::from(&pixels));
         batch.annotations.push(annotations);
         // No image has an index with the highest bit, so these numbers are not those of its variation.
@@ -266,11 +266,11 @@ fn load(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{SyntheticConfig, deep_pcb, write_synthetic};
+    use crate::data::{SyntheticConfig, open, write_synthetic};
 
     fn records(folder: &tempfile::TempDir) -> Vec<Record> {
         write_synthetic(folder.path(), 7, &SyntheticConfig { size: 128, seed: 1 }).unwrap();
-        deep_pcb::read_folders(folder.path()).unwrap().records
+        open(folder.path()).unwrap().records
     }
 
     fn names(loader: &Loader) -> Vec<Vec<String>> {
@@ -297,7 +297,7 @@ mod tests {
         let mut given: Vec<String> = one.iter().flat_map(|batch| batch.names.clone()).collect();
         let shuffled = given.clone();
         given.sort();
-        assert_eq!(given, records.iter().map(Record::name).collect::<Vec<_>>());
+        assert_eq!(given, records.iter().map(|record| record.name.clone()).collect::<Vec<_>>());
         assert_ne!(shuffled, given);
         let other = epoch(1, 5);
         assert_ne!(other[0].seeds, one[0].seeds);
@@ -352,11 +352,11 @@ mod tests {
     fn a_broken_image_is_an_error_that_names_it_and_giving_up_ends_the_threads() {
         let folder = tempfile::tempdir().unwrap();
         let records = records(&folder);
-        std::fs::write(&records[2].image, b"no image").unwrap();
+        std::fs::write(records[2].image.path(), b"no image").unwrap();
         let loader = Loader::in_order(&records, 2, 2);
         let batches: Vec<_> = loader.next_epoch().collect();
         let error = batches[1].as_ref().unwrap_err().to_string();
-        assert!(error.contains(&records[2].name()), "{error}");
+        assert!(error.contains(&records[2].name), "{error}");
         assert!(batches[0].is_ok() && batches[2].is_ok());
         let mut given_up = loader.next_epoch();
         assert!(given_up.next().is_some());

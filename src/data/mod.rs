@@ -12,17 +12,23 @@ mod burn_loader;
 mod check;
 mod dataset;
 pub mod formats;
+mod image_source;
 mod images;
 mod jpeg;
 mod loader;
+mod objects;
 mod random;
+mod report;
 mod synthetic;
+#[cfg(feature = "tables")]
+mod table_cell;
 
 pub use augment::{AugmentConfig, augment};
-pub use check::Report;
-pub use dataset::{Dataset, Record, Split};
-pub use formats::deep_pcb;
+pub use dataset::{Dataset, Record, Side, Split};
+pub use formats::{Format, deep_pcb, open};
+pub use image_source::ImageSource;
 pub use images::{image_size, load_image};
 pub use loader::{Batch, Batches, Loader};
 pub use random::RandomKey;
+pub use report::Report;
 pub use synthetic::{SyntheticConfig, board, write_synthetic};

@@ -35,7 +35,12 @@ pub fn draw_detections(image: &RgbImage, detections: &[Detection], names: &[impl
 
 /// The image with a thin frame around every annotation and its class on a tag, as in [`draw_detections`].
 pub fn draw_annotations(image: &RgbImage, annotations: &[Annotation], names: &[impl AsRef<str>]) -> RgbImage {
-    let text = |a: &Annotation| name(names, a.label) + if a.crowd { " (crowd)" } else { "" };
+    let note = |a: &Annotation| match (a.crowd, a.difficult) {
+        (true, _) => " (crowd)",
+        (_, true) => " (difficult)",
+        _ => "",
+    };
+    let text = |a: &Annotation| name(names, a.label) + note(a);
     draw(image, annotations.iter().map(|a| Mark::new(a.xyxy, a.label, text(a))).collect())
 }
 
@@ -204,7 +209,7 @@ mod tests {
         assert_eq!(drawn.dimensions(), (64 * 7, 48 * 7));
         assert_eq!(draw_detections(&RgbImage::new(400, 2), &bad, &names()).dimensions(), (400, 2));
         assert_eq!(draw_detections(&RgbImage::new(0, 0), &bad, &names()).dimensions(), (0, 0));
-        let crowd = Annotation { xyxy: [1.0, 2.0, 30.0, 30.0], label: 1, crowd: true, area: None };
+        let crowd = Annotation { crowd: true, ..Annotation::new([1.0, 2.0, 30.0, 30.0], 1) };
         assert_eq!(draw_annotations(&RgbImage::new(640, 640), &[crowd], &names()).dimensions(), (640, 640));
     }
 

@@ -13,8 +13,8 @@ use crate::structures::{Annotation, area, intersection, iou};
 /// higher score. Every detection and every ground truth is in one pair at most. A ground truth without a pair
 /// counts as found as background, a detection without a pair as background found as its class.
 ///
-/// Crowd annotations are not counted, nor are detections without a pair that lie in a crowd by more than the
-/// IoU threshold. Apart from crowds, Ultralytics counts the same way.
+/// Crowds and difficult objects are not counted, nor are detections without a pair that lie in one of them by
+/// more than the IoU threshold. Apart from these, Ultralytics counts the same way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ConfusionMatrix {
     /// `counts[true label][detected label]`, `C + 1` rows of `C + 1`; label 0 is the background.
@@ -35,8 +35,8 @@ pub fn confusion_matrix(
     check_labels(results, classes);
     let mut counts = vec![vec![0; classes + 1]; classes + 1];
     for result in results {
-        let (crowds, truths): (Vec<&Annotation>, Vec<&Annotation>) =
-            result.annotations.iter().partition(|a| a.crowd);
+        let (ignored, truths): (Vec<&Annotation>, Vec<&Annotation>) =
+            result.annotations.iter().partition(|a| a.is_ignored());
         let mut found: Vec<_> = result.detections.iter().filter(|d| d.score >= score_threshold).collect();
         found.sort_by(|a, b| highest_first(a.score, b.score));
 
@@ -62,7 +62,7 @@ pub fn confusion_matrix(
         }
         for (detection, _) in found.iter().zip(found_free).filter(|(_, free)| *free) {
             let limit = iou_threshold * area(&detection.xyxy);
-            if !crowds.iter().any(|crowd| intersection(&detection.xyxy, &crowd.xyxy) > limit) {
+            if !ignored.iter().any(|region| intersection(&detection.xyxy, &region.xyxy) > limit) {
                 counts[0][detection.label] += 1;
             }
         }
@@ -87,7 +87,7 @@ mod tests {
                 Annotation::new(square(0.0), 1),
                 Annotation::new(square(50.0), 1),
                 Annotation::new(square(100.0), 2),
-                Annotation { xyxy: [200.0, 0.0, 300.0, 100.0], label: 1, crowd: true, area: None },
+                Annotation { crowd: true, ..Annotation::new([200.0, 0.0, 300.0, 100.0], 1) },
             ],
             detections: vec![
                 found(2.0, 2, 0.9),

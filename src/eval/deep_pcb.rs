@@ -12,7 +12,7 @@
 //!   is the sum of the precision at each correct detection, divided by the number of ground truths, without
 //!   interpolation. The papers call this mAP. What others call mAP is [`DeepPcbMetrics::class_mean_ap`].
 //! - A detection is left out if more than half of it lies in a region that is not judged. ICDAR calls such a
-//!   region "don't care". Here it is a crowd annotation. DeepPCB has none.
+//!   region "don't care". Here it is a crowd or a difficult object. DeepPCB has neither.
 //!
 //! The script sorts with numpy's default `argsort`, which does not define the order of equal scores. Here
 //! equal scores keep the order of the images and of their detections.
@@ -25,7 +25,7 @@ use super::ranking::highest_first;
 use crate::structures::{Annotation, Detection, Xyxy};
 
 const IOU: f64 = 0.33;
-const CROWD_SHARE: f64 = 0.5;
+const IGNORED_SHARE: f64 = 0.5;
 
 /// The numbers of DeepPCB's metric, in `0..=1`; `None` where there is no ground truth.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -98,18 +98,18 @@ impl Judged {
     fn new(results: &[ImageResult], keep: impl Fn(usize) -> bool) -> Self {
         let (mut objects, mut verdicts) = (0, Vec::new());
         for result in results {
-            let (crowds, truths): (Vec<&Annotation>, Vec<&Annotation>) =
-                result.annotations.iter().filter(|a| keep(a.label)).partition(|a| a.crowd);
+            let (ignored, truths): (Vec<&Annotation>, Vec<&Annotation>) =
+                result.annotations.iter().filter(|a| keep(a.label)).partition(|a| a.is_ignored());
             let mut detections: Vec<&Detection> =
                 result.detections.iter().filter(|d| keep(d.label)).collect();
             detections.sort_by(|a, b| highest_first(a.score, b.score));
 
             objects += truths.len();
             let mut free: Vec<(Rect, usize)> = truths.iter().map(|a| (Rect::cut(&a.xyxy), a.label)).collect();
-            let crowds: Vec<Rect> = crowds.iter().map(|a| Rect::cut(&a.xyxy)).collect();
+            let ignored: Vec<Rect> = ignored.iter().map(|a| Rect::cut(&a.xyxy)).collect();
             for detection in detections {
                 let rect = Rect::cut(&detection.xyxy);
-                if crowds.iter().any(|crowd| rect.overlap(crowd) > CROWD_SHARE * rect.area()) {
+                if ignored.iter().any(|region| rect.overlap(region) > IGNORED_SHARE * rect.area()) {
                     continue;
                 }
                 let partner =
@@ -256,7 +256,7 @@ mod tests {
     /// A crowd from 0 to 100 swallows the detection inside it; the object at 200 is found: all numbers 1.
     #[test]
     fn a_crowd_is_neither_hit_nor_miss() {
-        let crowd = Annotation { xyxy: [0.0, 0.0, 100.0, 100.0], label: 1, crowd: true, area: None };
+        let crowd = Annotation { crowd: true, ..Annotation::new([0.0, 0.0, 100.0, 100.0], 1) };
         let result = ImageResult {
             annotations: vec![crowd, known(200.0, 1)],
             detections: vec![found(20.0, 2, 0.9), found(200.0, 1, 0.8)],

@@ -146,7 +146,8 @@ impl FasterRcnn {
         activations.detections(images, &self.config).download(images).detections
     }
 
-    /// The losses of a batch. `targets` are those of each image, in its pixels; crowds are left out.
+    /// The losses of a batch. `targets` are those of each image, in its pixels; crowds and difficult ones are left
+    /// out.
     ///
     /// # Panics
     ///
@@ -188,7 +189,7 @@ impl FasterRcnn {
                 assert!((1..num_classes).contains(&label), "label {label} is not in 1..{num_classes}");
                 Annotation { xyxy: resize_box(&target.xyxy, original, resized), ..*target }
             };
-            targets.iter().filter(|target| !target.crowd).map(resize).collect()
+            targets.iter().filter(|target| !target.is_ignored()).map(resize).collect()
         };
         targets.iter().zip(sizes).map(resize).collect()
     }

@@ -14,6 +14,10 @@ pub struct Annotation {
     /// COCO's `iscrowd`: a region of many objects, left out of training, neither hit nor miss in evaluation.
     #[serde(default)]
     pub crowd: bool,
+    /// VOC's `difficult`: an object that is hard to see, left out of training, neither hit nor miss in
+    /// evaluation.
+    #[serde(default)]
+    pub difficult: bool,
     /// COCO's `area` in square pixels: that of the object's mask, smaller than its box's. None where the data
     /// set has none. COCO's metric sorts objects by it into small, medium and large ones.
     #[serde(default)]
@@ -21,9 +25,14 @@ pub struct Annotation {
 }
 
 impl Annotation {
-    /// A single object, not a crowd, without an area of its own.
+    /// A single object, neither a crowd nor difficult, without an area of its own.
     pub fn new(xyxy: Xyxy, label: usize) -> Self {
-        Self { xyxy, label, crowd: false, area: None }
+        Self { xyxy, label, crowd: false, difficult: false, area: None }
+    }
+
+    /// Whether it is left out of training and neither hit nor miss in evaluation.
+    pub fn is_ignored(&self) -> bool {
+        self.crowd || self.difficult
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) fn write(
             ("ground truth", &draw_annotations(&image, &result.annotations, names)),
             ("predictions", &draw_detections(&image, &shown, names)),
         ]);
-        let path = samples.join(record.name()).with_extension("png");
+        let path = samples.join(record.file_name()).with_extension("png");
         write_atomically(&path, |temporary| picture.save(temporary).map_err(Error::image(&path)))?;
     }
     Ok(evaluation)

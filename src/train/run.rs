@@ -25,12 +25,11 @@ use crate::weights::{self, LoadOptions, LoadReport, WeightFile};
 /// A training run: settings, data, what it starts from and where it computes.
 ///
 /// ```no_run
-/// use faster_rcnn::data::deep_pcb;
 /// use faster_rcnn::train::{Run, RunConfig, Start};
 ///
 /// # fn main() -> faster_rcnn::Result<()> {
 /// let config = RunConfig::load("configs/deep_pcb.toml", &[])?;
-/// let data = deep_pcb::open("PCBData", config.train.seed)?;
+/// let data = faster_rcnn::data::open("PCBData")?.sides(config.train.seed);
 /// let outcome = Run::new(config, data).start(Start::weights("coco.pth")).fit("runs/deep_pcb")?;
 /// println!("{}\n{}", outcome.best, outcome.evaluation);
 /// # Ok(())

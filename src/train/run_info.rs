@@ -99,7 +99,7 @@ impl RunInfo {
                 return Err(Error::file(path, message));
             }
             if let Some(index) = (0..found.0.len()).find(|index| found.0[*index] != known.0[*index]) {
-                let image = data.records[index].image.display();
+                let image = &data.records[index].image;
                 let now = format!("image {} is {image} now, or its objects have changed", index + 1);
                 let message = format!("the run began with other {name} images: {now}");
                 return Err(Error::file(path, message));
@@ -146,12 +146,12 @@ impl TryFrom<String> for Fingerprints {
 /// FNV-1a of an image's name, size and objects: stable from version to version, unlike the standard library's
 /// hashes.
 fn fingerprint(record: &Record) -> u64 {
-    let name = record.name();
+    let name = record.file_name();
     let (height, width) = record.size;
     let objects = record.annotations.iter().flat_map(|object| {
         let corners = object.xyxy.map(f32::to_le_bytes).into_iter().flatten();
         let label = (object.label as u64).to_le_bytes();
-        corners.chain(label).chain([u8::from(object.crowd)])
+        corners.chain(label).chain([u8::from(object.crowd) | u8::from(object.difficult) << 1])
     });
     let size = [height as u64, width as u64].map(u64::to_le_bytes).into_iter().flatten();
     let bytes = name.bytes().chain([0]).chain(size).chain(objects);

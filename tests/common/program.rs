@@ -8,8 +8,8 @@ use std::process::{Command, Output};
 use burn::tensor::Device;
 use faster_rcnn::NormKind;
 use faster_rcnn::ResNetDepth;
-use faster_rcnn::data::deep_pcb::{self, CLASS_NAMES};
-use faster_rcnn::data::{Record, SyntheticConfig, write_synthetic};
+use faster_rcnn::data::deep_pcb::CLASS_NAMES;
+use faster_rcnn::data::{self, Record, SyntheticConfig, write_synthetic};
 use faster_rcnn::structures::Annotation;
 use faster_rcnn::{FasterRcnnConfig, weights};
 use serde_json::{Value, json};
@@ -78,13 +78,13 @@ impl Bench {
 
     /// Detections of the data set's validation list that are its annotations.
     pub fn perfect(&self) -> Value {
-        let validation = deep_pcb::open(self.path("boards"), 0).unwrap().validation;
+        let validation = data::open(self.path("boards")).unwrap().sides(0).validation;
         let image = |record: &Record| {
             let name = |a: &Annotation| CLASS_NAMES[a.label - 1];
             let found =
                 |a: &Annotation| json!({"box": a.xyxy, "label": a.label, "name": name(a), "score": 0.9});
             let found: Vec<Value> = record.annotations.iter().map(found).collect();
-            json!({"image": record.name(), "width": SIZE, "height": SIZE, "detections": found})
+            json!({"image": record.file_name(), "width": SIZE, "height": SIZE, "detections": found})
         };
         validation.records.iter().map(image).collect()
     }

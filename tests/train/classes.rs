@@ -62,7 +62,7 @@ fn images_and_labels_must_be_there() {
         let mut other = data.clone();
         other.train.records[2].annotations.push(Annotation::new([1.0, 1.0, 9.0, 9.0], label));
         let message = error(config(), other);
-        let name = data.train.records[2].name();
+        let name = data.train.records[2].name.clone();
         assert!(message.contains(&name) && message.contains(&label.to_string()), "{message}");
     }
 }

@@ -15,8 +15,7 @@ use std::path::Path;
 use burn::tensor::Device;
 use faster_rcnn::NormKind;
 use faster_rcnn::ResNetDepth;
-use faster_rcnn::data::deep_pcb;
-use faster_rcnn::data::{Split, SyntheticConfig, write_synthetic};
+use faster_rcnn::data::{self, Split, SyntheticConfig, write_synthetic};
 use faster_rcnn::train::{RunConfig, Schedule, TrainConfig};
 use faster_rcnn::{FasterRcnnConfig, weights};
 use serde_json::Value;
@@ -24,7 +23,7 @@ use serde_json::Value;
 /// Seven boards to train on, one to validate on.
 fn boards(folder: &Path) -> Split {
     write_synthetic(folder, 8, &SyntheticConfig { size: 128, seed: 3 }).unwrap();
-    deep_pcb::open(folder, 0).unwrap()
+    data::open(folder).unwrap().sides(0)
 }
 
 /// A thin ResNet-18 at 128 pixels, so that an epoch takes seconds. Its classes are those of the data.

@@ -36,7 +36,7 @@ fn a_run_leaves_numbers_pictures_settings_and_weights_that_know_it() {
 
     let pictures =
         ["curves.png", "precision_recall.png", "confusion_matrix.png"].map(|name| output.join(name));
-    let sample = output.join("samples").join(data.validation.records[0].name()).with_extension("png");
+    let sample = output.join("samples").join(data.validation.records[0].file_name()).with_extension("png");
     for picture in pictures.iter().chain([&sample]) {
         assert!(image::open(picture).unwrap().width() > 128, "{}", picture.display());
     }

@@ -77,7 +77,7 @@ fn a_run_is_not_resumed_with_other_settings_or_images() {
     another_order.train.records.reverse();
     let mut other_objects = data.clone();
     other_objects.validation.records[0].annotations.pop();
-    let changed = data.validation.records[0].name();
+    let changed = data.validation.records[0].name.clone();
     for (config, data, expected) in [
         (other_settings, data.clone(), "train.learning_rate, train.schedule"),
         (with_epochs(2), fewer, "began with 7 training images, there are 6 now"),

@@ -80,7 +80,7 @@ fn without_objects_to_validate_on_the_ap_is_unknown_and_the_last_epoch_is_the_be
 fn an_image_that_is_gone_is_named_with_its_cause() {
     let folder = tempfile::tempdir().unwrap();
     let data = boards(&folder.path().join("boards"));
-    let gone = data.train.records[3].image.clone();
+    let gone = data.train.records[3].image.path().to_path_buf();
     fs::remove_file(&gone).unwrap();
     let error = Run::new(config(), data).fit(folder.path().join("run")).unwrap_err();
     let text = format!("{error:#}");

@@ -21,7 +21,7 @@ use std::path::Path;
 use faster_rcnn::FasterRcnnConfig;
 use faster_rcnn::NormKind;
 use faster_rcnn::ResNetDepth;
-use faster_rcnn::data::{Split, SyntheticConfig, deep_pcb, write_synthetic};
+use faster_rcnn::data::{self, Split, SyntheticConfig, deep_pcb, write_synthetic};
 use faster_rcnn::train::{RunConfig, Schedule, TrainConfig};
 use serde_json::Value;
 
@@ -69,7 +69,7 @@ fn alike(batch_size: usize, epochs: usize) -> RunConfig {
 
 fn boards(folder: &Path, count: usize) -> Split {
     write_synthetic(folder, count, &SyntheticConfig { size: 128, seed: 3 }).unwrap();
-    deep_pcb::open(folder, 0).unwrap()
+    data::open(folder).unwrap().sides(0)
 }
 
 /// The losses of all training steps.

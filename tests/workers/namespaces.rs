@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 use std::time::Instant;
 
-use faster_rcnn::data::deep_pcb;
+use faster_rcnn::data;
 use faster_rcnn::train::Run;
 
 use super::bench::{Bench, LIMIT, ONE_BY_ONE, Worker, end};
@@ -75,7 +75,7 @@ fn workers_with_addresses_of_their_own_train_alike_and_a_cut_link_ends_the_run()
     };
     let bench = Bench::new();
     let token = bench.path("token");
-    let data = deep_pcb::open(bench.path("boards"), 0).unwrap();
+    let data = data::open(bench.path("boards")).unwrap().sides(0);
     fs::write(bench.path("run.toml"), alike(1, 2).to_toml()).unwrap();
     Run::new(alike(4, 2), data).fit(bench.path("one")).unwrap();
     let start = |index: usize| {

@@ -1,10 +1,9 @@
 //! `faster-rcnn check`
 
-use std::path::PathBuf;
-
 use anyhow::{Result, bail};
-use faster_rcnn::data::{Report, deep_pcb};
+use faster_rcnn::data::Report;
 
+use crate::data::DataArguments;
 use crate::output;
 
 const EXAMPLES: &str = "\
@@ -26,13 +25,13 @@ Example:
 #[derive(clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
-    /// DeepPCB's PCBData, or a folder of its layout.
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
+    #[command(flatten)]
+    data: DataArguments,
 }
 
 pub fn run(Arguments { data }: Arguments) -> Result<()> {
-    let Report { faults, warnings } = deep_pcb::check(&data)?;
+    let Report { faults, warnings } = data.check()?;
+    let data = data.data;
     let faulty = faults.iter().map(|fault| format!("{fault:#}\n"));
     let doubtful = warnings.iter().map(|warning| format!("warning: {warning:#}\n"));
     output::print(faulty.chain(doubtful).collect::<String>())?;

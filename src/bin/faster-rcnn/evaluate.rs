@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::ArgGroup;
-use faster_rcnn::data::{Dataset, deep_pcb};
+use faster_rcnn::data::Dataset;
 use faster_rcnn::eval::{ImageResult, evaluate};
 use faster_rcnn::train::RunInfo;
 use faster_rcnn::{Predictor, draw};
 
+use crate::data::DataArguments;
 use crate::detector::{DetectorArguments, check_classes};
 use crate::{output, predictions};
 
@@ -50,11 +51,10 @@ pub struct Arguments {
     #[arg(conflicts_with_all = ["score_threshold", "nms_threshold", "detections_per_image"])]
     #[arg(conflicts_with_all = ["image_size", "min_size", "max_size", "settings", "prefix"])]
     detections: Option<PathBuf>,
-    /// DeepPCB's PCBData, or a folder of its layout.
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
-    /// The images to evaluate on, in the form of DeepPCB's lists [default: those that `train` holds out:
-    /// test.txt, or else a tenth by seed].
+    #[command(flatten)]
+    data: DataArguments,
+    /// The images to evaluate on, a name a line; of DeepPCB, one of its lists [default: those that `train`
+    /// holds out].
     #[arg(long, value_name = "FILE")]
     list: Option<PathBuf>,
     /// The train.seed that held images out, where there are no lists [default: that of the run which wrote
@@ -81,8 +81,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let run = weights.as_ref().map(RunInfo::read).transpose()?.flatten();
     let seed = arguments.seed.or(run.as_ref().map(|run| run.config.train.seed)).unwrap_or(0);
     let data = match list {
-        Some(list) => deep_pcb::read_list(&arguments.data, list)?,
-        None => deep_pcb::open(&arguments.data, seed)?.validation,
+        Some(list) => arguments.data.open_list(list)?,
+        None => arguments.data.open()?.sides(seed).validation,
     };
     warn_of_training_images(run.as_ref(), &data);
     let results = match (weights, detections) {

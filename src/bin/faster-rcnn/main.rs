@@ -3,6 +3,7 @@
 
 mod check;
 mod completions;
+mod data;
 mod detector;
 mod evaluate;
 #[cfg(any(test, not(feature = "workers")))]

@@ -82,38 +82,47 @@ impl Prediction {
     }
 }
 
-/// The detections of a file together with the annotations of the data set, in the order of the data set.
-/// Images are matched by file name. Each must be there once and only once.
+/// The detections of a file together with the annotations of the data set, in the order of the data set. An
+/// image is known by its name in the data set, or by its file name where only one is called so. Each must be
+/// there once and only once.
 pub fn read(path: &Path, data: &Dataset) -> Result<Vec<ImageResult>, Error> {
     let fail = |message: String| Error::file(path, message);
     let text = read_text(path)?;
     let predictions: Vec<Prediction> = serde_json::from_str(&text)
         .map_err(|error| Error::file_because(path, "is not the JSON of detections", error))?;
 
-    let mut by_name = HashMap::new();
-    for prediction in predictions {
-        let name =
-            Path::new(&prediction.image).file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if let Some(earlier) = by_name.insert(name, prediction) {
-            return Err(fail(format!("two entries are for an image called {}", earlier.image)));
-        }
+    let (mut by_name, mut by_file_name) = (HashMap::new(), HashMap::<_, Vec<usize>>::new());
+    for (index, record) in data.records.iter().enumerate() {
+        by_name.insert(record.name.as_str(), index);
+        by_file_name.entry(record.file_name()).or_default().push(index);
     }
-    let result = |record: &Record| {
-        let Some(prediction) = by_name.remove(&record.name()) else {
-            let name = record.name();
-            return Err(fail(match data.records.iter().filter(|record| record.name() == name).count() {
-                1 => format!("has no entry for image {name} (one without detections needs an empty list)"),
-                count => format!("the data set has {count} images called {name}"),
-            }));
+    let mut results: Vec<Option<ImageResult>> = vec![None; data.records.len()];
+    for prediction in predictions {
+        let image = prediction.image.clone();
+        let file_name = Path::new(&image).file_name().unwrap_or_default().to_string_lossy();
+        let several = by_file_name.get(&*file_name).map_or(&[][..], Vec::as_slice);
+        let index = match (by_name.get(image.as_str()), several) {
+            (Some(index), _) | (None, [index]) => *index,
+            (None, []) => return Err(fail(format!("image {image} is not in the data set"))),
+            (None, _) => {
+                let count = several.len();
+                return Err(fail(format!("the data set has {count} images called {file_name}")));
+            }
         };
+        let record = &data.records[index];
+        if results[index].is_some() {
+            return Err(fail(format!("two entries are for an image called {}", record.name)));
+        }
         let detections = prediction
             .detections(record, &data.class_names)
-            .map_err(|message| fail(format!("image {}: {message}", record.name())))?;
-        Ok(ImageResult { annotations: record.annotations.clone(), detections })
-    };
-    let results = data.records.iter().map(result).collect::<Result<_, _>>()?;
-    match by_name.values().map(|prediction| &prediction.image).min() {
-        None => Ok(results),
-        Some(image) => Err(fail(format!("image {image} is not in the data set"))),
+            .map_err(|message| fail(format!("image {image}: {message}")))?;
+        results[index] = Some(ImageResult { annotations: record.annotations.clone(), detections });
     }
+    let complete = results.into_iter().zip(&data.records).map(|(result, record)| {
+        let name = &record.name;
+        result.ok_or_else(|| {
+            fail(format!("has no entry for image {name} (one without detections needs an empty list)"))
+        })
+    });
+    complete.collect()
 }

@@ -9,13 +9,13 @@ use std::str::FromStr;
 
 use anyhow::{Result, bail};
 use burn::tensor::Device;
-use faster_rcnn::data::deep_pcb;
 use faster_rcnn::train::{Compute, Run, RunConfig, Start, Team};
 use faster_rcnn::weights::LoadOptions;
 #[cfg(feature = "workers")]
 use faster_rcnn::workers::{Address, LocalWorkers, connect};
 use faster_rcnn::{DeviceName, Error};
 
+use crate::data::DataArguments;
 use crate::output;
 
 const EXAMPLES: &str = "\
@@ -49,10 +49,8 @@ pub struct Arguments {
     /// Settings of the run, TOML.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// DeepPCB's PCBData, or a folder of its layout. Without trainval.txt and test.txt, a tenth of the
-    /// images, chosen by train.seed, is held out.
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
+    #[command(flatten)]
+    data: DataArguments,
     /// Folder of the run.
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
@@ -129,10 +127,9 @@ fn setting(text: &str) -> Result<String, &'static str> {
 
 pub fn run(arguments: Arguments) -> Result<()> {
     let config = RunConfig::load(&arguments.config, &arguments.set)?;
-    let data = deep_pcb::open(&arguments.data, config.train.seed)?;
+    let data = arguments.data.open()?.sides(config.train.seed);
     let (training, held_out) = (data.train.records.len(), data.validation.records.len());
     output::print(format!("{training} images to train on, {held_out} held out\n"))?;
-    print_left_out(&deep_pcb::left_out(&arguments.data)?)?;
 
     let epsilon = frozen_epsilon(&arguments.set);
     let given = config.model.frozen_epsilon;
@@ -203,18 +200,6 @@ impl Devices {
             Workers::At(addresses) => (connect(addresses, token.as_deref())?, None),
         };
         Ok(Self { compute: team.into(), _local: local })
-    }
-}
-
-/// Names the files of the data set that the run leaves out, but not too many of them.
-fn print_left_out(files: &[Error]) -> Result<()> {
-    const SHOWN: usize = 10;
-    for file in files.iter().take(SHOWN) {
-        output::print(format!("{file:#}\n"))?;
-    }
-    match files.len().saturating_sub(SHOWN) {
-        0 => Ok(()),
-        more => output::print(format!("and {more} more files, which `faster-rcnn check` names\n")),
     }
 }
 

@@ -1,13 +1,17 @@
 //! How data sets lie on disk: a module a format.
 //!
-//! The module of a format has
+//! [`Format`] names them, and [`open`](super::open) finds out which one a folder has.
 //!
-//! - `open`, which gives a [`Split`](super::Split): images to train on and images held out;
-//! - readers of a part, which give a [`Dataset`](super::Dataset);
-//! - `check`, which gives a [`Report`](super::Report) of everything that is wrong, while the others stop at
-//!   the first fault.
-//!
-//! Each is made of the same three steps: find the files, parse their lines into annotations, and make a
-//! [`Record`](super::Record) of an image and its annotations. An error names the file and the line.
+//! Each has a function `read`, which gives a [`Dataset`](super::Dataset) and puts everything that is wrong
+//! into a [`Report`](super::Report). It is made of the same steps: find the files, parse them into
+//! annotations, and make a [`Record`](super::Record) of an image and its annotations. A fault names the file
+//! and the line, the row or the annotation. No path in a data set leads out of its folder.
 
+mod classes;
 pub mod deep_pcb;
+mod files;
+mod format;
+mod names;
+mod select;
+
+pub use format::{Format, open};

@@ -92,7 +92,7 @@ pub fn board(config: &SyntheticConfig, index: u64) -> (GrayImage, GrayImage, Vec
 }
 
 /// Writes `images` boards to the folder `output` in DeepPCB's layout, which
-/// [`deep_pcb::open`](super::deep_pcb::open) reads: per board the image, its template without defects and
+/// [`open`](super::open) reads: per board the image, its template without defects and
 /// its labels, in groups of 100; one board in ten (at least one of two) goes to `test.txt`, the others to
 /// `trainval.txt`.
 ///
@@ -181,7 +181,8 @@ mod tests {
 
     use super::*;
     use crate::data::dataset::Split;
-    use crate::data::formats::deep_pcb::{self, CLASS_NAMES};
+    use crate::data::formats::deep_pcb::CLASS_NAMES;
+    use crate::data::formats::{Format, open};
     use crate::structures::intersection;
 
     fn small(seed: u64) -> SyntheticConfig {
@@ -248,14 +249,14 @@ mod tests {
         let output = folder.path().join("new").join("boards");
         write_synthetic(&output, 11, &small(3)).unwrap();
 
-        let report = deep_pcb::check(&output).unwrap();
+        let report = Format::DeepPcb.check(&output).unwrap();
         assert!(report.faults.is_empty() && report.warnings.is_empty(), "{report:?}");
-        let Split { train, validation } = deep_pcb::open(&output, 0).unwrap();
+        let Split { train, validation } = open(&output).unwrap().sides(0);
         assert_eq!((train.records.len(), validation.records.len()), (10, 1));
-        assert_eq!(deep_pcb::read_folders(&output).unwrap().records.len(), 11);
+        assert_eq!(open(&output).unwrap().records.len(), 11);
         for (index, record) in train.records.iter().take(3).enumerate() {
             let (expected, _, annotations) = board(&small(3), index as u64);
-            assert_eq!(record.name(), format!("0000000{index}_test.jpg"));
+            assert_eq!(record.file_name(), format!("0000000{index}_test.jpg"));
             assert_eq!(record.size, (192, 192));
             assert_eq!(record.annotations, annotations);
             // Black stays dark and white stays bright in the JPEG.
@@ -265,7 +266,7 @@ mod tests {
                 .pixels()
                 .zip(expected.pixels())
                 .all(|(read, drawn)| read.0.iter().all(|channel| (*channel > 127) == (drawn[0] > 127)));
-            assert!(same, "{}", record.name());
+            assert!(same, "{}", record.file_name());
         }
     }
 
@@ -294,7 +295,7 @@ mod tests {
         for (images, expected) in [(1, (1, 0)), (2, (1, 1)), (9, (8, 1))] {
             let output = folder.path().join(images.to_string());
             write_synthetic(&output, images, &SyntheticConfig { size: 128, seed: 0 }).unwrap();
-            let Split { train, validation } = deep_pcb::open(&output, 0).unwrap();
+            let Split { train, validation } = open(&output).unwrap().sides(0);
             assert_eq!((train.records.len(), validation.records.len()), expected);
         }
     }

@@ -35,16 +35,17 @@ pub struct Truth {
     /// In square pixels: COCO's own area of the object, or else that of its box.
     area: f64,
     crowd: bool,
+    difficult: bool,
 }
 
 impl Truth {
     fn new(annotation: &Annotation) -> Self {
         let area = annotation.area.map_or_else(|| area(&annotation.xyxy), f64::from);
-        Self { area, crowd: annotation.crowd }
+        Self { area, crowd: annotation.crowd, difficult: annotation.difficult }
     }
 
     pub fn ignored(&self, areas: &RangeInclusive<f64>) -> bool {
-        self.crowd || !areas.contains(&self.area)
+        self.crowd || self.difficult || !areas.contains(&self.area)
     }
 }
 
@@ -76,7 +77,8 @@ impl ClassImage {
 
     /// The outcome of each detection, best detection first. A detection takes the free object with the
     /// highest IoU, the last one among equals. It takes an object that is to be ignored only if no other
-    /// object matches. Any number of detections may take the same crowd.
+    /// object matches. Any number of detections may take the same crowd,
+    /// or the same difficult object, as in VOC's evaluation.
     pub fn outcomes(&self, areas: &RangeInclusive<f64>, iou_threshold: f64) -> Vec<Outcome> {
         let ignored: Vec<bool> = self.truths.iter().map(|truth| truth.ignored(areas)).collect();
         let mut taken = vec![false; self.truths.len()];
@@ -85,7 +87,7 @@ impl ClassImage {
             let mut best = None;
             let mut best_iou = iou_threshold;
             for (truth, &iou) in ious.iter().enumerate() {
-                let free = !taken[truth] || self.truths[truth].crowd;
+                let free = !taken[truth] || self.truths[truth].crowd || self.truths[truth].difficult;
                 if ignored[truth] == among_ignored && free && iou >= best_iou {
                     (best, best_iou) = (Some(truth), iou);
                 }

@@ -1,12 +1,13 @@
 //! A board of the data set: from its two files to a record.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::files::{find_template, strip_suffix};
 use super::labels::read_labels;
-use crate::data::dataset::Record;
+use crate::data::dataset::{Record, Side};
+use crate::data::formats::files::name_below;
 use crate::data::images::image_size;
-use crate::error::Result;
+use crate::data::report::Report;
 
 /// The first digits of a name say which plate the board was cut from.
 const PLATE_DIGITS: usize = 7;
@@ -18,16 +19,25 @@ pub(super) struct Board {
     pub labels: PathBuf,
     /// The list that names it, and the line, counted from 1.
     pub listed: Option<(PathBuf, usize)>,
+    pub side: Option<Side>,
 }
 
 impl Board {
-    /// Reads the labels and the image's size; `classes` is the number of classes.
-    pub fn read(&self, classes: usize) -> Result<Record> {
-        let size = image_size(&self.image)?;
-        let labels = read_labels(&self.labels, Some(size), classes)?;
-        let annotations = labels.into_iter().map(|(_, label)| label).collect::<Result<_>>()?;
-        let record = Record::new(&self.image, size, annotations);
-        Ok(Record { reference: find_template(&self.image), group: self.plate(), ..record })
+    /// Reads the labels and the image's size; `classes` is the number of classes. None for an image or a label
+    /// file that cannot be read.
+    pub fn read(&self, root: &Path, classes: usize, report: &mut Report) -> Option<Record> {
+        let size = report.take(image_size(&self.image));
+        // Without a size, boxes may reach as far as they like to the right and down.
+        let bounds = size.unwrap_or((usize::MAX, usize::MAX));
+        let annotations = read_labels(&self.labels, bounds, classes, report);
+        let record = Record::new(self.image.as_path(), size?, report.take(annotations)?);
+        Some(Record {
+            name: name_below(root, &self.image),
+            reference: find_template(&self.image).map(Into::into),
+            group: self.plate(),
+            side: self.side,
+            ..record
+        })
     }
 
     fn plate(&self) -> Option<String> {

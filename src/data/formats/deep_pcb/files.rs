@@ -5,6 +5,9 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::data::formats::files::{
+    image_with_stem, is_image, starts_with, sub_folders, with_extension_added,
+};
 use crate::data::images::EXTENSIONS;
 use crate::error::{Error, Result};
 
@@ -15,11 +18,27 @@ pub(super) fn data_folder(root: &Path) -> Result<PathBuf> {
     Ok(if inner.is_dir() { inner } else { root.to_path_buf() })
 }
 
+/// Whether this is such a folder: it has a list, or a folder `group*/X_not`.
+pub(in crate::data::formats) fn is_data_folder(root: &Path) -> bool {
+    let Ok(root) = data_folder(root) else { return false };
+    let has_labels = |group: &PathBuf| {
+        let folders = sub_folders(group).unwrap_or_default();
+        folders
+            .iter()
+            .any(|folder| folder.file_name().is_some_and(|name| strip_suffix(name, "_not").is_some()))
+    };
+    ["trainval.txt", "test.txt"].iter().any(|list| root.join(list).is_file())
+        || sub_folders(&root)
+            .unwrap_or_default()
+            .iter()
+            .any(|group| starts_with(group, "group") && has_labels(group))
+}
+
 /// The file that a list means by `NAME.jpg`. That is `NAME_test.jpg`, or `NAME.jpg` where only that exists;
 /// or else the same with another extension of an image.
 pub(super) fn find_image(listed: &Path) -> PathBuf {
     let (stem, extension) = (listed.file_stem().unwrap_or_default(), listed.extension().unwrap_or_default());
-    let test = named(&listed.with_file_name(joined(stem, "_test")), extension);
+    let test = with_extension_added(&listed.with_file_name(joined(stem, "_test")), extension);
     if let Some(found) = [test.as_path(), listed].into_iter().find(|path| path.is_file()) {
         return found.to_path_buf();
     }
@@ -35,20 +54,9 @@ pub(super) fn find_template(image: &Path) -> Option<PathBuf> {
     let template = joined(strip_suffix(image.file_stem()?, "_test")?, "_temp");
     // Probing a few names is cheaper than listing the folder for each board.
     let extensions = image.extension().into_iter().chain(EXTENSIONS.iter().map(OsStr::new));
-    let candidates = extensions.map(|extension| named(&image.with_file_name(&template), extension));
+    let candidates =
+        extensions.map(|extension| with_extension_added(&image.with_file_name(&template), extension));
     candidates.into_iter().find(|path| path.is_file())
-}
-
-/// The first file with this stem and the extension of an image.
-fn image_with_stem(folder: &Path, stem: &OsStr) -> Option<PathBuf> {
-    let files = entries(folder).ok()?;
-    files.into_iter().find(|path| path.file_stem() == Some(stem) && is_image(path))
-}
-
-/// Whether the name ends as an image's, in small or capital letters.
-pub(super) fn is_image(path: &Path) -> bool {
-    let extension = path.extension().and_then(OsStr::to_str);
-    extension.is_some_and(|extension| EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension)))
 }
 
 /// Whether the name says that the image is a board without defects.
@@ -62,42 +70,11 @@ pub(super) fn board_name(path: &Path) -> Option<OsString> {
     Some(strip_suffix(stem, "_test").unwrap_or(stem).to_os_string())
 }
 
-/// The folders of a folder, without those that are hidden.
-pub(super) fn sub_folders(folder: &Path) -> Result<Vec<PathBuf>> {
-    Ok(entries(folder)?.into_iter().filter(|path| path.is_dir()).collect())
-}
-
-/// The entries of a folder, sorted, without hidden ones. Programs write names that begin with a dot: macOS's
-/// `._NAME.jpg` has the extension of an image, but is none.
-pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
-    let listing = fs::read_dir(folder).map_err(Error::io(folder))?;
-    let mut paths = listing
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(Error::io(folder))?;
-    paths.retain(|path| !starts_with(path, "."));
-    paths.sort();
-    Ok(paths)
-}
-
-/// Whether the last part of the path begins with `prefix`.
-pub(super) fn starts_with(path: &Path, prefix: &str) -> bool {
-    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
-}
-
 /// A name and what follows it.
 pub(super) fn joined(name: &OsStr, suffix: &str) -> OsString {
     let mut joined = name.to_os_string();
     joined.push(suffix);
     joined
-}
-
-/// A path with an extension added; dots in its name stay.
-fn named(path: &Path, extension: &OsStr) -> PathBuf {
-    let mut name = path.as_os_str().to_os_string();
-    name.push(".");
-    name.push(extension);
-    name.into()
 }
 
 /// The name without a suffix, where it has it.

@@ -5,9 +5,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::board::Board;
-use super::files::{
-    board_name, entries, is_image, is_template, joined, starts_with, strip_suffix, sub_folders,
-};
+use super::files::{board_name, is_template, joined, strip_suffix};
+use crate::data::formats::files::{entries, is_image, starts_with, sub_folders};
 use crate::data::images::EXTENSIONS;
 use crate::error::{Error, Result};
 
@@ -34,6 +33,7 @@ pub(super) fn walk(root: &Path) -> Result<Vec<Board>> {
             image,
             labels: label_folder.join(joined(&name, ".txt")),
             listed: None,
+            side: None,
         }));
     }
     if boards.is_empty() {
@@ -47,7 +47,7 @@ pub(super) fn walk(root: &Path) -> Result<Vec<Board>> {
 
 /// A message for each file of the data set's folders that is no part of `boards`, and for each image in other
 /// folders.
-pub(super) fn left_out(root: &Path, boards: &[Board]) -> Result<Vec<Error>> {
+pub(super) fn left_out(root: &Path, boards: &[&Board]) -> Result<Vec<Error>> {
     let images: BTreeSet<&Path> = boards.iter().map(|board| board.image.as_path()).collect();
     let labels: BTreeSet<&Path> = boards.iter().map(|board| board.labels.as_path()).collect();
     let mut folders: BTreeSet<PathBuf> =

@@ -2,34 +2,27 @@
 
 use std::path::Path;
 
-use crate::data::boxes;
-use crate::error::{Error, Result};
+use crate::data::objects::{Place, objects};
+use crate::data::report::Report;
+use crate::error::Result;
 use crate::structures::Annotation;
 use crate::text::read_text;
 
-/// A line of a label file, counted from 1, and what it says.
-pub(super) type LabelLine = (usize, Result<Annotation>);
-
-/// The lines of a label file that are not blank, for an image of `size` `(height, width)` and this many
-/// classes. Without a size, boxes may reach as far as they like to the right and down.
-///
-/// The outer error is a file that cannot be read, the inner ones are [`Error::Line`].
+/// The objects of a label file, for an image of `size` `(height, width)`; `classes` is the number of classes.
 pub(super) fn read_labels(
     path: &Path,
-    size: Option<(usize, usize)>,
+    size: (usize, usize),
     classes: usize,
-) -> Result<Vec<LabelLine>> {
+    report: &mut Report,
+) -> Result<Vec<Annotation>> {
     let text = read_text(path)?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let parsed = lines.map(|(index, line)| {
-        let label = parse_label(line, size, classes);
-        (index + 1, label.map_err(|message| Error::line(path, index + 1, message)))
-    });
-    Ok(parsed.collect())
+    let parsed = lines.map(|(index, line)| (Place::Line(index + 1), parse_label(line, classes)));
+    Ok(objects(path, size, parsed, report))
 }
 
-/// Parses `x1 y1 x2 y2 class`; the error is the message for [`Error::Line`].
-fn parse_label(line: &str, size: Option<(usize, usize)>, classes: usize) -> Result<Annotation, String> {
+/// Parses `x1 y1 x2 y2 class`; the error is the message for [`Error::Line`](crate::error::Error::Line).
+fn parse_label(line: &str, classes: usize) -> Result<Annotation, String> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let &[x1, y1, x2, y2, class] = fields.as_slice() else {
         return Err(format!(
@@ -47,6 +40,5 @@ fn parse_label(line: &str, size: Option<(usize, usize)>, classes: usize) -> Resu
         Ok(label) if (1..=classes).contains(&label) => label,
         _ => return Err(format!("class `{class}` is not one of 1..={classes}")),
     };
-    let xyxy = boxes::within(xyxy, size.unwrap_or((usize::MAX, usize::MAX)))?;
     Ok(Annotation::new(xyxy, label))
 }

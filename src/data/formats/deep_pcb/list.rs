@@ -4,27 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::board::Board;
 use super::files::find_image;
+use crate::data::formats::files::path_below;
 use crate::error::{Error, Result};
 use crate::text::read_bytes;
-
-/// The training list and the validation list of a data set.
-pub(super) struct Lists {
-    pub train: Option<PathBuf>,
-    pub validation: Option<PathBuf>,
-}
-
-impl Lists {
-    /// Those that exist.
-    pub fn of(root: &Path) -> Self {
-        let list = |name: &str| Some(root.join(name)).filter(|list| list.is_file());
-        Self { train: list("trainval.txt"), validation: list("test.txt") }
-    }
-
-    /// Both, as far as they exist.
-    pub fn iter(&self) -> impl Iterator<Item = &Path> {
-        [&self.train, &self.validation].into_iter().flatten().map(PathBuf::as_path)
-    }
-}
 
 /// One result for each line that is not blank. Paths in it are relative to `root`.
 ///
@@ -38,7 +20,12 @@ pub(super) fn read_lines(root: &Path, list: &Path) -> Result<Vec<Result<Board>>>
         .filter(|(_, line)| !line.is_empty())
         .map(|(index, line)| {
             parse_line(root, line)
-                .map(|(image, labels)| Board { image, labels, listed: Some((list.to_path_buf(), index + 1)) })
+                .map(|(image, labels)| Board {
+                    image,
+                    labels,
+                    listed: Some((list.to_path_buf(), index + 1)),
+                    side: None,
+                })
                 .map_err(|message| Error::line(list, index + 1, message))
         })
         .collect();
@@ -62,24 +49,30 @@ fn parse_line(root: &Path, line: &[u8]) -> Result<(PathBuf, PathBuf), String> {
     };
     match fields(line).as_deref() {
         Some(&[image, labels]) => {
-            let path = |bytes| path(bytes).ok_or_else(|| format!("the path is not UTF-8: `{shown}`"));
-            Ok((find_image(&root.join(path(image)?)), root.join(path(labels)?)))
+            let path = |bytes| {
+                let path = path(bytes).ok_or_else(|| format!("the path is not UTF-8: `{shown}`"))?;
+                path_below(root, path)
+            };
+            Ok((find_image(&path(image)?), path(labels)?))
         }
         _ => Err(wrong()),
     }
 }
 
-/// The fields of a line. They are in double quotes; or else separated by tabs, if that makes two; or else by
-/// blanks. None if a quote is not closed.
+/// The fields of a line. They are separated by tabs, if that makes two and the line does not begin with a
+/// quote; or else in double quotes; or else separated by blanks. None if a quote is not closed.
 fn fields(line: &[u8]) -> Option<Vec<&[u8]>> {
     let between = |is_separator: fn(&u8) -> bool| {
         line.split(is_separator).map(<[u8]>::trim_ascii).filter(|field| !field.is_empty()).collect::<Vec<_>>()
     };
+    let tabbed = between(|byte| *byte == b'\t');
+    if tabbed.len() == 2 && !line.starts_with(b"\"") {
+        return Some(tabbed);
+    }
     if line.contains(&b'"') {
         return quoted(line);
     }
-    let tabbed = between(|byte| *byte == b'\t');
-    Some(if tabbed.len() == 2 { tabbed } else { between(u8::is_ascii_whitespace) })
+    Some(between(u8::is_ascii_whitespace))
 }
 
 /// Fields of which some are in double quotes.
@@ -121,6 +114,7 @@ mod tests {
             ("a.jpg c.txt", Some(vec!["a.jpg", "c.txt"])),
             ("a.jpg \t  c.txt", Some(vec!["a.jpg", "c.txt"])),
             ("a b.jpg\tc d.txt", two.clone()),
+            ("a \"b\".jpg\tc.txt", Some(vec!["a \"b\".jpg", "c.txt"])),
             ("\"a b.jpg\" \"c d.txt\"", two.clone()),
             ("\"a b.jpg\"\t\"c d.txt\"", two),
             ("a.jpg   \"c d.txt\"", Some(vec!["a.jpg", "c d.txt"])),

@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 
 use image::GrayImage;
 
-use super::{CLASS_NAMES, check, left_out, open, read_folders};
-use crate::data::dataset::{Dataset, Record, Split};
+use super::CLASS_NAMES;
+use crate::data::dataset::{Dataset, Split};
+use crate::data::formats::Format;
+use crate::data::report::Report;
 use crate::data::synthetic::{SyntheticConfig, write_synthetic};
+use crate::error::Result;
 use crate::structures::Annotation;
 
 const SIZE: usize = 128;
@@ -29,7 +32,20 @@ fn image_file(root: &Path, index: usize) -> PathBuf {
 }
 
 fn names(data: &Dataset) -> Vec<String> {
-    data.records.iter().map(Record::name).collect()
+    data.records.iter().map(|record| record.file_name().to_string()).collect()
+}
+
+fn open(root: &Path) -> Result<Dataset> {
+    Format::DeepPcb.open(root)
+}
+
+fn open_list(root: &Path, list: &Path) -> Result<Dataset> {
+    let (data, report) = Format::DeepPcb.read_list(root, list)?;
+    report.into_warnings().map(|_| data)
+}
+
+fn check(root: &Path) -> Result<Report> {
+    Format::DeepPcb.check(root)
 }
 
 fn messages(root: &Path) -> Vec<String> {
@@ -47,10 +63,10 @@ fn warnings(root: &Path) -> Vec<String> {
 #[test]
 fn the_root_may_be_the_folder_that_holds_pcb_data() {
     let (parent, root) = boards(4);
-    let Split { train, validation } = open(parent.path(), 0).unwrap();
+    let Split { train, validation } = open(parent.path()).unwrap().sides(0);
     assert_eq!(names(&train), ["00000000_test.jpg", "00000001_test.jpg", "00000002_test.jpg"]);
     assert_eq!(names(&validation), ["00000003_test.jpg"]);
-    assert_eq!(names(&open(&root, 0).unwrap().train), names(&train));
+    assert_eq!(names(&open(&root).unwrap().sides(0).train), names(&train));
     assert!(messages(parent.path()).is_empty());
 }
 
@@ -58,26 +74,26 @@ fn the_root_may_be_the_folder_that_holds_pcb_data() {
 fn without_a_test_list_a_tenth_is_held_out_by_seed() {
     let (_folder, root) = boards(30);
     fs::remove_file(root.join("test.txt")).unwrap();
-    let Split { train, validation } = open(&root, 7).unwrap();
+    let Split { train, validation } = open(&root).unwrap().sides(7);
     assert_eq!((train.records.len(), validation.records.len()), (24, 3), "the only list has 27");
-    assert_eq!(left_out(&root).unwrap().len(), 6, "three images and their labels");
+    assert_eq!(warnings(&root).len(), 6, "three images and their labels are left out");
 
     fs::remove_file(root.join("trainval.txt")).unwrap();
-    let Split { train, validation } = open(&root, 7).unwrap();
+    let Split { train, validation } = open(&root).unwrap().sides(7);
     assert_eq!((train.records.len(), validation.records.len()), (27, 3));
     assert!(names(&validation).iter().all(|name| !names(&train).contains(name)));
     assert!(names(&train).is_sorted() && names(&validation).is_sorted());
-    assert_eq!(names(&open(&root, 7).unwrap().validation), names(&validation));
-    assert_ne!(names(&open(&root, 8).unwrap().validation), names(&validation));
+    assert_eq!(names(&open(&root).unwrap().sides(7).validation), names(&validation));
+    assert_ne!(names(&open(&root).unwrap().sides(8).validation), names(&validation));
 }
 
 #[test]
 fn templates_are_not_images_and_names_without_test_are() {
     let (_folder, root) = boards(3);
     fs::rename(image_file(&root, 1), root.join("group00000/00000/00000001.jpg")).unwrap();
-    let all = read_folders(&root).unwrap();
+    let all = open(&root).unwrap();
     assert_eq!(names(&all), ["00000000_test.jpg", "00000001.jpg", "00000002_test.jpg"]);
-    assert_eq!(names(&open(&root, 0).unwrap().train), ["00000000_test.jpg", "00000001.jpg"]);
+    assert_eq!(names(&open(&root).unwrap().sides(0).train), ["00000000_test.jpg", "00000001.jpg"]);
     assert!(messages(&root).is_empty());
 }
 
@@ -86,7 +102,7 @@ fn a_board_may_have_no_defects() {
     let (_folder, root) = boards(2);
     fs::write(label_file(&root, 0), "").unwrap();
     fs::write(label_file(&root, 1), "\n  \r\n").unwrap();
-    let all = read_folders(&root).unwrap();
+    let all = open(&root).unwrap();
     assert!(all.records.iter().all(|record| record.annotations.is_empty()));
     assert!(messages(&root).is_empty());
 }
@@ -112,7 +128,7 @@ fn a_malformed_label_is_named_by_file_line_and_value() {
     for (line, message) in cases {
         fs::write(&labels, format!("0 0 128 128 1\n\n{line}\n5 5 9 9 6\n")).unwrap();
         let expected_start = format!("{}:3: ", labels.display());
-        for found in [messages(&root).join("; "), open(&root, 0).unwrap_err().to_string()] {
+        for found in [messages(&root).join("; "), open(&root).unwrap_err().to_string()] {
             assert!(found.starts_with(&expected_start) && found.contains(message), "{line}: {found}");
         }
     }
@@ -153,14 +169,14 @@ fn check_finds_everything_at_once_and_in_order() {
 fn a_root_without_images_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("nowhere");
-    for error in [open(&missing, 0).unwrap_err(), check(&missing).unwrap_err()] {
+    for error in [open(&missing).unwrap_err(), check(&missing).unwrap_err()] {
         assert!(error.to_string().contains("nowhere"), "{error}");
     }
-    for error in [open(folder.path(), 0).unwrap_err(), check(folder.path()).unwrap_err()] {
+    for error in [open(folder.path()).unwrap_err(), check(folder.path()).unwrap_err()] {
         assert!(error.to_string().contains("holds no images"), "{error}");
     }
     fs::write(folder.path().join("trainval.txt"), "\n").unwrap();
-    for error in [open(folder.path(), 0).unwrap_err(), check(folder.path()).unwrap_err()] {
+    for error in [open(folder.path()).unwrap_err(), check(folder.path()).unwrap_err()] {
         assert!(error.to_string().contains("lists no images"), "{error}");
     }
 }
@@ -169,7 +185,7 @@ fn a_root_without_images_is_an_error() {
 fn what_is_listed_to_test_is_never_trained_on() {
     let (_folder, root) = boards(30);
     fs::remove_file(root.join("trainval.txt")).unwrap();
-    let Split { train, validation } = open(&root, 7).unwrap();
+    let Split { train, validation } = open(&root).unwrap().sides(7);
     assert_eq!((train.records.len(), validation.records.len()), (0, 3));
     assert_eq!(train.class_names, CLASS_NAMES);
 }
@@ -207,16 +223,16 @@ fn images_have_any_extension_and_what_is_left_out_is_named() {
     let (_folder, root) = own_boards(&images, ONE);
     let folder = root.join("group00001/00001");
     fs::copy(folder.join("3_test.png"), folder.join("3_temp.png")).unwrap();
-    let all = read_folders(&root).unwrap();
+    let all = open(&root).unwrap();
     assert_eq!(names(&all), images);
     assert!(all.records.iter().all(|record| record.annotations.len() == 2));
-    assert_eq!(all.records[3].reference.as_deref(), Some(folder.join("3_temp.png").as_path()));
+    assert_eq!(all.records[3].reference, Some(folder.join("3_temp.png").into()));
     assert!(warnings(&root).is_empty());
 
     GrayImage::new(8, 8).save(folder.join("3.png")).unwrap();
     fs::write(folder.join("notes.gif"), "").unwrap();
     fs::write(root.join("group00001/00001_not/9.txt"), "").unwrap();
-    assert_eq!(names(&read_folders(&root).unwrap()), images);
+    assert_eq!(names(&open(&root).unwrap()), images);
     assert_eq!(
         warnings(&root),
         [
@@ -252,7 +268,7 @@ fn lists_may_name_files_as_they_are_or_as_deep_pcb_does() {
             |index: usize| format!("group00001/00001/{} group00001/00001_not/{index}.txt\n", listed[index]);
         fs::write(root.join("trainval.txt"), line(0) + &line(1)).unwrap();
         fs::write(root.join("test.txt"), line(2)).unwrap();
-        let Split { train, validation } = open(&root, 0).unwrap();
+        let Split { train, validation } = open(&root).unwrap().sides(0);
         assert!(warnings(&root).is_empty());
         (names(&train), names(&validation))
     };
@@ -269,16 +285,16 @@ fn paths_may_have_blanks() {
     for image in ["board a_test.jpg", "board b_test.jpg"] {
         write_board(root, "group 1/line 1", image, ONE);
     }
-    assert_eq!(read_folders(root).unwrap().records.len(), 2);
+    assert_eq!(open(root).unwrap().records.len(), 2);
     let list = root.join("trainval.txt");
     for (a, b) in [("\"", "\" \""), ("", "\t")] {
         let line = |name: &str| format!("{a}group 1/line 1/{name}.jpg{b}group 1/line 1_not/{name}.txt{a}\n");
         fs::write(&list, line("board a") + &line("board b")).unwrap();
-        let all = super::read_list(root, &list).unwrap();
+        let all = open_list(root, &list).unwrap();
         assert_eq!(names(&all), ["board a_test.jpg", "board b_test.jpg"]);
     }
     fs::write(&list, "group 1/line 1/board a.jpg group 1/line 1_not/board a.txt\n").unwrap();
-    let error = open(root, 0).unwrap_err().to_string();
+    let error = open(root).unwrap_err().to_string();
     assert!(
         error.contains(":1: expected an image and a label file") && error.contains("double quotes"),
         "{error}"
@@ -289,13 +305,13 @@ fn paths_may_have_blanks() {
 fn a_byte_order_mark_is_no_character_and_utf_16_is_named() {
     let mark = b"\xEF\xBB\xBF";
     let (_folder, root) = own_boards(&["0_test.jpg", "1_test.jpg"], &[mark, ONE].concat());
-    assert_eq!(read_folders(&root).unwrap().records[0].annotations.len(), 2);
+    assert_eq!(open(&root).unwrap().records[0].annotations.len(), 2);
     let labels = root.join("group00001/00001_not");
     fs::write(labels.join("1.txt"), [&mark[..], b"\r\n"].concat()).unwrap();
-    assert!(read_folders(&root).unwrap().records[1].annotations.is_empty());
+    assert!(open(&root).unwrap().records[1].annotations.is_empty());
     let list = root.join("trainval.txt");
     fs::write(&list, [&mark[..], b"group00001/00001/0.jpg group00001/00001_not/0.txt\r\n"].concat()).unwrap();
-    assert_eq!(names(&super::read_list(&root, &list).unwrap()), ["0_test.jpg"]);
+    assert_eq!(names(&open_list(&root, &list).unwrap()), ["0_test.jpg"]);
 
     let utf16: Vec<u8> =
         [0xFEFF].into_iter().chain("1 2 9 9 1".encode_utf16()).flat_map(u16::to_le_bytes).collect();
@@ -307,7 +323,7 @@ fn a_byte_order_mark_is_no_character_and_utf_16_is_named() {
 fn boxes_a_rounding_over_the_border_are_clipped() {
     let labels = b"60.000064 10 128.000064 40 1\n-0.000064 10 30 40 1\n100 100 128.5 128 2\n";
     let (_folder, root) = own_boards(&["0_test.jpg"], labels);
-    let annotations = &read_folders(&root).unwrap().records[0].annotations;
+    let annotations = &open(&root).unwrap().records[0].annotations;
     let boxes: Vec<_> = annotations.iter().map(|annotation| annotation.xyxy).collect();
     let expected = [[60.000064, 10.0, 128.0, 40.0], [0.0, 10.0, 30.0, 40.0], [100.0, 100.0, 128.0, 128.0]];
     assert_eq!(boxes, expected);
@@ -320,7 +336,7 @@ fn classes_are_those_of_their_file() {
     assert!(messages(&root)[0].ends_with("class `8` is not one of 1..=6"));
     let classes = root.join("classes.txt");
     fs::write(&classes, "\u{FEFF}a\nb c\nd\ne\nf\ng\nh\nlast\n\n").unwrap();
-    let data = open(&root, 0).unwrap().train;
+    let data = open(&root).unwrap().sides(0).train;
     assert_eq!(data.class_names, ["a", "b c", "d", "e", "f", "g", "h", "last"]);
     assert_eq!(data.records[0].annotations, [Annotation::new([10.0, 10.0, 40.0, 40.0], 8)]);
     assert!(warnings(&root).is_empty());
@@ -329,7 +345,7 @@ fn classes_are_those_of_their_file() {
         [("a\nb\na\n", "classes.txt:3: the class `a` is named in line 1, too"), ("\n", "names no classes")]
     {
         fs::write(&classes, text).unwrap();
-        for error in [open(&root, 0).unwrap_err(), check(&root).unwrap_err()] {
+        for error in [open(&root).unwrap_err(), check(&root).unwrap_err()] {
             assert!(error.to_string().contains(message), "{error}");
         }
     }
@@ -357,7 +373,7 @@ fn what_is_hardly_meant_is_named() {
             format!("{image}3_test.jpg: the file has the same content as {image}0_test.jpg"),
         ]
     );
-    let data = open(&root, 0).unwrap();
+    let data = open(&root).unwrap().sides(0);
     assert_eq!(data.train.records[2].annotations.len(), 4, "all of it is read");
 }
 
@@ -368,7 +384,7 @@ fn hidden_files_are_no_boards() {
     fs::write(group.join("00001/._0_test.jpg"), b"\x00\x05\x16\x07Mac OS X").unwrap();
     fs::create_dir(group.join(".ipynb_checkpoints")).unwrap();
     fs::copy(group.join("00001/0_test.jpg"), group.join(".ipynb_checkpoints/0_test.jpg")).unwrap();
-    assert_eq!(names(&read_folders(&root).unwrap()), ["0_test.jpg", "1_test.jpg"]);
+    assert_eq!(names(&open(&root).unwrap()), ["0_test.jpg", "1_test.jpg"]);
     assert!(warnings(&root).is_empty());
 }
 
@@ -386,12 +402,12 @@ fn paths_need_not_be_utf_8() {
     let image = latin1(&name(""), b"_test.jpg");
     fs::rename(root.join("group00001/00001/0_test.jpg"), &image).unwrap();
     fs::rename(root.join("group00001/00001_not/0.txt"), latin1(&name("_not"), b".txt")).unwrap();
-    let all = read_folders(&root).unwrap();
-    assert_eq!((&all.records[0].image, all.records[0].annotations.len()), (&image, 2));
+    let all = open(&root).unwrap();
+    assert_eq!((all.records[0].image.path(), all.records[0].annotations.len()), (image.as_path(), 2));
     assert_eq!(all.records[0].load().unwrap().dimensions(), (128, 128));
 
     fs::write(root.join("trainval.txt"), b"group00001/00001/pr\xFCf.jpg group00001/00001_not/pr\xFCf.txt\n")
         .unwrap();
-    assert_eq!(super::read_list(&root, root.join("trainval.txt")).unwrap(), all);
+    assert_eq!(open_list(&root, &root.join("trainval.txt")).unwrap(), all);
     assert!(warnings(&root).is_empty());
 }

@@ -1,0 +1,1 @@
+//! An image in a row of a Parquet table.
