@@ -25,7 +25,7 @@ mod table_cell;
 
 pub use augment::{AugmentConfig, augment};
 pub use dataset::{Dataset, Record, Side, Split};
-pub use formats::{Format, deep_pcb, open};
+pub use formats::{Format, Transfer, deep_pcb, open};
 pub use image_source::ImageSource;
 pub use images::{image_size, load_image};
 pub use loader::{Batch, Batches, Loader};

@@ -16,10 +16,9 @@ pub(super) enum Place {
     /// A line, counted from 1.
     Line(usize),
     /// The `id` of an annotation.
-    #[expect(dead_code, reason = "the formats that have it follow")]
-    Annotation(u64),
+    Annotation(i64),
     /// A row of a table, and an object of its list, both counted from 1.
-    #[expect(dead_code, reason = "the formats that have it follow")]
+    #[cfg_attr(not(feature = "tables"), expect(dead_code, reason = "tables have rows"))]
     Row(usize, usize),
 }
 

@@ -4,28 +4,47 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use super::deep_pcb;
 use super::select::select;
+use super::writer::{Transfer, Writer};
+use super::{coco, deep_pcb};
+#[cfg(feature = "formats")]
+use super::{voc, yolo};
 use crate::data::check::check_images;
 use crate::data::dataset::Dataset;
 use crate::data::report::Report;
 use crate::error::{Error, Result};
+use crate::files::write_folder_atomically;
 
 /// How a data set lies on disk.
+///
+/// VOC and YOLO need the Cargo feature `formats`, Parquet needs `tables`. Without it, they are recognised, but
+/// reading and writing them is an [`Error::Config`] that names the feature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
+    /// COCO's JSON, with a folder of images.
+    Coco,
+    /// Pascal VOC's XML files.
+    Voc,
+    /// YOLO's text files, with a `data.yaml`.
+    Yolo,
     /// [DeepPCB](super::deep_pcb)'s folders and lists.
     DeepPcb,
+    /// Tables in Parquet, with or without the images' bytes.
+    Parquet,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::DeepPcb];
+    pub const ALL: [Self; 5] = [Self::Coco, Self::Voc, Self::Yolo, Self::DeepPcb, Self::Parquet];
 
     /// What it is called on the command line.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Coco => "coco",
+            Self::Voc => "voc",
+            Self::Yolo => "yolo",
             Self::DeepPcb => "deep-pcb",
+            Self::Parquet => "parquet",
         }
     }
 
@@ -40,7 +59,12 @@ impl Format {
         let fitting: Vec<Self> = Self::ALL.into_iter().filter(|format| format.fits(path)).collect();
         match fitting.as_slice() {
             [format] => Ok(*format),
-            [] => Err(Error::file(path, "no data set is recognised here; the formats are DeepPCB's")),
+            [] => Err(Error::file(
+                path,
+                "no data set is recognised here: expected COCO's `annotations/*.json`, VOC's \
+                 `Annotations/*.xml`, YOLO's `data.yaml`, DeepPCB's `trainval.txt` or `group*` folders, or \
+                 `*.parquet`",
+            )),
             [..] => {
                 let names: Vec<&str> = fitting.iter().map(|format| format.name()).collect();
                 Err(Error::file(path, format!("may be of several formats, say which: {}", names.join(", "))))
@@ -50,7 +74,13 @@ impl Format {
 
     fn fits(self, path: &Path) -> bool {
         match self {
+            Self::Coco => coco::is_coco(path),
+            #[cfg(feature = "formats")]
+            Self::Voc => voc::is_voc(path),
+            #[cfg(feature = "formats")]
+            Self::Yolo => yolo::is_yolo(path),
             Self::DeepPcb => deep_pcb::is_data_folder(path),
+            _ => false,
         }
     }
 
@@ -62,7 +92,13 @@ impl Format {
     pub fn read(self, path: impl AsRef<Path>) -> Result<(Dataset, Report)> {
         let (path, mut report) = (path.as_ref(), Report::default());
         let data = match self {
+            Self::Coco => coco::read(path, &mut report)?,
+            #[cfg(feature = "formats")]
+            Self::Voc => voc::read(path, &mut report)?,
+            #[cfg(feature = "formats")]
+            Self::Yolo => yolo::read(path, &mut report)?,
             Self::DeepPcb => deep_pcb::read(path, &mut report)?,
+            _ => return Err(self.not_built()),
         };
         tracing::info!(
             path = %path.display(), format = %self, images = data.records.len(),
@@ -100,7 +136,8 @@ impl Format {
         let (data, report) = self.read(path)?;
         let warnings = report.into_warnings()?;
         if let Some(first) = warnings.first() {
-            tracing::warn!(path = %path.display(), warnings = warnings.len(), first = %first, "check the data set");
+            let (path, count) = (path.display(), warnings.len());
+            tracing::warn!(%path, warnings = count, first = %first, "check the data set");
         }
         Ok(data)
     }
@@ -114,6 +151,48 @@ impl Format {
         let (data, mut report) = self.read(path)?;
         check_images(&data, &mut report)?;
         Ok(report)
+    }
+
+    /// Writes a data set into a new folder, or an empty one, which is replaced. Until all is written, it lies
+    /// in a hidden folder beside it.
+    ///
+    /// Images keep their names, but for those that would be the same without their extension, and their
+    /// bytes. Boxes keep their place to less than a thousandth of a pixel. Returns a warning for what the
+    /// format has no place for: crowds and difficult objects in YOLO's and DeepPCB's, crowds in VOC's.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for [`Transfer::Embed`] in another format than Parquet, and as
+    /// [`Dataset::validate`]. [`Error::File`] where `folder` holds something already, or a name cannot be
+    /// written. [`Error::Io`] where an image cannot be read or the folder cannot be written.
+    pub fn write(self, data: &Dataset, folder: impl AsRef<Path>, images: Transfer) -> Result<Vec<Error>> {
+        data.validate()?;
+        if images == Transfer::Embed && self != Self::Parquet {
+            return Err(Error::Config(format!("{self} keeps images in files: copy them or link to them")));
+        }
+        let mut warnings = Vec::new();
+        write_folder_atomically(folder.as_ref(), |folder| {
+            let mut writer = Writer::new(folder, images);
+            match self {
+                Self::Coco => coco::write(data, &mut writer)?,
+                #[cfg(feature = "formats")]
+                Self::Voc => voc::write(data, &mut writer)?,
+                #[cfg(feature = "formats")]
+                Self::Yolo => yolo::write(data, &mut writer)?,
+                Self::DeepPcb => deep_pcb::write(data, &mut writer)?,
+                _ => return Err(self.not_built()),
+            }
+            warnings = writer.warnings;
+            Ok(())
+        })?;
+        Ok(warnings)
+    }
+
+    fn not_built(self) -> Error {
+        let feature = if self == Self::Parquet { "tables" } else { "formats" };
+        Error::Config(format!(
+            "{self} needs the Cargo feature `{feature}`, which this program was built without"
+        ))
     }
 }
 

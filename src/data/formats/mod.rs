@@ -8,10 +8,19 @@
 //! and the line, the row or the annotation. No path in a data set leads out of its folder.
 
 mod classes;
+mod coco;
 pub mod deep_pcb;
 mod files;
 mod format;
 mod names;
 mod select;
+#[cfg(all(test, feature = "formats"))]
+mod tests;
+#[cfg(feature = "formats")]
+mod voc;
+mod writer;
+#[cfg(feature = "formats")]
+mod yolo;
 
 pub use format::{Format, open};
+pub use writer::Transfer;

@@ -26,6 +26,7 @@ mod labels;
 mod list;
 #[cfg(test)]
 mod tests;
+mod write;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,7 @@ use self::board::Board;
 use self::files::data_folder;
 pub(super) use self::files::is_data_folder;
 use self::list::read_lines;
+pub(super) use self::write::write;
 use super::classes;
 use crate::data::dataset::{Dataset, Record, Side};
 use crate::data::report::Report;
