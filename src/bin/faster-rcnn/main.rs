@@ -3,6 +3,7 @@
 
 mod check;
 mod completions;
+mod convert;
 mod data;
 mod detector;
 mod evaluate;
@@ -57,6 +58,7 @@ enum Command {
     Predict(predict::Arguments),
     Synth(synth::Arguments),
     Check(check::Arguments),
+    Convert(convert::Arguments),
     Weights(weights::Arguments),
     #[cfg(feature = "workers")]
     Worker(worker::Arguments),
@@ -84,6 +86,7 @@ fn main() -> ExitCode {
         Command::Predict(arguments) => predict::run(arguments),
         Command::Synth(arguments) => synth::run(arguments),
         Command::Check(arguments) => check::run(arguments),
+        Command::Convert(arguments) => convert::run(arguments),
         Command::Weights(arguments) => weights::run(arguments),
         #[cfg(feature = "workers")]
         Command::Worker(arguments) => worker::run(arguments),

@@ -142,7 +142,8 @@ impl Format {
         Ok(data)
     }
 
-    /// Reads a data set, decodes every image, and says everything that is wrong, in the data set's order.
+    /// Reads a data set, decodes every image, and says everything that is wrong: first what reading finds, in
+    /// the data set's order, then what the pixels show.
     ///
     /// # Errors
     ///

@@ -61,11 +61,13 @@ fn words(file: &Path) -> String {
 /// What the images of a file are for.
 pub(super) fn side_of(file: &Path) -> Option<Side> {
     let words = words(file).to_lowercase();
-    let sides = [("train", Side::Train), ("val", Side::Validation), ("test", Side::Test)];
-    sides
-        .into_iter()
-        .find(|(word, _)| words.starts_with(word) || words.ends_with(&format!("_{word}")))
-        .map(|(_, side)| side)
+    let side = |word: &str| match word {
+        "train" | "trainval" | "training" => Some(Side::Train),
+        "val" | "valid" | "validation" => Some(Side::Validation),
+        "test" | "testing" => Some(Side::Test),
+        _ => None,
+    };
+    words.split(|character: char| !character.is_ascii_alphabetic()).find_map(side)
 }
 
 /// The folder of the data set: where the paths of references begin, and which no path leaves.
@@ -74,10 +76,15 @@ pub(super) fn root_of(file: &Path) -> PathBuf {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
     };
-    if folder.ends_with("annotations") {
-        folder.join("..").components().collect::<PathBuf>()
-    } else {
-        folder.into()
+    match folder.parent() {
+        Some(above) if folder.ends_with("annotations") => {
+            if above == Path::new("") {
+                PathBuf::from(".")
+            } else {
+                above.to_path_buf()
+            }
+        }
+        _ => folder.to_path_buf(),
     }
 }
 

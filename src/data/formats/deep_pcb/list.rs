@@ -1,5 +1,6 @@
 //! DeepPCB's lists: a line of `groupX/X/NAME.jpg groupX/X_not/NAME.txt` a board.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use super::board::Board;
@@ -48,8 +49,8 @@ fn parse_line(root: &Path, line: &[u8]) -> Result<(PathBuf, PathBuf), String> {
         format!("expected an image and a label file, found `{shown}`{hint}")
     };
     match fields(line).as_deref() {
-        Some(&[image, labels]) => {
-            let path = |bytes| {
+        Some([image, labels]) => {
+            let path = |bytes: &[u8]| {
                 let path = path(bytes).ok_or_else(|| format!("the path is not UTF-8: `{shown}`"))?;
                 path_below(root, path)
             };
@@ -61,9 +62,10 @@ fn parse_line(root: &Path, line: &[u8]) -> Result<(PathBuf, PathBuf), String> {
 
 /// The fields of a line. They are separated by tabs, if that makes two and the line does not begin with a
 /// quote; or else in double quotes; or else separated by blanks. None if a quote is not closed.
-fn fields(line: &[u8]) -> Option<Vec<&[u8]>> {
+fn fields(line: &[u8]) -> Option<Vec<Cow<'_, [u8]>>> {
     let between = |is_separator: fn(&u8) -> bool| {
-        line.split(is_separator).map(<[u8]>::trim_ascii).filter(|field| !field.is_empty()).collect::<Vec<_>>()
+        let fields = line.split(is_separator).map(<[u8]>::trim_ascii).filter(|field| !field.is_empty());
+        fields.map(Cow::Borrowed).collect::<Vec<_>>()
     };
     let tabbed = between(|byte| *byte == b'\t');
     if tabbed.len() == 2 && !line.starts_with(b"\"") {
@@ -75,18 +77,31 @@ fn fields(line: &[u8]) -> Option<Vec<&[u8]>> {
     Some(between(u8::is_ascii_whitespace))
 }
 
-/// Fields of which some are in double quotes.
-fn quoted(mut line: &[u8]) -> Option<Vec<&[u8]>> {
+/// Fields of which some are in double quotes; two of these in a row stand for one in the field.
+fn quoted(mut line: &[u8]) -> Option<Vec<Cow<'_, [u8]>>> {
     let mut fields = Vec::new();
     while let Some(first) = line.first() {
-        let (field, rest) = if *first == b'"' {
-            let end = 1 + line[1..].iter().position(|byte| *byte == b'"')?;
-            (&line[1..end], &line[end + 1..])
-        } else {
-            line.split_at(line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len()))
-        };
-        fields.push(field);
-        line = rest.trim_ascii_start();
+        if *first != b'"' {
+            let (field, rest) =
+                line.split_at(line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len()));
+            fields.push(Cow::Borrowed(field));
+            line = rest.trim_ascii_start();
+            continue;
+        }
+        let mut field = Vec::new();
+        line = &line[1..];
+        loop {
+            let end = line.iter().position(|byte| *byte == b'"')?;
+            field.extend_from_slice(&line[..end]);
+            line = &line[end + 1..];
+            if line.first() != Some(&b'"') {
+                break;
+            }
+            field.push(b'"');
+            line = &line[1..];
+        }
+        fields.push(Cow::Owned(field));
+        line = line.trim_ascii_start();
     }
     Some(fields)
 }
@@ -120,10 +135,12 @@ mod tests {
             ("a.jpg   \"c d.txt\"", Some(vec!["a.jpg", "c d.txt"])),
             ("a b.jpg c d.txt", Some(vec!["a", "b.jpg", "c", "d.txt"])),
             ("a.jpg\tb.jpg\tc.txt", Some(vec!["a.jpg", "b.jpg", "c.txt"])),
+            ("\"\"\"a\"\" b.jpg\" c.txt", Some(vec!["\"a\" b.jpg", "c.txt"])),
             ("\"a b.jpg c.txt", None),
         ] {
             let found = fields(line.as_bytes());
-            let expected = expected.map(|fields| fields.into_iter().map(str::as_bytes).collect::<Vec<_>>());
+            let expected = expected
+                .map(|fields| fields.into_iter().map(|f| Cow::Borrowed(f.as_bytes())).collect::<Vec<_>>());
             assert_eq!(found, expected, "{line}");
         }
     }

@@ -154,10 +154,10 @@ fn check_finds_everything_at_once_and_in_order() {
         (label_file(&root, 0), ":3: "),
         (label_file(&root, 1), ": "),
         (image_file(&root, 2), ": "),
-        (image_file(&root, 3), ": the file is cut off"),
         (image_file(&root, 4), ": "),
         (label_file(&root, 4), ":1: "),
         (list, ":8: expected an image and a label file, found `only-one-field.jpg`"),
+        (image_file(&root, 3), ": the file is cut off"),
     ];
     assert_eq!(found.len(), expected.len(), "{found:#?}");
     for (found, (path, rest)) in found.iter().zip(expected) {

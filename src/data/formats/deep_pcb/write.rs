@@ -81,16 +81,14 @@ impl Board {
         let labels = self.labels();
         let both = format!("{image}{labels}");
         let has = |character: char| both.contains(character);
-        if has('\n')
-            || has('\r')
-            || (has('"') && (has('\t') || image.starts_with('"') || both.trim() != both))
-        {
+        if has('\n') || has('\r') {
             return Err(format!("DeepPCB's lists have no place for the name `{image}`"));
         }
-        if has('\t') || both.trim() != both {
-            return Ok(format!("\"{image}\" \"{labels}\"\n"));
+        if both.chars().all(|character| character != '"' && !character.is_whitespace()) {
+            return Ok(format!("{image} {labels}\n"));
         }
-        Ok(format!("{image}{}{labels}\n", if has(' ') { "\t" } else { " " }))
+        let quoted = |path: &str| format!("\"{}\"", path.replace('"', "\"\""));
+        Ok(format!("{} {}\n", quoted(&image), quoted(&labels)))
     }
 }
 
