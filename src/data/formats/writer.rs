@@ -50,6 +50,9 @@ pub(super) struct Writer<'a> {
 pub(super) struct Placed {
     /// Its name below the folder of images.
     pub name: String,
+    /// Its path below the data set's folder.
+    #[cfg_attr(not(feature = "formats"), expect(dead_code, reason = "YOLO's labels follow it"))]
+    pub path: String,
     /// The path of its reference below the data set's folder.
     pub reference: Option<String>,
 }
@@ -73,18 +76,25 @@ impl<'a> Writer<'a> {
         write_new(&path, content)
     }
 
-    /// Writes all images below `images`, and the references below `references`; with `by_side` in a folder
-    /// for each side.
-    pub fn place(&mut self, data: &Dataset, images: &str, by_side: bool) -> Result<Vec<Placed>> {
+    /// Writes all images below `images`; with `by_side` in a folder for each side. `reference_of` says where
+    /// the reference of an image goes, from the path of the image in the data set.
+    pub fn place(
+        &mut self,
+        data: &Dataset,
+        images: &str,
+        by_side: bool,
+        reference_of: impl Fn(&str) -> String + Sync,
+    ) -> Result<Vec<Placed>> {
         let names = self.names(data, by_side)?;
         let write = |(record, name): (&Record, String)| {
             let side = if by_side { format!("{}/", side_folder(record.side)) } else { String::new() };
-            self.write_image(&record.image, &format!("{images}/{side}{name}"))?;
+            let path = format!("{images}/{side}{name}");
+            self.write_image(&record.image, &path)?;
             let reference = record.reference.as_ref().map(|reference| {
-                let path = format!("references/{side}{name}");
-                self.write_image(reference, &path).map(|()| path)
+                let reference_path = reference_of(&path);
+                self.write_image(reference, &reference_path).map(|()| reference_path)
             });
-            Ok(Placed { name, reference: reference.transpose()? })
+            Ok(Placed { reference: reference.transpose()?, name, path })
         };
         let placed: Vec<Result<Placed>> = data.records.par_iter().zip(names).map(write).collect();
         placed.into_iter().collect()
@@ -169,6 +179,12 @@ pub(super) fn side_folder(side: Option<Side>) -> &'static str {
         Some(Side::Test) => "test",
         None => "default",
     }
+}
+
+/// The path of a reference: that of its image, with `references` in place of the first folder.
+pub(super) fn in_references(image: &str) -> String {
+    let (_, rest) = image.split_once('/').unwrap_or(("", image));
+    format!("references/{rest}")
 }
 
 /// The name of an image without its extension.

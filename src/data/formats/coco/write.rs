@@ -4,13 +4,13 @@ use std::borrow::Cow;
 
 use super::json::{Category, File, Flag, Image, Object};
 use crate::data::dataset::{Dataset, Record, Side};
-use crate::data::formats::writer::{Placed, Writer, side_folder};
+use crate::data::formats::writer::{Placed, Writer, in_references, side_folder};
 use crate::error::Result;
 use crate::structures::{Annotation, area};
 
 /// Writes `annotations/instances_SIDE.json` and `images/SIDE/`.
 pub(in crate::data::formats) fn write(data: &Dataset, writer: &mut Writer<'_>) -> Result<()> {
-    let placed = writer.place(data, "images", true)?;
+    let placed = writer.place(data, "images", true, in_references)?;
     for side in SIDES {
         let part: Vec<(&Record, &Placed)> =
             data.records.iter().zip(&placed).filter(|(record, _)| record.side == side).collect();

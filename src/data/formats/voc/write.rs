@@ -7,12 +7,12 @@ use rayon::prelude::*;
 
 use crate::data::dataset::{Dataset, Record, Side};
 use crate::data::formats::names::name_line;
-use crate::data::formats::writer::{Placed, Writer, without_extension};
+use crate::data::formats::writer::{Placed, Writer, in_references, without_extension};
 use crate::error::Result;
 
 /// Writes `Annotations`, `JPEGImages`, `ImageSets/Main` and `classes.txt`.
 pub(in crate::data::formats) fn write(data: &Dataset, writer: &mut Writer<'_>) -> Result<()> {
-    let placed = writer.place(data, "JPEGImages", false)?;
+    let placed = writer.place(data, "JPEGImages", false, in_references)?;
     writer.warn(data, "VOC", "crowds", |object| object.crowd);
     let images: Vec<(&Record, &Placed)> = data.records.iter().zip(&placed).collect();
     images.par_iter().try_for_each(|(record, placed)| {

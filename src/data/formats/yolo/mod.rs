@@ -14,6 +14,7 @@
 //! Paths of the file that lead out of its folder are errors, but a `../` at their beginning is left out, since
 //! Roboflow writes it.
 
+mod beside;
 mod labels;
 mod read;
 #[cfg(test)]

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use super::beside::beside;
 use super::labels::read_labels;
 use super::yaml::{Description, parse};
 use crate::data::dataset::{Dataset, Record, Side};
@@ -70,7 +71,7 @@ pub(in crate::data::formats) fn read(path: &Path, report: &mut Report) -> Result
             (path.to_path_buf(), class_names, found_below(&path.join("images"), None)?)
         }
     };
-    if found.is_empty() {
+    if found.is_empty() && report.faults.is_empty() {
         return Err(Error::file(path, "holds no images"));
     }
     let read = |found: &Found| {
@@ -175,31 +176,25 @@ fn listed(list: &Path, root: &Path, side: Side, report: &mut Report) -> Result<V
 
 fn record(root: &Path, found: &Found, classes: usize, report: &mut Report) -> Option<Record> {
     let size = report.take(image_size(&found.image))?;
-    let labels = beside(root, &found.image, "labels").with_extension("txt");
+    let labels = file_of(root, &found.image, "labels").with_extension("txt");
     let annotations = read_labels(&labels, size, classes, report);
     let annotations = report.take(annotations)?;
     let reference =
-        Some(beside(root, &found.image, "references")).filter(|path| *path != found.image && path.is_file());
+        Some(file_of(root, &found.image, "references")).filter(|path| *path != found.image && path.is_file());
     let record = Record::new(found.image.as_path(), size, annotations).with_name(&*found.name);
     Some(Record { reference: reference.map(Into::into), side: found.side, ..record })
 }
 
-/// The path with the last folder `images` replaced; the path itself where there is none below the root.
-fn beside(root: &Path, image: &Path, folder: &str) -> PathBuf {
-    let Ok(relative) = image.strip_prefix(root) else { return image.to_path_buf() };
-    let parts: Vec<Component<'_>> = relative.components().collect();
-    let last = parts.iter().rposition(|part| part.as_os_str() == "images");
-    let replaced = parts.iter().enumerate().map(|(index, part)| match last {
-        Some(last) if last == index => folder.as_ref(),
-        _ => part.as_os_str(),
-    });
-    root.join(replaced.collect::<PathBuf>())
+/// A file that belongs to an image: in another folder than `images`.
+fn file_of(root: &Path, image: &Path, folder: &str) -> PathBuf {
+    // Names that are no UTF-8 have no labels.
+    root.join(beside(&name_below(root, image), folder))
 }
 
 /// Warns of label files without an image, and where no image at all has one.
 fn warn_of_labels(root: &Path, found: &[Found], report: &mut Report) -> Result<()> {
     let labels: BTreeSet<PathBuf> =
-        found.iter().map(|found| beside(root, &found.image, "labels").with_extension("txt")).collect();
+        found.iter().map(|found| file_of(root, &found.image, "labels").with_extension("txt")).collect();
     let folders: BTreeSet<PathBuf> = labels
         .iter()
         .filter_map(|path| path.parent())
@@ -216,7 +211,7 @@ fn warn_of_labels(root: &Path, found: &[Found], report: &mut Report) -> Result<(
             }
         }
     }
-    if !has_labels {
+    if !has_labels && !found.is_empty() {
         report.warnings.push(Error::file(root, "no image has a label file"));
     }
     Ok(())

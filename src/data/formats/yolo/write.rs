@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use rayon::prelude::*;
 
+use super::beside::beside;
 use crate::data::dataset::{Dataset, Record, Side};
 use crate::data::formats::writer::{Placed, Writer, side_folder, without_extension};
 use crate::error::Result;
@@ -11,13 +12,13 @@ use crate::error::Result;
 /// Writes `data.yaml`, `images/SIDE` and `labels/SIDE`. Images that are for nothing in particular are to be
 /// trained on.
 pub(in crate::data::formats) fn write(data: &Dataset, writer: &mut Writer<'_>) -> Result<()> {
-    let placed = writer.place(data, "images", true)?;
+    let placed = writer.place(data, "images", true, |image| beside(image, "references"))?;
     writer.warn(data, "YOLO", "crowds", |object| object.crowd);
     writer.warn(data, "YOLO", "difficult objects", |object| object.difficult);
     let images: Vec<(&Record, &Placed)> = data.records.iter().zip(&placed).collect();
     images.par_iter().try_for_each(|(record, placed)| {
-        let path = format!("labels/{}/{}.txt", side_folder(record.side), without_extension(&placed.name));
-        writer.write(&path, labels(record).as_bytes())
+        let path = beside(&placed.path, "labels");
+        writer.write(&format!("{}.txt", without_extension(&path)), labels(record).as_bytes())
     })?;
     writer.write("data.yaml", description(data).as_bytes())
 }
