@@ -182,6 +182,9 @@ pub use structures::{Annotation, Detection, Image, Xyxy};
 /// For this crate's own program, tests and benches: no part of the library's interface.
 #[doc(hidden)]
 pub mod internals {
+    pub use crate::data::formats::image_files;
+    #[cfg(feature = "formats")]
+    pub use crate::data::formats::{voc_document, yolo_line};
     pub use crate::files::{write_atomically, write_bytes};
     pub use crate::ops::backend::DetectionOps;
     pub use crate::ops::cpu::conv2d_uses_winograd;

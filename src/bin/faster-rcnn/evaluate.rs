@@ -1,6 +1,5 @@
 //! `faster-rcnn evaluate`
 
-use std::io::{IsTerminal, Write, stderr};
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -12,7 +11,7 @@ use faster_rcnn::{Predictor, draw};
 
 use crate::data::DataArguments;
 use crate::detector::{DetectorArguments, check_classes};
-use crate::{output, predictions};
+use crate::{output, predictions, progress};
 
 /// Detections below this score are left out of the confusion matrix if the threshold of the best F-score is
 /// unknown.
@@ -115,19 +114,14 @@ fn warn_of_training_images(run: Option<&RunInfo>, data: &Dataset) {
 
 /// Runs a detector on all images of a data set, and shows on a terminal how far it is.
 fn detect(predictor: &Predictor, data: &Dataset) -> Result<Vec<ImageResult>> {
-    let shows_progress = stderr().is_terminal();
     let count = data.records.len();
     let mut results = Vec::with_capacity(count);
+    let bar = progress::bar(count, "images");
     for result in predictor.results(data) {
         results.push(result?);
-        if shows_progress {
-            // Failing to show progress is no reason to stop.
-            let _ = write!(stderr(), "\r{}/{count} images", results.len());
-        }
+        bar.inc(1);
     }
-    if shows_progress {
-        let _ = writeln!(stderr());
-    }
+    bar.finish_and_clear();
     let detections: usize = results.iter().map(|result| result.detections.len()).sum();
     tracing::info!(images = count, detections, "looked for objects");
     Ok(results)

@@ -7,11 +7,14 @@ mod convert;
 mod data;
 mod detector;
 mod evaluate;
+mod inputs;
 #[cfg(any(test, not(feature = "workers")))]
 mod not_built;
 mod output;
 mod predict;
 mod predictions;
+mod progress;
+mod results;
 mod settings;
 mod synth;
 mod train;

@@ -51,6 +51,24 @@ impl Prediction {
         }
     }
 
+    /// Path of the image.
+    pub fn image(&self) -> &str {
+        &self.image
+    }
+
+    /// `(width, height)` in pixels.
+    pub fn size(&self) -> (usize, usize) {
+        (self.width, self.height)
+    }
+
+    /// What was found, with the names of the classes where they are known.
+    pub fn found(&self) -> impl Iterator<Item = (Detection, Option<&str>)> {
+        self.detections.iter().map(|found| {
+            let &Found { xyxy, label, score, .. } = found;
+            (Detection { xyxy, label, score }, found.name.as_deref())
+        })
+    }
+
     /// Its detections if they are possible for the image, else what is wrong with them.
     fn detections(self, record: &Record, class_names: &[String]) -> Result<Vec<Detection>, String> {
         let size = (self.height, self.width);

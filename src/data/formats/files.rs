@@ -27,7 +27,6 @@ pub(super) fn sub_folders(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// All files of a folder and of the folders below it for which `is_wanted` holds, sorted, without hidden
 /// ones. A link that leads back to a folder above it is not followed.
-#[cfg_attr(not(feature = "formats"), expect(dead_code, reason = "VOC and YOLO walk"))]
 pub(super) fn files_below(folder: &Path, is_wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>> {
     fn walk(
         folder: &Path,

@@ -24,3 +24,19 @@ mod yolo;
 
 pub use format::{Format, open};
 pub use writer::Transfer;
+
+/// Every image in a folder and in the folders below it, sorted, without hidden ones.
+///
+/// # Errors
+///
+/// [`Error::Io`](crate::error::Error::Io) where a folder cannot be read.
+#[doc(hidden)]
+pub fn image_files(folder: &std::path::Path) -> crate::error::Result<Vec<std::path::PathBuf>> {
+    files::files_below(folder, files::is_image)
+}
+#[cfg(feature = "formats")]
+#[doc(hidden)]
+pub use voc::document as voc_document;
+#[cfg(feature = "formats")]
+#[doc(hidden)]
+pub use yolo::label_line as yolo_line;

@@ -15,11 +15,13 @@
 //!
 //! Entities that a document defines itself are not expanded.
 
+mod document;
 mod read;
 #[cfg(test)]
 mod tests;
 mod write;
 mod xml;
 
+pub use document::document;
 pub(super) use read::{is_voc, read};
 pub(super) use write::write;

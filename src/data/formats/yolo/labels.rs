@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::data::objects::{Place, objects};
 use crate::data::report::Report;
 use crate::error::{Error, Result};
-use crate::structures::Annotation;
+use crate::structures::{Annotation, Xyxy};
 use crate::text::read_text;
 
 /// The objects of a label file, for an image of `size` `(height, width)`; none where there is no such file.
@@ -25,6 +25,13 @@ pub(super) fn read_labels(
     let parsed: Vec<_> =
         lines.map(|(index, line)| (Place::Line(index + 1), parse_line(line, size, classes))).collect();
     Ok(objects(path, size, parsed, report))
+}
+
+/// The line of an object in an image of `size` `(height, width)`, without its end.
+pub fn label_line(xyxy: Xyxy, label: usize, (height, width): (usize, usize)) -> String {
+    let ([x1, y1, x2, y2], height, width) = (xyxy.map(f64::from), height as f64, width as f64);
+    let (x, y) = ((x1 + x2) / 2.0 / width, (y1 + y2) / 2.0 / height);
+    format!("{} {x} {y} {} {}", label - 1, (x2 - x1) / width, (y2 - y1) / height)
 }
 
 /// Parses `class x y width height` or `class x1 y1 x2 y2 x3 y3 ...`; the error is a message.

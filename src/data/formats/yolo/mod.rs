@@ -22,5 +22,6 @@ mod tests;
 mod write;
 mod yaml;
 
+pub use labels::label_line;
 pub(super) use read::{is_yolo, read};
 pub(super) use write::write;

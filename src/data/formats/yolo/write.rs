@@ -5,6 +5,7 @@ use std::fmt::Write;
 use rayon::prelude::*;
 
 use super::beside::beside;
+use super::labels::label_line;
 use crate::data::dataset::{Dataset, Record, Side};
 use crate::data::formats::writer::{Placed, Writer, side_folder, without_extension};
 use crate::error::Result;
@@ -24,15 +25,8 @@ pub(in crate::data::formats) fn write(data: &Dataset, writer: &mut Writer<'_>) -
 }
 
 fn labels(record: &Record) -> String {
-    let (height, width) = (record.size.0 as f64, record.size.1 as f64);
     let objects = record.annotations.iter().filter(|object| !object.is_ignored());
-    let lines = objects.map(|object| {
-        let [x1, y1, x2, y2] = object.xyxy.map(f64::from);
-        let centre = ((x1 + x2) / 2.0 / width, (y1 + y2) / 2.0 / height);
-        let size = ((x2 - x1) / width, (y2 - y1) / height);
-        format!("{} {} {} {} {}\n", object.label - 1, centre.0, centre.1, size.0, size.1)
-    });
-    lines.collect()
+    objects.map(|object| label_line(object.xyxy, object.label, record.size) + "\n").collect()
 }
 
 fn description(data: &Dataset) -> String {

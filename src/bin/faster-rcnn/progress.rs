@@ -1,0 +1,21 @@
+//! How far long work is, on a terminal.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// A bar on standard error for `count` things called `what`, such as `images`. Where standard error is no
+/// terminal, nothing is shown.
+pub fn bar(count: usize, what: &str) -> ProgressBar {
+    let bar = ProgressBar::new(count as u64);
+    let template = format!("{{wide_bar}} {{pos}} of {{len}} {what}, {{per_sec}}, {{eta}} left");
+    let style = ProgressStyle::with_template(&template).expect("the template is right");
+    bar.set_style(style.with_key(
+        "per_sec",
+        |state: &indicatif::ProgressState, text: &mut dyn std::fmt::Write| {
+            let _ = write!(text, "{:.1}/s", state.per_sec());
+        },
+    ));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
