@@ -18,7 +18,7 @@ pub(super) fn check_images(data: &Dataset, report: &mut Report) -> Result<()> {
     for (record, fingerprint) in data.records.iter().zip(findings) {
         images.extend(report.take(fingerprint).map(|fingerprint| (&record.image, fingerprint)));
     }
-    report.warnings.extend(equal_images(&images)?);
+    equal_images(&images)?.into_iter().for_each(|warning| report.warn(warning));
     Ok(())
 }
 

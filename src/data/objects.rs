@@ -61,19 +61,19 @@ pub(super) fn objects(
         let annotation = match within {
             Ok(annotation) => annotation,
             Err(message) => {
-                report.faults.push(place.error(path, message));
+                report.fault(place.error(path, message));
                 continue;
             }
         };
         if boxes::is_thin(annotation.xyxy) {
             let [x1, y1, x2, y2] = annotation.xyxy;
             let message = format!("box `{x1} {y1} {x2} {y2}` is thinner than a pixel");
-            report.warnings.push(place.error(path, message));
+            report.warn(place.error(path, message));
         }
         match earlier.entry((annotation.xyxy.map(f32::to_bits), annotation.label)) {
             Entry::Occupied(other) => {
                 let message = format!("the same object as in {}", other.get());
-                report.warnings.push(place.error(path, message));
+                report.warn(place.error(path, message));
             }
             Entry::Vacant(free) => {
                 free.insert(place);

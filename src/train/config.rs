@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::schedule::Schedule;
 use crate::bounds::{self, MAX_COUNT};
-use crate::data::AugmentConfig;
+use crate::data::{AugmentConfig, Dataset};
 use crate::error::{Error, Result};
-use crate::model::FasterRcnnConfig;
+use crate::model::{FasterRcnnConfig, NormKind};
 use crate::settings;
 
 /// Everything that decides how a run goes; one file of the `configs` folder.
@@ -131,6 +131,41 @@ impl RunConfig {
         Self { model, train: TrainConfig::default(), augment: AugmentConfig::default() }
     }
 
+    /// Settings for the data at hand: ResNet-50-FPN at the images' own size, but at most torchvision's 800 by
+    /// 1,333 pixels, with the defaults of [`TrainConfig`] and [`AugmentConfig`].
+    ///
+    /// From weights, torchvision's frozen norms. From random ones, what can learn: group norm, all layers
+    /// trained, and the gradient clipped at 10, because a detector that knows nothing yet has large ones.
+    pub fn for_data(data: &Dataset, from_weights: bool) -> Self {
+        let median = |mut sides: Vec<usize>| {
+            sides.sort_unstable();
+            sides.get(sides.len() / 2).copied().unwrap_or(800)
+        };
+        let sizes = || data.records.iter().map(|record| record.size);
+        let short = median(sizes().map(|(height, width)| height.min(width)).collect());
+        let long = sizes().map(|(height, width)| height.max(width)).max().unwrap_or(1333);
+        let min_size = short.clamp(32, 800);
+        // Images are as large as they are, or as much smaller as the short side is.
+        let max_size = (long * min_size).div_ceil(short.max(1)).clamp(min_size, 1333);
+        let model = FasterRcnnConfig::resnet50_fpn(0).with_image_size(min_size, max_size);
+        if from_weights {
+            return Self::new(model);
+        }
+        let mut config = Self::new(model.with_norm(NormKind::Group).with_trainable_layers(5));
+        config.train.clip_norm = Some(10.0);
+        config
+    }
+
+    /// With other values for single keys: `train.epochs=3`, `model.backbone=resnet18`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for a faulty setting or override.
+    pub fn with_overrides(&self, overrides: &[String]) -> Result<Self> {
+        let config: Self = settings::with(self, overrides)?;
+        config.validate().map(|()| config)
+    }
+
     /// Reads a TOML file and then sets single keys: `train.epochs=3`, `model.backbone=resnet18`.
     ///
     /// # Errors
@@ -190,6 +225,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::data::Record;
     use crate::model::ResNetDepth;
 
     fn file(text: &str) -> (tempfile::TempDir, std::path::PathBuf) {
@@ -212,6 +248,35 @@ mod tests {
         assert_eq!((changed.model.backbone, changed.augment.crop), (ResNetDepth::ResNet18, Some((320, 300))));
         let names = ["augment.crop", "model.backbone", "train.clip_norm"];
         assert_eq!(config.differences(&changed), names);
+    }
+
+    #[test]
+    fn settings_for_the_data_at_hand_have_its_size_and_norms_that_fit_the_start() {
+        let sizes = |sizes: &[(usize, usize)], from_weights| {
+            let records = sizes.iter().map(|size| Record::new("a.png", *size, Vec::new())).collect();
+            let config = RunConfig::for_data(&Dataset::new(records, ["hole"]), from_weights);
+            config.validate().unwrap();
+            (config.model.transform.min_size, config.model.transform.max_size)
+        };
+        assert_eq!(sizes(&[(640, 640); 3], true), (640, 640));
+        assert_eq!(sizes(&[(480, 640), (640, 480), (427, 640)], true), (480, 640));
+        assert_eq!(sizes(&[(3000, 4000)], true), (800, 1067));
+        assert_eq!(sizes(&[(1000, 9000)], true), (800, 1333));
+        assert_eq!(sizes(&[(8, 8)], false), (32, 32));
+        assert_eq!(sizes(&[], false), (800, 1333));
+
+        let data = Dataset::default();
+        let (random, from_weights) = (RunConfig::for_data(&data, false), RunConfig::for_data(&data, true));
+        assert_eq!(
+            (from_weights.model.norm, from_weights.model.trainable_layers),
+            (NormKind::FrozenBatch, 3)
+        );
+        assert_eq!((random.model.norm, random.model.trainable_layers), (NormKind::Group, 5));
+        assert_eq!((from_weights.train.clip_norm, random.train.clip_norm), (None, Some(10.0)));
+        let changed = random.with_overrides(&["train.epochs=3".to_string()]).unwrap();
+        assert_eq!(random.differences(&changed), [""; 0]);
+        assert_eq!(changed.train.epochs, 3);
+        assert!(random.with_overrides(&["train.epochs=0".to_string()]).is_err());
     }
 
     #[test]

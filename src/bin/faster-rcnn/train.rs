@@ -33,12 +33,10 @@ The classes are those of the data set. If the settings name others, that is an e
 
 Examples:
 
-  faster-rcnn train --config configs/deep_pcb.toml --data PCBData --output runs/random \\
-      --set model.norm=group --set model.trainable_layers=5
+  faster-rcnn train --data boards --output runs/first --weights fasterrcnn_resnet50_fpn_coco-258fb6c6.pth
   faster-rcnn train --config configs/deep_pcb.toml --data PCBData --output runs/coco \\
       --weights fasterrcnn_resnet50_fpn_coco-258fb6c6.pth --set train.learning_rate=0.005
-  faster-rcnn train --config runs/coco/config.toml --data PCBData --output runs/coco --resume \\
-      --set train.epochs=40
+  faster-rcnn train --data PCBData --output runs/coco --resume --set train.epochs=40
   faster-rcnn train --config configs/gpu_nv_s.toml --data PCBData --output runs/four --token-file token \\
       --workers ws://10.0.0.5:3000,ws://10.0.0.6:3000,ws://10.0.0.7:3000,ws://10.0.0.8:3000";
 
@@ -46,9 +44,10 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
-    /// Settings of the run, TOML.
+    /// Settings of the run, TOML [default: ResNet-50-FPN at the images' size, with frozen norms from weights
+    /// and group norm without; with --resume, those of the run].
     #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    config: Option<PathBuf>,
     #[command(flatten)]
     data: DataArguments,
     /// Folder of the run.
@@ -126,8 +125,15 @@ fn setting(text: &str) -> Result<String, &'static str> {
 }
 
 pub fn run(arguments: Arguments) -> Result<()> {
-    let config = RunConfig::load(&arguments.config, &arguments.set)?;
-    let data = arguments.data.open()?.sides(config.train.seed);
+    let own = arguments.resume.then(|| arguments.output.join("config.toml"));
+    let given = arguments.config.clone().or(own);
+    let given = given.map(|path| RunConfig::load(path, &arguments.set)).transpose()?;
+    let data = arguments.data.open()?;
+    let config = match given {
+        Some(config) => config,
+        None => RunConfig::for_data(&data, arguments.weights.is_some()).with_overrides(&arguments.set)?,
+    };
+    let data = data.sides(config.train.seed);
     let (training, held_out) = (data.train.records.len(), data.validation.records.len());
     output::print(format!("{training} images to train on, {held_out} held out\n"))?;
 

@@ -100,6 +100,7 @@ impl Format {
             Self::DeepPcb => deep_pcb::read(path, &mut report)?,
             _ => return Err(self.not_built()),
         };
+        report.finish(path);
         tracing::info!(
             path = %path.display(), format = %self, images = data.records.len(),
             faults = report.faults.len(), warnings = report.warnings.len(), "read a data set"
@@ -120,10 +121,14 @@ impl Format {
         let (path, list) = (path.as_ref(), list.as_ref());
         if self == Self::DeepPcb {
             let mut report = Report::default();
-            return Ok((deep_pcb::read_list(path, list, &mut report)?, report));
+            let data = deep_pcb::read_list(path, list, &mut report)?;
+            report.finish(path);
+            return Ok((data, report));
         }
         let (data, mut report) = self.read(path)?;
-        Ok((select(data, list, &mut report)?, report))
+        let data = select(data, list, &mut report)?;
+        report.finish(path);
+        Ok((data, report))
     }
 
     /// Reads a data set that is without faults. Warnings are logged.
@@ -149,8 +154,9 @@ impl Format {
     ///
     /// As [`read`](Self::read).
     pub fn check(self, path: impl AsRef<Path>) -> Result<Report> {
-        let (data, mut report) = self.read(path)?;
+        let (data, mut report) = self.read(&path)?;
         check_images(&data, &mut report)?;
+        report.finish(path.as_ref());
         Ok(report)
     }
 

@@ -27,7 +27,7 @@ pub(super) fn select(data: Dataset, list: &Path, report: &mut Report) -> Result<
             [] => format!("the data set has no image `{name}`"),
             several => format!("the data set has {} images `{name}`", several.len()),
         };
-        report.faults.push(Error::line(list, index + 1, fault));
+        report.fault(Error::line(list, index + 1, fault));
     }
     if wanted.is_empty() && report.faults.is_empty() {
         return Err(Error::file(list, "lists no images"));

@@ -57,7 +57,7 @@ fn read_file(path: &Path, report: &mut Report) -> Result<Dataset> {
         let parsed: Vec<_> = parsed.collect();
         let annotations = objects(path, (image.height, image.width), parsed, &mut report);
         let record = record(image, &root, &folder).map_err(|message| {
-            report.faults.push(Error::file(path, format!("image {}: {message}", image.id)));
+            report.fault(Error::file(path, format!("image {}: {message}", image.id)));
         });
         let record = record.ok().map(|record| Record { annotations, side, ..record });
         (record, report)
@@ -87,7 +87,7 @@ fn by_image(path: &Path, file: &File<'_>, report: &mut Report) -> Vec<Vec<usize>
     let mut positions = HashMap::with_capacity(file.images.len());
     for (position, image) in file.images.iter().enumerate() {
         if positions.insert(image.id, position).is_some() {
-            report.faults.push(Error::file(path, format!("two images have the id {}", image.id)));
+            report.fault(Error::file(path, format!("two images have the id {}", image.id)));
         }
     }
     let mut by_image = vec![Vec::new(); file.images.len()];
@@ -96,7 +96,7 @@ fn by_image(path: &Path, file: &File<'_>, report: &mut Report) -> Vec<Vec<usize>
             Some(position) => by_image[*position].push(index),
             None => {
                 let message = format!("image {} is not among the file's images", object.image_id);
-                report.faults.push(Place::Annotation(object.id).error(path, message));
+                report.fault(Place::Annotation(object.id).error(path, message));
             }
         }
     }

@@ -69,8 +69,8 @@ pub(super) fn read(root: &Path, report: &mut Report) -> Result<Dataset> {
     }
     let data = read_boards(&root, &boards, report)?;
     let boards: Vec<&Board> = boards.iter().filter_map(|board| board.as_ref().ok()).collect();
-    report.warnings.extend(listed_again(&boards));
-    report.warnings.extend(folders::left_out(&root, &boards)?);
+    listed_again(&boards).into_iter().for_each(|warning| report.warn(warning));
+    folders::left_out(&root, &boards)?.into_iter().for_each(|warning| report.warn(warning));
     Ok(data)
 }
 
@@ -102,7 +102,7 @@ fn read_boards(root: &Path, boards: &[Result<Board>], report: &mut Report) -> Re
     let mut records = Vec::new();
     for (board, (record, found)) in boards.iter().zip(read) {
         if let Err(Error::Line { path, line, message }) = board {
-            report.faults.push(Error::line(path, *line, message));
+            report.fault(Error::line(path, *line, message));
         }
         records.extend(record);
         report.append(found);

@@ -63,7 +63,7 @@ pub(in crate::data::formats) fn read(root: &Path, report: &mut Report) -> Result
     let known: BTreeSet<String> = xmls.iter().map(|xml| stem_below(&annotations, xml)).collect();
     for (name, (_, list, line)) in &sides {
         if !known.contains(name) {
-            report.faults.push(Error::line(list, *line, format!("there is no annotation `{name}`")));
+            report.fault(Error::line(list, *line, format!("there is no annotation `{name}`")));
         }
     }
 
@@ -74,7 +74,7 @@ pub(in crate::data::formats) fn read(root: &Path, report: &mut Report) -> Result
         all.extend(report.take(parsed));
     }
     for image in images.without(all.iter().map(|annotated| annotated.image.as_path())) {
-        report.warnings.push(Error::file(image, "left out: no annotation belongs to it"));
+        report.warn(Error::file(image, "left out: no annotation belongs to it"));
     }
     let class_names = match classes::read(root)? {
         Some(names) => names,
@@ -90,7 +90,7 @@ pub(in crate::data::formats) fn read(root: &Path, report: &mut Report) -> Result
     for annotated in all {
         let side = sides.get(&stem_below(&annotations, &annotated.xml)).map(|(side, ..)| *side);
         if side.is_none() && !sides.is_empty() {
-            report.warnings.push(Error::file(&annotated.xml, "left out: no list names it"));
+            report.warn(Error::file(&annotated.xml, "left out: no list names it"));
             continue;
         }
         let record = record(root, annotated, &labels, report);
@@ -127,7 +127,7 @@ fn sides(root: &Path, report: &mut Report) -> Result<BTreeMap<String, (Side, Pat
                 }
                 Some((_, other, line)) => {
                     let message = format!("`{name}` is listed at {}:{line}, too", other.display());
-                    report.warnings.push(Error::line(&list, index + 1, message));
+                    report.warn(Error::line(&list, index + 1, message));
                 }
             }
         }

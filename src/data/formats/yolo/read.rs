@@ -108,7 +108,7 @@ fn described(
         for place in places {
             let Some(path) = resolve(folder, root, place).map_err(|message| Error::file(file, message))?
             else {
-                report.faults.push(Error::file(file, format!("there is no folder or list `{place}`")));
+                report.fault(Error::file(file, format!("there is no folder or list `{place}`")));
                 continue;
             };
             let mut part = if path.is_dir() {
@@ -169,7 +169,7 @@ fn listed(list: &Path, root: &Path, side: Side, report: &mut Report) -> Result<V
             Ok(None) => format!("there is no image `{line}`"),
             Err(message) => message,
         };
-        report.faults.push(Error::line(list, index + 1, fault));
+        report.fault(Error::line(list, index + 1, fault));
     }
     Ok(found)
 }
@@ -207,12 +207,12 @@ fn warn_of_labels(root: &Path, found: &[Found], report: &mut Report) -> Result<(
             if labels.contains(&file) {
                 has_labels = true;
             } else if file.file_name().is_some_and(|name| name != "classes.txt") {
-                report.warnings.push(Error::file(file, "left out: no image belongs to it"));
+                report.warn(Error::file(file, "left out: no image belongs to it"));
             }
         }
     }
     if !has_labels && !found.is_empty() {
-        report.warnings.push(Error::file(root, "no image has a label file"));
+        report.warn(Error::file(root, "no image has a label file"));
     }
     Ok(())
 }
