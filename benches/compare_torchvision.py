@@ -91,7 +91,7 @@ GROUPS = {
     "ops": [case for case, (_, mode, *_) in CASES.items() if mode in ("roi-align", "nms")],
     "data": [case for case, (_, mode, *_) in CASES.items() if mode == "data"],
 }
-BOARDS = 400
+BOARDS = 200
 
 
 def detector(size: int, norm: str, stages: int):

@@ -12,8 +12,8 @@ pub(super) const START: [u8; 3] = [0xFF, 0xD8, 0xFF];
 const END_OF_IMAGE: u8 = 0xD9;
 const START_OF_SCAN: u8 = 0xDA;
 
-/// Bytes that are read at first. Most files have their size within them.
-const FIRST_READ: usize = 4096;
+/// Bytes that are read at first. The header of a file without metadata has some hundred.
+const FIRST_READ: usize = 512;
 
 /// Whether the end marker of the image is there. Bytes after it are ignored. So are the bytes inside
 /// segments, such as the thumbnail in EXIF data, which is a JPEG itself.
@@ -124,8 +124,8 @@ mod tests {
         noise.write_with_encoder(JpegEncoder::new(&mut whole)).unwrap();
         let metadata = [&[0xFF, 0xE2, 0xFF, 0xFF][..], &[7; 0xFFFF - 2]].concat().repeat(2);
         let with = [&whole[..2], &metadata, &whole[2..]].concat();
-        assert!(whole.len() > 16 * FIRST_READ && with.len() > 5 * metadata.len() / 2);
-        for (file, most) in [(&whole, FIRST_READ), (&with, 2 * metadata.len())] {
+        assert!(whole.len() > 64 * FIRST_READ && with.len() > 5 * metadata.len() / 2);
+        for (file, most) in [(&whole, 2 * FIRST_READ), (&with, 2 * metadata.len())] {
             let header = read_header(&mut &file[..]).unwrap();
             assert!(header.len() <= most && file.starts_with(&header) && reaches(START_OF_SCAN, &header));
         }
