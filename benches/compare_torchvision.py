@@ -223,6 +223,7 @@ def measure(arguments) -> dict:
                 scores = model([decode_image(arguments.image, ImageReadMode.RGB) / 255])[0]["scores"]
             return {"outcome": [len(scores), scores.sum().item()]}
         if mode == "data":
+            torch.set_num_threads(1)  # the sums: several threads would spin beside the workers
             loader = torch.utils.data.DataLoader(
                 Photographs(arguments.data), batch_size=batch, num_workers=arguments.workers, collate_fn=collate, persistent_workers=True
             )
