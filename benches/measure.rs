@@ -23,8 +23,8 @@
 //! The last line of standard output of the first five is `{"seconds": [one an iteration], "cpu_seconds": [the
 //! same, of all threads], "peak_rss_bytes": N, "outcome": [...]}`, where the outcome, which the other side
 //! must agree with, is the number of detections and the sum of their scores, the four losses of the first
-//! iteration, the mean squares of the output or of each gradient, the number of boxes that stay and the sum of
-//! their indices, or the number of images and the sum of their values.
+//! iteration, the mean squares of the output or of each gradient, the number of boxes that stay and the sum
+//! of their indices, or the number of images and the sum of their values.
 
 #[path = "work/mod.rs"]
 mod work;

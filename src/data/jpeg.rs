@@ -21,8 +21,8 @@ pub(super) fn is_complete(bytes: &[u8]) -> bool {
     reaches(END_OF_IMAGE, bytes)
 }
 
-/// Reads a file no further than it needs to tell the image's size and its metadata: to the header of the first
-/// scan, and at most as much again. Reads a file without a scan to its end.
+/// Reads a file no further than it needs to tell the image's size and its metadata: to the header of the
+/// first scan, and at most as much again. Reads a file without a scan to its end.
 pub(super) fn read_header(file: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     loop {
@@ -119,7 +119,8 @@ mod tests {
 
     #[test]
     fn a_header_is_read_without_the_pixels() {
-        let noise = GrayImage::from_fn(800, 800, |x, y| Luma([(x * y * 2_654_435_761_u32 >> 7) as u8]));
+        let noise =
+            GrayImage::from_fn(800, 800, |x, y| Luma([((x * y).wrapping_mul(2_654_435_761) >> 7) as u8]));
         let mut whole = Vec::new();
         noise.write_with_encoder(JpegEncoder::new(&mut whole)).unwrap();
         let metadata = [&[0xFF, 0xE2, 0xFF, 0xFF][..], &[7; 0xFFFF - 2]].concat().repeat(2);

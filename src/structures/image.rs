@@ -7,8 +7,9 @@ use ::image::RgbImage;
 
 /// An RGB image with values in `0..=1`.
 ///
-/// An image from a file keeps its bytes until the model's transform: they take a quarter of the memory of floating
-/// point numbers, and an [`RgbImage`] is taken over without a copy. A byte `b` stands for the value `b / 255`.
+/// An image from a file keeps its bytes until the model's transform: they take a quarter of the memory of
+/// floating point numbers, and an [`RgbImage`] is taken over without a copy. A byte `b` stands for the value
+/// `b / 255`.
 #[derive(Debug, Clone)]
 pub struct Image {
     pixels: Pixels,
