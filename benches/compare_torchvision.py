@@ -2,18 +2,19 @@
 """Time and peak memory of this crate against torchvision: both sides alternately, in one go, on the same work.
 
     compare_torchvision.py [CASE...] [--rounds 3] [--threads 2] [--rust FOLDER]
-    compare_torchvision.py --torch inference|train|onnxruntime|openvino|start|roi-align|nms [--batch N] [--size 640] ...
+    compare_torchvision.py --torch inference|train|onnxruntime|openvino|start|roi-align|nms|data [--batch N] [--size 640] ...
 
-Without cases it runs them all; `ops` is all of single operations. The second form is one measurement of the other side;
-the first starts it, and its Rust counterpart, as subprocesses in turn:
+Without cases it runs them all; `ops` is all of single operations, `data` all of loading. The second form is one
+measurement of the other side; the first starts it, and its Rust counterpart, as subprocesses in turn:
 
-    cargo run --release --example measure -- inference|train|roi-align|nms --batch N --iterations K ...
+    cargo run --release --example measure -- inference|train|roi-align|nms|data --batch N --iterations K ...
 
 Either prints, as the last line of its standard output, `{"seconds": [one per iteration], "cpu_seconds": [the same,
 summed over all threads], "peak_rss_bytes": N, "outcome": [...]}`. One iteration more than K is run; the first is a
 warm-up and not in the lists. The outcome is that of the first iteration: the number of detections and the sum of their
-scores, the four losses, mean squares, or the number of boxes that stay and the sum of their indices. Both sides' have
-to agree to 1e-3, else one of them does other work than the other, and no time means anything.
+scores, the four losses, mean squares, the number of boxes that stay and the sum of their indices, or the number of
+images and the sum of their values. Both sides' have to agree to 1e-3, else one of them does other work than the
+other, and no time means anything.
 
 The work, on both sides: Faster R-CNN ResNet-50-FPN, 7 classes, weights of the generator with seed 10
 (tests/reference/weights.py), images "bench0", "bench1", ... of it, S x S, min_size = max_size = S, f32, two threads.
@@ -28,12 +29,19 @@ The work, on both sides: Faster R-CNN ResNet-50-FPN, 7 classes, weights of the g
 * roi_align_forward, roi_align_backward: MultiScaleRoIAlign of 512 boxes on P2..P5 of a 640x640 image, 256 channels, and
   from the gradient of its output to those of the maps. nms_1000, nms_4000, nms_12000: NMS of so many boxes, IoU 0.7.
   The boxes, inside the image and with sides of 8 to 600 pixels, are the same on both sides (benches/work/boxes.rs).
+* data_grey_1, data_grey_2, data_colour_1, data_colour_2: an epoch of the loader with one or two workers, from JPEG files of
+  640x640 pixels to floating point numbers in 0..1, [3, H, W] an image, which are summed up. torchvision's loader is that
+  of its detection reference: PIL's `convert("RGB")`, `to_tensor`, batches of two images, a list each; its workers stay
+  between epochs. Ours ends with `Image::data()`, which training does not need: there the transform takes the bytes. The
+  grey boards are DeepPCB's, where DEEPPCB_DIR names the folder that holds them, else those of `faster-rcnn synth`; the
+  colour ones are the same boards as a camera sees them, at quality 90.
 
 On a machine that others use too, wall time says little: a thread that waits in a barrier for one that was descheduled
 loses both their time, and OpenMP spins while it waits. The ratio of CPU time is printed for that case; with
 `--threads 1`, where nobody waits for anybody, it compares the work itself.
 
-Peak memory is that of the process (`ru_maxrss`): libraries, weights, everything. This driver stays small, because
+Peak memory is that of the process (`ru_maxrss`): libraries, weights, everything, but not the worker processes of
+torchvision's loader. This driver stays small, because
 Linux lets a child inherit its parent's peak across exec.
 
 Exit status 1 when a ratio (ours / theirs, medians) is over its bar, 2 when a side fails or they do not agree.
@@ -42,9 +50,11 @@ Exit status 1 when a ratio (ours / theirs, medians) is over its bar, 2 when a si
 import argparse
 import json
 import math
+import multiprocessing
 import os
 import pathlib
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -72,7 +82,16 @@ CASES = {
     "nms_4000": ("torch", "nms", {"boxes": 4000, "iterations": 30}, 0.5, None),
     "nms_12000": ("torch", "nms", {"boxes": 12000, "iterations": 30}, 0.5, None),
 }
-GROUPS = {"ops": [case for case, (_, mode, *_) in CASES.items() if mode in ("roi-align", "nms")]}
+CASES |= {
+    f"data_{colour}_{workers}": ("torch", "data", {"images": colour, "workers": workers, "batch": 2, "iterations": 3}, 1 / 3, None)
+    for colour in ("grey", "colour")
+    for workers in (1, 2)
+}
+GROUPS = {
+    "ops": [case for case, (_, mode, *_) in CASES.items() if mode in ("roi-align", "nms")],
+    "data": [case for case, (_, mode, *_) in CASES.items() if mode == "data"],
+}
+BOARDS = 200
 
 
 def detector(size: int, norm: str, stages: int):
@@ -101,6 +120,63 @@ def exported(size: int) -> pathlib.Path:
         subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
         os.replace(str(path) + ".part", path)
     return path
+
+
+def jpegs(folder: pathlib.Path, colour: str, program: pathlib.Path) -> pathlib.Path:
+    """A folder of boards of 640x640 pixels, made once."""
+    files = folder / colour
+    if files.exists():
+        return files
+    boards = os.environ.get("DEEPPCB_DIR")
+    if boards is None:
+        boards = folder / "synthetic"
+        if not boards.exists():
+            subprocess.run([program, "synth", "--images", str(BOARDS), "--output", boards], check=True)
+    paths = sorted(pathlib.Path(boards).rglob("*_test.jpg"))[:BOARDS]
+    files.mkdir()
+    if colour == "grey":
+        for path in paths:
+            shutil.copy(path, files / path.name)
+    else:
+        # In a process of its own: its memory is not to count.
+        code = f"import sys; sys.path.insert(0, {str(ROOT / 'benches')!r}); from compare_torchvision import photograph; photograph(*sys.argv[1:])"
+        subprocess.run([sys.executable, "-c", code, files, *paths], check=True)
+    return files
+
+
+def photograph(folder: str, *boards: str):
+    """Boards in colour: copper on green, lit from the left, with a sensor's noise."""
+    import numpy
+    from PIL import Image
+
+    random = numpy.random.default_rng(SEED)
+    green, copper = numpy.array([20, 80, 40]), numpy.array([200, 150, 70])
+    for board in boards:
+        ink = numpy.asarray(Image.open(board).convert("L"))[..., None] / 255
+        light = numpy.linspace(1, 0.7, ink.shape[1])[None, :, None]
+        noise = random.normal(0, 4, ink.shape) + random.normal(0, 2, (*ink.shape[:2], 3))
+        pixels = (green + (copper - green) * ink) * light + noise
+        Image.fromarray(pixels.clip(0, 255).astype(numpy.uint8)).save(pathlib.Path(folder) / pathlib.Path(board).name, quality=90)
+
+
+class Photographs:
+    """The images of a folder, as torchvision's detection reference reads them."""
+
+    def __init__(self, folder: str):
+        self.paths = sorted(pathlib.Path(folder).iterdir())
+
+    def __len__(self):
+        return len(self.paths)
+
+    def __getitem__(self, index: int):
+        from PIL import Image
+        from torchvision.transforms.functional import to_tensor
+
+        return to_tensor(Image.open(self.paths[index]).convert("RGB")), {}
+
+
+def collate(batch):
+    return tuple(zip(*batch))
 
 
 def measure(arguments) -> dict:
@@ -146,6 +222,13 @@ def measure(arguments) -> dict:
             with torch.no_grad():
                 scores = model([decode_image(arguments.image, ImageReadMode.RGB) / 255])[0]["scores"]
             return {"outcome": [len(scores), scores.sum().item()]}
+        if mode == "data":
+            torch.set_num_threads(1)  # the sums: several threads would spin beside the workers
+            loader = torch.utils.data.DataLoader(
+                Photographs(arguments.data), batch_size=batch, num_workers=arguments.workers, collate_fn=collate, persistent_workers=True
+            )
+            sums = lambda: [image.sum().item() for images, _ in loader for image in images]
+            return time_rounds(sums, lambda sums: [len(sums), sum(sums)], iterations)
         if mode in ("roi-align", "nms"):
             return time_rounds(*operation(mode, arguments.boxes, arguments.backward), iterations)
         model = detector(size, arguments.norm, arguments.stages)
@@ -212,15 +295,24 @@ def operation(mode: str, count: int, backward: bool):
     )
 
 
+def cpu_time() -> float:
+    """What this process and its children, a loader's workers, have computed so far."""
+    ticks = 0
+    for child in multiprocessing.active_children():
+        statistics_ = pathlib.Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(statistics_[11]) + int(statistics_[12])  # in user mode, and in the kernel
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+
+
 def time_rounds(iteration, outcome, iterations: int) -> dict:
     """Times the rounds after the first, whose outcome is what the other side has to agree with."""
     outcome = outcome(iteration())
     seconds, cpu_seconds = [], []
     for _ in range(iterations):
-        start, cpu_start = time.perf_counter(), time.process_time()
+        start, cpu_start = time.perf_counter(), cpu_time()
         iteration()
         seconds.append(time.perf_counter() - start)
-        cpu_seconds.append(time.process_time() - cpu_start)
+        cpu_seconds.append(cpu_time() - cpu_start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_rss_bytes": peak, "outcome": outcome}
 
@@ -285,6 +377,9 @@ def compare(arguments) -> int:
             if mode == "start":
                 commands = start_commands(pathlib.Path(folder), rust / "faster-rcnn", arguments.threads)
             else:
+                if mode == "data":
+                    settings = {**settings, "data": jpegs(pathlib.Path(folder), settings["images"], rust / "faster-rcnn")}
+                    del settings["images"]
                 work = [word for name, value in settings.items() for word in ([f"--{name}"] if value is True else [f"--{name}", str(value)])]
                 torch_mode = mode if other == "torch" else other
                 commands = {
@@ -317,6 +412,9 @@ def compare_case(case: str, commands: dict, rounds: int, environment: dict, time
     def median(key):
         return {side: statistics.median(t for r in rounds for t in r[key]) for side, rounds in results.items()}
 
+    if CASES[case][1] == "data":
+        rates = {side: outcomes[side][0] / seconds for side, seconds in median("seconds").items()}
+        print(f"{case}, images per second: rust {rates['rust']:.0f}, torch {rates['torch']:.0f}", flush=True)
     memory = {s: statistics.median(r["peak_rss_bytes"] for r in rounds) for s, rounds in results.items()}
     rows = [("time", median("seconds"), "s", 1, time_bar), ("CPU time", median("cpu_seconds"), "s", 1, None)]
     if all(memory.values()):
@@ -340,7 +438,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     other = parser.add_argument_group("one measurement of the other side")
-    other.add_argument("--torch", choices=("inference", "train", "onnxruntime", "openvino", "start", "roi-align", "nms"), metavar="MODE")
+    other.add_argument("--torch", choices=("inference", "train", "onnxruntime", "openvino", "start", "roi-align", "nms", "data"), metavar="MODE")
     other.add_argument("--batch", type=int, default=1)
     other.add_argument("--size", type=int, default=640)
     other.add_argument("--iterations", type=int, default=3)
@@ -348,6 +446,8 @@ def main() -> int:
     other.add_argument("--stages", type=int, default=5)
     other.add_argument("--boxes", type=int, default=512)
     other.add_argument("--backward", action="store_true")
+    other.add_argument("--data")
+    other.add_argument("--workers", type=int, default=1)
     other.add_argument("--weights")
     other.add_argument("--image")
     arguments = parser.parse_args()

@@ -5,6 +5,7 @@
 //! measure train --batch N [--size S] --iterations K [--norm frozen_batch|batch] [--stages 1..5]
 //! measure roi-align --iterations K [--backward]
 //! measure nms --boxes N --iterations K
+//! measure data --data FOLDER --workers W --batch N --iterations K
 //! ```
 //!
 //! and, for `benches/compare_convolutions.py`,
@@ -19,11 +20,11 @@
 //! measure machine
 //! ```
 //!
-//! The last line of standard output of the first four is `{"seconds": [one an iteration], "cpu_seconds": [the
+//! The last line of standard output of the first five is `{"seconds": [one an iteration], "cpu_seconds": [the
 //! same, of all threads], "peak_rss_bytes": N, "outcome": [...]}`, where the outcome, which the other side
 //! must agree with, is the number of detections and the sum of their scores, the four losses of the first
-//! iteration, the mean squares of the output or of each gradient, or the number of boxes that stay and the
-//! sum of their indices.
+//! iteration, the mean squares of the output or of each gradient, the number of boxes that stay and the sum
+//! of their indices, or the number of images and the sum of their values.
 
 #[path = "work/mod.rs"]
 mod work;
@@ -47,6 +48,7 @@ use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::{Map, json};
 use work::boxes::{Nms, RoiAlign};
+use work::data::Loading;
 use work::{Inference, Training};
 
 #[derive(Parser)]
@@ -63,6 +65,17 @@ enum Arguments {
     Nms {
         #[arg(long)]
         boxes: usize,
+        #[arg(long)]
+        iterations: usize,
+    },
+    Data {
+        /// JPEG files.
+        #[arg(long)]
+        data: PathBuf,
+        #[arg(long)]
+        workers: usize,
+        #[arg(long)]
+        batch: usize,
         #[arg(long)]
         iterations: usize,
     },
@@ -130,6 +143,10 @@ fn main() -> Result<()> {
                 vec![stay.clone().count() as f64, stay.sum::<usize>() as f64]
             };
             measure(|| work.round(), outcome, iterations)
+        }
+        Arguments::Data { data, workers, batch, iterations } => {
+            let work = Loading::new(&data, workers, batch)?;
+            measure(|| work.round(), identity, iterations)
         }
         Arguments::Machine => {
             machine();
@@ -281,15 +298,19 @@ fn machine() {
     println!("{:.1} GB/s copied (read and written)", 8e-9 * ELEMENTS as f64 / seconds);
 }
 
-/// What the threads of this process have computed so far, as Linux counts it.
+/// What the threads of this process have computed so far, those that have ended, too.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn cpu_time() -> Result<Duration> {
-    let mut nanoseconds = 0;
-    for task in fs::read_dir("/proc/self/task")? {
-        let statistics = fs::read_to_string(task?.path().join("schedstat"))?;
-        let running = statistics.split(' ').next().context("an empty schedstat")?;
-        nanoseconds += running.parse::<u64>()?;
-    }
-    Ok(Duration::from_nanos(nanoseconds))
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call writes to the time that it is given, which lives until the end of this function.
+    let status = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    anyhow::ensure!(status == 0, std::io::Error::last_os_error());
+    Ok(Duration::new(time.tv_sec.try_into()?, time.tv_nsec.try_into()?))
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn cpu_time() -> Result<Duration> {
+    anyhow::bail!("CPU time is measured on Linux only")
 }
 
 /// The most memory this process ever had resident, as Linux counts it.

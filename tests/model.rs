@@ -395,7 +395,7 @@ fn resnet34_and_resnet101_have_torchvisions_layers() {
         let model = detector(&recorded["config"], &device);
         let image = &images(&recorded["config"])[0];
         let (height, width) = image.size();
-        let input = Tensor::<1>::from_floats(image.data(), &device).reshape([1, 3, height, width]);
+        let input = Tensor::<1>::from_floats(&*image.data(), &device).reshape([1, 3, height, width]);
         for (name, map) in ["c2", "c3", "c4", "c5"].iter().zip(model.network().body.forward(input)) {
             assert_recorded(&fixture, &recorded["stages"][name], name, map);
         }

@@ -6,6 +6,7 @@
 pub mod common;
 
 pub mod boxes;
+pub mod data;
 
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};

@@ -1,13 +1,13 @@
 //! Image files to pixels.
 
 use std::env;
-use std::fs;
-use std::io::Cursor;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Cursor, Seek};
 use std::path::Path;
 use std::sync::LazyLock;
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
 
 use super::jpeg;
 use crate::error::{Error, Result};
@@ -48,30 +48,50 @@ pub fn load_image(path: impl AsRef<Path>) -> Result<RgbImage> {
 
 /// [`load_image`] of a file whose content is at hand.
 pub(super) fn decode(path: &Path, bytes: &[u8]) -> Result<RgbImage> {
-    let (decoder, orientation) = open(path, bytes)?;
+    let (decoder, orientation) = open(path, Cursor::new(bytes))?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(Error::image(path))?;
     // The decoder fills what is missing with grey.
     if bytes.starts_with(&jpeg::START) && !jpeg::is_complete(bytes) {
         return Err(Error::file(path, "the file is cut off: the JPEG has no end marker"));
     }
     image.apply_orientation(orientation);
-    Ok(image.into_rgb8())
+    Ok(rgb(image))
 }
 
-/// `(height, width)` of the image that [`load_image`] gives, from the file's header.
+/// As the image crate converts, whose way through floating point numbers takes longer for a grey image than
+/// decoding does.
+fn rgb(image: DynamicImage) -> RgbImage {
+    let DynamicImage::ImageLuma8(grey) = image else { return image.into_rgb8() };
+    let (width, height) = grey.dimensions();
+    let pixels: Vec<[u8; 3]> = grey.as_raw().iter().map(|&value| [value; 3]).collect();
+    RgbImage::from_raw(width, height, pixels.into_flattened()).expect("as many pixels as the grey image has")
+}
+
+/// `(height, width)` of the image that [`load_image`] gives. Reads the file's header, not its pixels.
 ///
 /// # Errors
 ///
 /// As [`load_image`], except for faults after the header.
 pub fn image_size(path: impl AsRef<Path>) -> Result<(usize, usize)> {
     let path = path.as_ref();
-    let bytes = fs::read(path).map_err(Error::io(path))?;
-    size_of(path, &bytes)
+    let mut file = BufReader::new(File::open(path).map_err(Error::io(path))?);
+    // The decoder of JPEG files, unlike the others, begins by reading all that it is given.
+    if file.fill_buf().map_err(Error::io(path))?.starts_with(&jpeg::START) {
+        let header = jpeg::read_header(&mut file).map_err(Error::io(path))?;
+        return upright_size(path, Cursor::new(header));
+    }
+    upright_size(path, file)
 }
 
 /// [`image_size`] of a file whose content is at hand.
+#[cfg(feature = "tables")]
 pub(super) fn size_of(path: &Path, bytes: &[u8]) -> Result<(usize, usize)> {
-    let (decoder, orientation) = open(path, bytes)?;
+    upright_size(path, Cursor::new(bytes))
+}
+
+/// `(height, width)` with the orientation applied.
+fn upright_size(path: &Path, file: impl BufRead + Seek) -> Result<(usize, usize)> {
+    let (decoder, orientation) = open(path, file)?;
     let (width, height) = decoder.dimensions();
     let lies_on_its_side = matches!(
         orientation,
@@ -85,7 +105,10 @@ pub(super) fn size_of(path: &Path, bytes: &[u8]) -> Result<(usize, usize)> {
 }
 
 /// A decoder that has read the header, and the orientation to apply to its output.
-fn open<'a>(path: &Path, bytes: &'a [u8]) -> Result<(impl ImageDecoder + 'a, Orientation)> {
+fn open<'a>(
+    path: &Path,
+    mut file: impl BufRead + Seek + 'a,
+) -> Result<(impl ImageDecoder + 'a, Orientation)> {
     static LIMIT: LazyLock<Result<u64, String>> = LazyLock::new(|| {
         let Some(value) = env::var_os(MOST_PIXELS_VARIABLE) else { return Ok(MOST_PIXELS) };
         let number = value.to_str().and_then(|value| value.trim().parse().ok());
@@ -96,19 +119,15 @@ fn open<'a>(path: &Path, bytes: &'a [u8]) -> Result<(impl ImageDecoder + 'a, Ori
     limits.max_alloc = Some(limit.saturating_mul(MOST_BYTES_PER_PIXEL));
 
     // The format is guessed from the content, because the extension may be wrong.
-    let format = image::guess_format(bytes).map_err(Error::image(path))?;
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let start = file.fill_buf().map_err(Error::io(path))?;
+    let format = image::guess_format(start).map_err(Error::image(path))?;
+    let mut reader = ImageReader::with_format(file, format);
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(Error::image(path))?;
     let (width, height) = decoder.dimensions();
     check_pixels(path, (width, height), limit)?;
-    let orientation = match format {
-        // The decoder gives no metadata of a TIFF file. What EXIF keeps in other formats is itself a TIFF
-        // file.
-        ImageFormat::Tiff => Orientation::from_exif_chunk(bytes).unwrap_or(Orientation::NoTransforms),
-        // Metadata that cannot be read is no reason to refuse the pixels.
-        _ => decoder.orientation().unwrap_or(Orientation::NoTransforms),
-    };
+    // Metadata that cannot be read is no reason to refuse the pixels.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     Ok((decoder, orientation))
 }
 
@@ -121,4 +140,50 @@ fn check_pixels(path: &Path, (width, height): (u32, u32), limit: u64) -> Result<
          variable {MOST_PIXELS_VARIABLE} sets another limit"
     );
     Err(Error::file(path, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use image::GrayImage;
+    use rand::RngExt;
+
+    use super::*;
+    use crate::data::RandomKey;
+
+    #[test]
+    fn grey_becomes_what_the_image_crate_makes_of_it() {
+        let grey = DynamicImage::from(GrayImage::from_fn(256, 3, |x, y| image::Luma([(x + y) as u8])));
+        assert_eq!(rgb(grey.clone()), grey.into_rgb8());
+    }
+
+    /// Also of files that are damaged: mostly in the header, where markers, lengths and sizes are.
+    #[test]
+    fn the_header_of_a_jpeg_gives_what_the_whole_file_gives() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/images");
+        let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let mut rng = RandomKey { seed: 0, epoch: 0, image: 0 }.generator();
+        let (mut sizes, mut faults, mut shorter) = (0, 0, 0);
+        for path in paths.filter(|path| path.extension().is_some_and(|extension| extension == "jpg")) {
+            let whole = fs::read(&path).unwrap();
+            for round in 0..400 {
+                let mut file = whole.clone();
+                for _ in 0..round % 4 {
+                    let at = rng.random_range(jpeg::START.len()..file.len().min(700));
+                    file[at] = [rng.random(), 0xFF, 0, 1][rng.random_range(0..4)];
+                }
+                let header = jpeg::read_header(&mut &file[..]).unwrap();
+                shorter += usize::from(header.len() < file.len());
+                match (upright_size(&path, Cursor::new(&header)), upright_size(&path, Cursor::new(&file))) {
+                    (Ok(of_header), Ok(of_file)) => {
+                        assert_eq!(of_header, of_file, "{}", path.display());
+                        sizes += 1;
+                    }
+                    (Err(_), Err(_)) => faults += 1,
+                    (of_header, of_file) => panic!("{}: {of_header:?}, {of_file:?}", path.display()),
+                }
+            }
+        }
+        let counts = [sizes, faults, shorter];
+        assert!(sizes > 1000 && faults > 100 && shorter > 1000, "sizes, faults, shorter: {counts:?}");
+    }
 }

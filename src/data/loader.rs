@@ -254,7 +254,7 @@ fn load(
             None => (pixels, record.annotations.clone()),
         };
         batch.names.push(record.name.clone());
-        batch.images.push(Image::from(&pixels));
+        batch.images.push(Image::from(pixels));
         batch.annotations.push(annotations);
         // No image has an index with the highest bit, so these numbers are not those of its variation.
         let step = RandomKey { image: key.image | 1 << 63, ..key };

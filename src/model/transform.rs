@@ -107,10 +107,9 @@ impl TransformConfig {
         let mut batch = vec![0.0; images.len() * 3 * height * width];
         batch.par_chunks_mut(height * width).enumerate().for_each(|(index, plane)| {
             let (image, channel) = (&images[index / 3], index % 3);
-            let pixels = image.size().0 * image.size().1;
             let (mean, std) = (self.image_mean[channel], self.image_std[channel]);
-            let source: Vec<f32> =
-                image.data()[channel * pixels..][..pixels].iter().map(|value| (value - mean) / std).collect();
+            let mut source = Vec::with_capacity(image.size().0 * image.size().1);
+            image.append_channel(channel, |value| (value - mean) / std, &mut source);
             resize_bilinear(&source, image.size(), plane, width, resized_sizes[index / 3]);
         });
         let tensor = Tensor::from_data(TensorData::new(batch, [images.len(), 3, height, width]), device);
