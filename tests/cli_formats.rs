@@ -73,7 +73,7 @@ fn detections_are_written_in_the_forms_of_others() {
         let corners: Vec<f64> =
             found["box"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
         let bbox: Vec<f64> = result["bbox"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
-        assert!((bbox[0] + bbox[2] - corners[2]).abs() < 1e-3 && bbox[0] == corners[0]);
+        assert!((bbox[0] + bbox[2] - corners[2]).abs() < 1e-3 && bbox[0] == corners[0], "{result} {found}");
     }
     let csv = fs::read_to_string(bench.path("found.csv")).unwrap();
     let lines: Vec<&str> = csv.lines().collect();

@@ -18,7 +18,7 @@ struct CocoResult {
     image_id: Id,
     category_id: i64,
     /// `[x, y, width, height]` in pixels.
-    bbox: [f64; 4],
+    bbox: [f32; 4],
     score: f32,
 }
 
@@ -74,7 +74,7 @@ pub fn coco(predictions: &[Prediction], ids: Option<&Path>) -> Result<String, Er
                     .get(name)
                     .ok_or_else(|| Error::file(path, format!("has no category called {name}")))?,
             };
-            let [x1, y1, x2, y2] = found.xyxy.map(f64::from);
+            let [x1, y1, x2, y2] = found.xyxy;
             let (image_id, bbox) = (image_id.clone(), [x1, y1, x2 - x1, y2 - y1]);
             results.push(CocoResult { image_id, category_id, bbox, score: found.score });
         }
