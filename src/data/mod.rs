@@ -19,11 +19,16 @@ mod loader;
 mod objects;
 mod random;
 mod report;
+mod similar;
+mod split;
+mod stats;
+mod stats_table;
 mod synthetic;
 #[cfg(feature = "tables")]
 mod table_cell;
 
 pub use augment::{AugmentConfig, augment};
+pub use check::check_images;
 pub use dataset::{Dataset, Record, Side, Split};
 pub use formats::{Format, deep_pcb, open};
 pub use image_source::ImageSource;
@@ -31,4 +36,7 @@ pub use images::{image_size, load_image};
 pub use loader::{Batch, Batches, Loader};
 pub use random::RandomKey;
 pub use report::Report;
+pub use stats::{
+    AnchorStats, Bin, COVERED, ClassStats, DatasetStats, Distribution, QUANTILES, ResizedBox, SideStats,
+};
 pub use synthetic::{SyntheticConfig, board, write_synthetic};

@@ -1,4 +1,4 @@
-//! Faster R-CNN from a shell: makes and checks data sets, trains, evaluates, predicts, and
+//! Faster R-CNN from a shell: makes, checks and divides data sets, trains, evaluates, predicts, and
 //! knows torchvision's weights.
 
 mod check;
@@ -12,6 +12,9 @@ mod output;
 mod predict;
 mod predictions;
 mod settings;
+mod sides;
+mod split;
+mod stats;
 mod synth;
 mod train;
 mod weights;
@@ -57,6 +60,8 @@ enum Command {
     Predict(predict::Arguments),
     Synth(synth::Arguments),
     Check(check::Arguments),
+    Split(split::Arguments),
+    Stats(stats::Arguments),
     Weights(weights::Arguments),
     #[cfg(feature = "workers")]
     Worker(worker::Arguments),
@@ -84,6 +89,8 @@ fn main() -> ExitCode {
         Command::Predict(arguments) => predict::run(arguments),
         Command::Synth(arguments) => synth::run(arguments),
         Command::Check(arguments) => check::run(arguments),
+        Command::Split(arguments) => split::run(arguments),
+        Command::Stats(arguments) => stats::run(arguments),
         Command::Weights(arguments) => weights::run(arguments),
         #[cfg(feature = "workers")]
         Command::Worker(arguments) => worker::run(arguments),

@@ -17,6 +17,7 @@ use faster_rcnn::{DeviceName, Error};
 
 use crate::data::DataArguments;
 use crate::output;
+use crate::sides::SideArguments;
 
 const EXAMPLES: &str = "\
 The output folder holds config.toml (all settings), metrics.jsonl, curves.png, checkpoints/last.safetensors
@@ -51,6 +52,8 @@ pub struct Arguments {
     config: PathBuf,
     #[command(flatten)]
     data: DataArguments,
+    #[command(flatten)]
+    sides: SideArguments,
     /// Folder of the run.
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
@@ -127,7 +130,7 @@ fn setting(text: &str) -> Result<String, &'static str> {
 
 pub fn run(arguments: Arguments) -> Result<()> {
     let config = RunConfig::load(&arguments.config, &arguments.set)?;
-    let data = arguments.data.open()?.sides(config.train.seed);
+    let data = arguments.sides.apply_to_divide(arguments.data.open()?)?.sides(config.train.seed);
     let (training, held_out) = (data.train.records.len(), data.validation.records.len());
     output::print(format!("{training} images to train on, {held_out} held out\n"))?;
 

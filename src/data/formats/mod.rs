@@ -13,5 +13,6 @@ mod files;
 mod format;
 mod names;
 mod select;
+mod stored_split;
 
 pub use format::{Format, open};

@@ -9,7 +9,6 @@ pub(super) fn read_name(line: &str) -> Option<String> {
 }
 
 /// The line that [`read_name`] reads as `name`, with its end.
-#[expect(dead_code, reason = "the formats that write it follow")]
 pub(super) fn name_line(name: &str) -> String {
     let is_plain = read_name(name).as_deref() == Some(name) && !name.contains(['\n', '\r']);
     let line = if is_plain { name.to_string() } else { serde_json::Value::from(name).to_string() };
