@@ -21,7 +21,9 @@ use program::{Bench, text, tiny};
 #[test]
 fn help_teaches_and_wrong_usage_is_2() {
     let bench = Bench::new(2);
-    for command in ["", "train", "evaluate", "predict", "synth", "check", "weights", "completions"] {
+    for command in
+        ["", "train", "evaluate", "predict", "synth", "check", "split", "stats", "weights", "completions"]
+    {
         let help = bench.succeed(&format!("{command} --help"));
         assert!(help.contains("  faster-rcnn "), "{command} has no example: {help}");
     }
@@ -33,6 +35,9 @@ fn help_teaches_and_wrong_usage_is_2() {
         "synth --output x --images many",
         "synth --output x --images -3",
         "check",
+        "split --data boards",
+        "stats",
+        "evaluate --weights tiny.safetensors --data boards --split s --list l",
         "completions klingon",
         "weights",
         "weights list --all",

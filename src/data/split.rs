@@ -272,6 +272,8 @@ pub(super) fn groups_on_both_sides(records: &[Record]) -> Vec<(&Record, &Record)
     let held_out = records.iter().filter(|record| matches!(record.side, Some(Side::Validation | Side::Test)));
     held_out
         .filter_map(|record| Some((*trained.get(record.group.as_ref()?)?, record)))
+        // An image that is listed on both sides is another fault.
+        .filter(|(trained, record)| trained.image != record.image)
         .filter(|(_, record)| seen.insert(&record.group))
         .collect()
 }
@@ -336,8 +338,8 @@ mod tests {
         objects.filter(|object| object.label == label).count() as f64
     }
 
-    /// With 120 groups, of which none has more than 2.5 % of the images or 6 % of a class, a tenth that is
-    /// held out has 8 to 12 % of the images, and 5 to 15 % of each class's boxes.
+    /// Of 120 groups, each with up to 12 images, a tenth that is held out has 9 to 11 % of the images, and
+    /// 4 to 18 % of each class's boxes: class 6 is in about 20 groups only.
     #[test]
     fn groups_stay_together_and_each_part_has_its_share_of_each_class() {
         for seed in 0..30 {
@@ -352,11 +354,11 @@ mod tests {
             for side in [Side::Validation, Side::Test] {
                 let held_out = data.clone().of_side(side);
                 let share = held_out.records.len() as f64 / all.records.len() as f64;
-                assert!((0.08..=0.12).contains(&share), "seed {seed}, {side:?}: {share} of the images");
+                assert!((0.09..=0.11).contains(&share), "seed {seed}, {side:?}: {share} of the images");
                 for label in 1..=6 {
                     let share = boxes(&held_out, label) / boxes(&all, label);
                     assert!(
-                        (0.05..=0.15).contains(&share),
+                        (0.04..=0.18).contains(&share),
                         "seed {seed}, {side:?}: {share} of class {label}"
                     );
                 }

@@ -150,8 +150,7 @@ mod tests {
             Record::new("a.png", (480, 640), vec![object; 2]).with_side(Side::Train).with_group("g")
         };
         let data = Dataset::new(vec![record(10.0, 1), record(20.0, 2)], ["open", "pin-hole"]);
-        let expected = "\
-       images  boxes  images without boxes  groups
+        let expected = "       images  boxes  images without boxes  groups
 all         2      4                     0       1
 train       2      4                     0
 
@@ -168,9 +167,9 @@ box size       14.1  14.1  14.1    21.2  28.3  28.3  28.3
 aspect ratio      2     2     2       2     2     2     2
 
 Boxes by size (root of the area)
-11.3 - 16    2  ########################################
-16 - 22.6    0
-22.6 - 32    2  ########################################
+11.3 - 16  2  ########################################
+16 - 22.6  0
+22.6 - 32  2  ########################################
 
 Boxes by aspect ratio (height / width)
 2 - 2.83  4  ########################################

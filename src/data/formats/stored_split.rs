@@ -152,6 +152,7 @@ mod tests {
             assert!(message().ends_with(&expected), "{}", message());
         }
         fs::write(&train, "b/c\n").unwrap();
+        fs::write(path.join("val.txt"), "a.png\n").unwrap();
         let sides: Vec<_> =
             read().unwrap().records.into_iter().map(|record| (record.name, record.side)).collect();
         assert_eq!(
