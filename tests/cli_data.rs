@@ -122,7 +122,8 @@ fn groups_by_name_stay_together() {
             .contains("9 images to train on, 3")
     );
     let split = bench.run("split --data boards --output few --group-by (0[012]0)_test --held-out 0.25");
-    let warning = "warning: --group-by (0[012]0)_test: 9 of 12 names do not match; each of them is a group of its own\n";
+    let warning = "warning: --group-by (0[012]0)_test: 9 of 12 names do not match; each of them is a group of \
+                   its own\n";
     assert_eq!(text(&split.stderr), warning);
     let tens = "split --data boards --output tens --group-by ([01])[0-9]0_test --held-out 0.25";
     assert!(bench.succeed(tens).contains("10 images to train on, 2 to validate on"));

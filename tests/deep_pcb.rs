@@ -106,8 +106,8 @@ fn copies_of_real_boards_are_found_and_different_ones_are_not() {
     }
 }
 
-/// Held out by plate, a part has its share of images and classes; by DeepPCB's own kind of lists, plates are on
-/// both sides, and `check` says so once.
+/// Held out by plate, a part has its share of images and classes; by DeepPCB's own kind of lists, plates are
+/// on both sides, and `check` says so once.
 #[test]
 fn plates_are_held_out_whole() {
     let Some(folder) = folder() else { return };

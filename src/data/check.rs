@@ -9,7 +9,6 @@ use super::dataset::{Dataset, Record, Side};
 use super::images::decode;
 use super::report::Report;
 use super::similar::{PictureHash, neighbours};
-use super::split::groups_on_both_sides;
 use crate::error::{Error, Result};
 
 /// Groups on both sides that are named one by one.
@@ -174,8 +173,8 @@ fn mixed_groups(data: &Dataset) -> Vec<Error> {
     let of_mixed =
         of_all.iter().filter(|record| record.group.as_ref().is_some_and(|name| names.contains(name)));
     vec![held_out.image.fault(format!(
-        "is {}, and {} of the same group `{}` is trained on; so it is with {} of the {} groups, and with {} of \
-         the {} images that are held out",
+        "is {}, and {} of the same group `{}` is trained on; so it is with {} of the {} groups, and with {} \
+         of the {} images that are held out",
         use_of(held_out),
         trained.image,
         name(trained),
@@ -184,4 +183,23 @@ fn mixed_groups(data: &Dataset) -> Vec<Error> {
         of_mixed.count(),
         of_all.len(),
     ))]
+}
+
+/// The groups that have images to train on and others that are held out.
+fn groups_on_both_sides(records: &[Record]) -> Vec<(&Record, &Record)> {
+    let mut trained = HashMap::new();
+    // Images that are for nothing in particular are trained on.
+    for record in records.iter().filter(|record| matches!(record.side, None | Some(Side::Train))) {
+        if let Some(group) = &record.group {
+            trained.entry(group).or_insert(record);
+        }
+    }
+    let mut seen = HashSet::new();
+    let held_out = records.iter().filter(|record| matches!(record.side, Some(Side::Validation | Side::Test)));
+    held_out
+        .filter_map(|record| Some((*trained.get(record.group.as_ref()?)?, record)))
+        // An image that is listed on both sides is another fault.
+        .filter(|(trained, record)| trained.image != record.image)
+        .filter(|(_, record)| seen.insert(&record.group))
+        .collect()
 }

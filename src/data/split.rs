@@ -1,6 +1,6 @@
 //! Which images are trained on, and which are held out.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
@@ -108,8 +108,8 @@ impl Dataset {
     }
 
     /// Puts the images into groups by their [names](Record::name): the group of an image is what the first
-    /// parenthesis of the regular expression `pattern` matches, or without one the whole match. An image whose
-    /// name does not match is a group of its own. Returns how many such images there are.
+    /// parenthesis of the regular expression `pattern` matches, or without one the whole match. An image
+    /// whose name does not match is a group of its own. Returns how many such images there are.
     ///
     /// # Errors
     ///
@@ -259,25 +259,6 @@ fn capacities(images: usize, shares: [f64; 3]) -> [usize; 3] {
     capacities
 }
 
-/// The groups that have images to train on and others that are held out.
-pub(super) fn groups_on_both_sides(records: &[Record]) -> Vec<(&Record, &Record)> {
-    let mut trained = HashMap::new();
-    // Images that are for nothing in particular are trained on.
-    for record in records.iter().filter(|record| matches!(record.side, None | Some(Side::Train))) {
-        if let Some(group) = &record.group {
-            trained.entry(group).or_insert(record);
-        }
-    }
-    let mut seen = HashSet::new();
-    let held_out = records.iter().filter(|record| matches!(record.side, Some(Side::Validation | Side::Test)));
-    held_out
-        .filter_map(|record| Some((*trained.get(record.group.as_ref()?)?, record)))
-        // An image that is listed on both sides is another fault.
-        .filter(|(trained, record)| trained.image != record.image)
-        .filter(|(_, record)| seen.insert(&record.group))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use rand::RngExt;
@@ -350,7 +331,6 @@ mod tests {
             for record in &data.records {
                 assert_eq!(*sides.entry(&record.group).or_insert(record.side), record.side);
             }
-            assert!(groups_on_both_sides(&data.records).is_empty());
             for side in [Side::Validation, Side::Test] {
                 let held_out = data.clone().of_side(side);
                 let share = held_out.records.len() as f64 / all.records.len() as f64;

@@ -73,8 +73,8 @@ pub fn warn_of_one_group(data: &Dataset) {
     if data.is_one_group() {
         let group = data.records[0].group.as_deref().unwrap_or_default();
         eprintln!(
-            "warning: all images are of one group, `{group}`, so they are divided by image; --group-by says what \
-             belongs together"
+            "warning: all images are of one group, `{group}`, so they are divided by image; --group-by says \
+             what belongs together"
         );
     }
 }

@@ -13,8 +13,8 @@ Images of one group, such as photographs of one board, are never on two sides: f
 data set says what its groups are, or --group-by does. Without groups each image is on its own. Each side gets
 its share of the images and of each class's boxes, as far as groups allow; same seed, same split.
 
-The folder afterwards has train.txt, val.txt and, with --test, test.txt, each with the name of an image a line.
-`train --split` and `evaluate --split` read them, so that evaluation knows what training held out.
+The folder afterwards has train.txt, val.txt and, with --test, test.txt, each with the name of an image a
+line. `train --split` and `evaluate --split` read them, so that evaluation knows what training held out.
 
 All images are divided anew, whatever the data set itself says they are for.
 

@@ -1,8 +1,8 @@
 //! A split in files: which images are for what, so that training and evaluation agree.
 //!
 //! `train.txt`, `val.txt` and `test.txt` in a folder of their own have an image's
-//! [name](crate::data::Record::name) a line. A name that begins with a double quote, or has blanks at its ends
-//! or a line break, is written as a string of JSON.
+//! [name](crate::data::Record::name) a line. A name that begins with a double quote, or has blanks at its
+//! ends or a line break, is written as a string of JSON.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -46,8 +46,8 @@ impl Dataset {
     }
 
     /// The images that the lists in `folder` name, in the order of this data set, each with the
-    /// [side](crate::data::Record::side) of its list. [`write_sides`](Self::write_sides) writes such lists, or
-    /// you do. A line names an image by its name, by the end of it, or by either without its extension.
+    /// [side](crate::data::Record::side) of its list. [`write_sides`](Self::write_sides) writes such lists,
+    /// or you do. A line names an image by its name, by the end of it, or by either without its extension.
     ///
     /// # Errors
     ///

@@ -157,7 +157,6 @@ fn check_finds_everything_at_once_and_in_order() {
         (image_file(&root, 4), ": "),
         (label_file(&root, 4), ":1: "),
         (list, ":8: expected an image and a label file, found `only-one-field.jpg`"),
-        // Found last, because it takes decoding.
         (image_file(&root, 3), ": the file is cut off"),
     ];
     assert_eq!(found.len(), expected.len(), "{found:#?}");
