@@ -201,7 +201,7 @@ impl DatasetStats {
         self.anchors = Some(AnchorStats {
             shapes,
             uncovered: uncovered.iter().sum(),
-            best_iou: Distribution::linear(boxes.iter().map(|seen| seen.best_iou).collect(), 0.1),
+            best_iou: Distribution::of_parts(boxes.iter().map(|seen| seen.best_iou).collect()),
             resized_size: Distribution::logarithmic(boxes.iter().map(size).collect()),
             boxes,
         });
@@ -256,10 +256,9 @@ impl Distribution {
         Self::new(values, |value| (2.0 * f64::from(value).log2()).floor() as i32, edge)
     }
 
-    /// With a histogram of bins of the same width.
-    fn linear(values: Vec<f32>, width: f64) -> Option<Self> {
-        let edge = |bin: i32| f64::from(bin) * width;
-        Self::new(values, |value| (f64::from(value) / width).floor() as i32, edge)
+    /// Of values in `0..=1`, with a histogram of bins of a tenth.
+    fn of_parts(values: Vec<f32>) -> Option<Self> {
+        Self::new(values, |value| ((value * 10.0) as i32).min(9), |bin| f64::from(bin) / 10.0)
     }
 
     /// `bin` is the number of a value's bin, and `edge` where a bin begins. None without values.
@@ -301,9 +300,9 @@ mod tests {
         let small = Distribution::logarithmic(vec![0.3, 0.5]).unwrap().histogram;
         assert_eq!((small[0].from, small.last().unwrap().from), (0.25, 0.5));
 
-        let linear = Distribution::linear(vec![0.05, 0.45, 1.0], 0.1).unwrap().histogram;
-        assert_eq!((linear.len(), linear[4].count, linear[10].count), (11, 1, 1));
-        assert_eq!(Distribution::linear(vec![], 0.1), None);
+        let parts = Distribution::of_parts(vec![0.05, 0.45, 1.0]).unwrap().histogram;
+        assert_eq!((parts.len(), parts[4].count, parts[9].count, parts[9].to), (10, 1, 1, 1.0));
+        assert_eq!(Distribution::of_parts(vec![]), None);
     }
 
     #[test]
