@@ -134,7 +134,7 @@ fn plates_are_held_out_whole() {
     }
 
     // One board in three for the test, as the complete data set has it.
-    let side = |index: usize| if index % 3 == 0 { Side::Test } else { Side::Train };
+    let side = |index: usize| if index.is_multiple_of(3) { Side::Test } else { Side::Train };
     let records = data.records.into_iter().enumerate().map(|(index, record)| record.with_side(side(index)));
     let mut report = Report::default();
     check_images(&Dataset::new(records.collect(), CLASS_NAMES), &mut report).unwrap();

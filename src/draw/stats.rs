@@ -121,7 +121,7 @@ fn shapes(canvas: &Canvas, anchors: &AnchorStats) -> Drawn {
     for (name, ink) in [
         (format!("box, best IoU {COVERED} or more"), blue),
         (format!("box, below {COVERED}"), red),
-        ("+ anchor".to_string(), INK),
+        ("x anchor".to_string(), INK),
     ] {
         let style = style(TEXT).color(&ink);
         area.draw(&Text::new(name.as_str(), (x, px(30)), style.clone()))?;
