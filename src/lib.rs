@@ -183,7 +183,7 @@ pub use structures::{Annotation, Detection, Image, Xyxy};
 #[doc(hidden)]
 pub mod internals {
     pub use crate::data::formats::image_files;
-    #[cfg(feature = "formats")]
+    #[cfg(feature = "data")]
     pub use crate::data::formats::{voc_document, yolo_line};
     pub use crate::files::{write_atomically, write_bytes};
     pub use crate::ops::backend::DetectionOps;

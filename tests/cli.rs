@@ -21,7 +21,9 @@ use program::{Bench, text, tiny};
 #[test]
 fn help_teaches_and_wrong_usage_is_2() {
     let bench = Bench::new(2);
-    for command in ["", "train", "evaluate", "predict", "synth", "check", "weights", "completions"] {
+    for command in
+        ["", "train", "evaluate", "predict", "synth", "check", "split", "stats", "weights", "completions"]
+    {
         let help = bench.succeed(&format!("{command} --help"));
         assert!(help.contains("  faster-rcnn "), "{command} has no example: {help}");
     }
@@ -33,6 +35,9 @@ fn help_teaches_and_wrong_usage_is_2() {
         "synth --output x --images many",
         "synth --output x --images -3",
         "check",
+        "split --data boards",
+        "stats",
+        "evaluate --weights tiny.safetensors --data boards --split s --list l",
         "completions klingon",
         "weights",
         "weights list --all",
@@ -95,7 +100,7 @@ fn synth_makes_boards_that_check_accepts() {
         assert!(said.contains("3 boards of 160 x 160"), "{said}");
         assert_eq!(bench.succeed(&format!("check --data {name}")), format!("{name}: no faults\n"));
     }
-    for file in ["trainval.txt", "group00000/00000/00000002_test.jpg", "group00000/00000_not/00000001.txt"] {
+    for file in ["trainval.txt", "group00000/00000/00000020_test.jpg", "group00000/00000_not/00000010.txt"] {
         let read = |name: &str| fs::read(bench.path(name).join(file)).unwrap();
         assert!(read("one") == read("two"), "{file}");
     }
@@ -107,7 +112,7 @@ fn synth_makes_boards_that_check_accepts() {
 #[test]
 fn check_lists_all_faults() {
     let bench = Bench::new(4);
-    let labels = |index: usize| format!("boards/group00000/00000_not/{index:08}.txt");
+    let labels = |index: usize| format!("boards/group00000/00000_not/{index:07}0.txt");
     bench.write(&labels(0), "1 2 3\n5 5 9 9 6\n5 5 9 9 8\n");
     bench.write(&bench.image(1), "not an image");
     fs::remove_file(bench.path(&labels(2))).unwrap();

@@ -3,16 +3,11 @@
 use std::collections::HashSet;
 
 use image::RgbImage;
-use rand::{SeedableRng, seq::SliceRandom};
-use rand_chacha::ChaCha8Rng;
 
 use super::boxes;
 use super::image_source::ImageSource;
 use crate::error::{Error, Result};
 use crate::structures::Annotation;
-
-/// Part of the images that [`Dataset::sides`] holds out.
-const HELD_OUT: f64 = 0.1;
 
 /// Images and what is known of them: what training, prediction and evaluation take.
 ///
@@ -211,62 +206,6 @@ impl Dataset {
         let fault = self.records.iter().find_map(|record| Some((record, record.fault(classes)?)));
         fault.map_or(Ok(()), |(record, message)| Err(record.image.fault(message)))
     }
-
-    /// The images to train on and those to validate on: as the data set says, where it does, and else a tenth
-    /// is held out, chosen by `seed`.
-    ///
-    /// Where no image is for validation but some are for the test, these are held out. Images that are for
-    /// nothing in particular are trained on.
-    pub fn sides(self, seed: u64) -> Split {
-        let has = |side| self.records.iter().any(|record| record.side == Some(side));
-        let held_out = match (has(Side::Validation), has(Side::Test)) {
-            (true, _) => Side::Validation,
-            (false, true) => Side::Test,
-            (false, false) => return self.split(HELD_OUT, seed),
-        };
-        let (mut train, mut validation) = (Vec::new(), Vec::new());
-        for record in self.records {
-            match record.side {
-                Some(side) if side == held_out => validation.push(record),
-                None | Some(Side::Train) => train.push(record),
-                // With a validation side, the test's images are for neither.
-                Some(_) => {}
-            }
-        }
-        Split {
-            train: Self { records: train, class_names: self.class_names.clone() },
-            validation: Self { records: validation, class_names: self.class_names },
-        }
-    }
-
-    /// Holds out a part of the images, chosen by `seed`; both sides keep the present order. Neither side is
-    /// empty if there are at least two images and the fraction is neither 0 nor 1.
-    ///
-    /// # Panics
-    ///
-    /// Where `validation_fraction` is outside `0..=1`.
-    pub fn split(self, validation_fraction: f64, seed: u64) -> Split {
-        assert!(
-            (0.0..=1.0).contains(&validation_fraction),
-            "validation_fraction must be in 0..=1, is {validation_fraction}"
-        );
-        let count = self.records.len();
-        let mut held_out = (count as f64 * validation_fraction).round() as usize;
-        if count >= 2 && validation_fraction > 0.0 && validation_fraction < 1.0 {
-            held_out = held_out.clamp(1, count - 1);
-        }
-
-        let mut is_held_out: Vec<bool> = (0..count).map(|index| index < held_out).collect();
-        is_held_out.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-        let (mut train, mut validation) = (Vec::new(), Vec::new());
-        for (record, held_out) in self.records.into_iter().zip(is_held_out) {
-            if held_out { &mut validation } else { &mut train }.push(record);
-        }
-        Split {
-            train: Self { records: train, class_names: self.class_names.clone() },
-            validation: Self { records: validation, class_names: self.class_names },
-        }
-    }
 }
 
 #[cfg(test)]
@@ -275,16 +214,6 @@ mod tests {
 
     fn record(index: usize) -> Record {
         Record::new(format!("{index}.png"), (20, 30), vec![Annotation::new([1.0, 2.0, 30.4, 9.0], 2)])
-    }
-
-    #[test]
-    fn a_split_leaves_no_part_empty() {
-        let all = Dataset::new((0..3).map(record).collect(), ["open", "short"]);
-        for (fraction, expected) in [(0.0, 0), (0.01, 1), (0.5, 2), (0.99, 2), (1.0, 3)] {
-            let Split { train, validation } = all.clone().split(fraction, 0);
-            assert_eq!((train.records.len(), validation.records.len()), (3 - expected, expected));
-            assert_eq!((&train.class_names, &validation.class_names), (&all.class_names, &all.class_names));
-        }
     }
 
     #[test]

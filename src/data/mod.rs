@@ -12,6 +12,8 @@ mod burn_loader;
 mod check;
 mod dataset;
 pub mod formats;
+#[cfg(feature = "data")]
+mod group_by;
 mod image_source;
 mod images;
 mod jpeg;
@@ -19,11 +21,16 @@ mod loader;
 mod objects;
 mod random;
 mod report;
+mod similar;
+mod split;
+mod stats;
+mod stats_table;
 mod synthetic;
 #[cfg(feature = "tables")]
 mod table_cell;
 
 pub use augment::{AugmentConfig, augment};
+pub use check::check_images;
 pub use dataset::{Dataset, Record, Side, Split};
 pub use formats::{Format, Transfer, deep_pcb, open};
 pub use image_source::ImageSource;
@@ -31,4 +38,7 @@ pub use images::{image_size, load_image};
 pub use loader::{Batch, Batches, Loader};
 pub use random::RandomKey;
 pub use report::Report;
+pub use stats::{
+    AnchorStats, Bin, COVERED, ClassStats, DatasetStats, Distribution, QUANTILES, ResizedBox, SideStats,
+};
 pub use synthetic::{SyntheticConfig, board, write_synthetic};

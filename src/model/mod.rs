@@ -8,6 +8,7 @@ pub mod anchors;
 pub mod box_coder;
 pub mod box_head;
 mod config;
+mod coverage;
 pub mod detections;
 mod faster_rcnn;
 pub mod fpn;

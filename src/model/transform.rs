@@ -57,7 +57,7 @@ impl Default for TransformConfig {
 }
 
 /// The backbone halves its input five times, so a side is padded to a multiple of this.
-const SIZE_DIVISIBLE: usize = 32;
+pub(super) const SIZE_DIVISIBLE: usize = 32;
 
 impl TransformConfig {
     /// Finds settings that cannot work.

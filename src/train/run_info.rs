@@ -1,6 +1,6 @@
 //! What the weight files of a run say about the run, in their metadata.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -71,6 +71,23 @@ impl RunInfo {
     pub fn trained_on(&self, data: &Dataset) -> usize {
         let trained: HashSet<u64> = self.train_images.0.iter().copied().collect();
         data.records.iter().filter(|record| trained.contains(&fingerprint(record))).count()
+    }
+
+    /// The images of `data` that the run held out, in its order, if all of them are there once and only once.
+    /// They are known as in [`trained_on`](Self::trained_on).
+    pub fn held_out(&self, data: &Dataset) -> Option<Dataset> {
+        let wanted: HashMap<u64, usize> =
+            self.validation_images.0.iter().enumerate().map(|(index, number)| (*number, index)).collect();
+        let mut records = vec![None; self.validation_images.0.len()];
+        for record in &data.records {
+            if let Some(index) = wanted.get(&fingerprint(record))
+                && records[*index].replace(record.clone()).is_some()
+            {
+                return None;
+            }
+        }
+        let records = records.into_iter().collect::<Option<Vec<Record>>>()?;
+        (!records.is_empty()).then(|| Dataset { records, class_names: data.class_names.clone() })
     }
 
     /// Checks that a run can go on from this. Files of the first release do not tell which images the run has
@@ -187,6 +204,21 @@ mod tests {
 
         let now = RunInfo::new(config, &Split { train: data.clone(), validation: data });
         now.check_complete(&path).unwrap();
+    }
+
+    #[test]
+    fn what_was_held_out_is_found_again_in_its_order() {
+        let data = |names: &[&str]| {
+            let record = |name: &&str| Record::new(*name, (10, 20), vec![]);
+            Dataset::new(names.iter().map(record).collect(), ["hole"])
+        };
+        let config = RunConfig::new(FasterRcnnConfig::tiny(2));
+        let split = Split { train: data(&["1.jpg"]), validation: data(&["3.jpg", "2.jpg"]) };
+        let info = RunInfo::new(config, &split);
+        assert_eq!(info.held_out(&data(&["1.jpg", "2.jpg", "3.jpg", "4.jpg"])), Some(split.validation));
+        for others in [&["1.jpg", "3.jpg"][..], &["2.jpg", "3.jpg", "more/2.jpg"], &[]] {
+            assert_eq!(info.held_out(&data(others)), None, "{others:?}");
+        }
     }
 
     #[test]

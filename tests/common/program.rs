@@ -73,7 +73,7 @@ impl Bench {
     }
 
     pub fn image(&self, index: usize) -> String {
-        format!("boards/group00000/00000/{index:08}_test.jpg")
+        format!("boards/group00000/00000/{index:07}0_test.jpg")
     }
 
     /// Detections of the data set's validation list that are its annotations.

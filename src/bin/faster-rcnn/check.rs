@@ -1,25 +1,29 @@
 //! `faster-rcnn check`
 
 use anyhow::{Result, bail};
-use faster_rcnn::data::Report;
+use faster_rcnn::data::{Report, check_images};
 
 use crate::data::DataArguments;
 use crate::output;
+use crate::sides::SideArguments;
 
 const EXAMPLES: &str = "\
 Every image is decoded and every label is read. Each fault is a line on standard output, with file and line:
 
-  boards/group00000/00000_not/00000003.txt:2: class `7` is not one of 1..=6
+  boards/group00000/00000_not/00000030.txt:2: class `7` is not one of 1..=6
 
 Lines that begin with `warning:` name things that can be read, but are probably mistakes: a board that is
-listed twice, or both for training and for validation; equal image files; equal label lines; boxes thinner
-than a pixel; files left out.
+listed twice, or both for training and for validation; equal image files, and pictures that are almost the
+same; groups of images that are trained on and held out, such as boards of one plate; equal label lines; boxes
+thinner than a pixel; files left out. Where images are held out, it is said if the same picture, or almost the
+same, is trained on. --split and --group-by check another split, and other groups, than the data set has.
 
 The exit status is 1 if there is a fault.
 
-Example:
+Examples:
 
-  faster-rcnn check --data PCBData";
+  faster-rcnn check --data PCBData
+  faster-rcnn check --data PCBData --split splits/plates";
 
 /// List every fault of a data set: malformed labels, images that do not decode, and what is doubtful.
 #[derive(clap::Args)]
@@ -27,10 +31,14 @@ Example:
 pub struct Arguments {
     #[command(flatten)]
     data: DataArguments,
+    #[command(flatten)]
+    sides: SideArguments,
 }
 
-pub fn run(Arguments { data }: Arguments) -> Result<()> {
-    let Report { faults, warnings } = data.check()?;
+pub fn run(Arguments { data, sides }: Arguments) -> Result<()> {
+    let (records, mut report) = data.read()?;
+    check_images(&sides.apply(records)?, &mut report)?;
+    let Report { faults, warnings, .. } = report;
     let data = data.data;
     let faulty = faults.iter().map(|fault| format!("{fault:#}\n"));
     let doubtful = warnings.iter().map(|warning| format!("warning: {warning:#}\n"));

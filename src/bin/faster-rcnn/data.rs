@@ -33,9 +33,9 @@ impl DataArguments {
         self.accept(data, report)
     }
 
-    /// Everything that is wrong with the data set.
-    pub fn check(&self) -> Result<Report> {
-        Ok(self.format()?.check(&self.data)?)
+    /// What can be read of the data set, and everything that is wrong with it, but for the pixels.
+    pub fn read(&self) -> Result<(Dataset, Report)> {
+        Ok(self.format()?.read(&self.data)?)
     }
 
     fn format(&self) -> Result<Format, Error> {

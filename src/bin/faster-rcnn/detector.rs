@@ -46,9 +46,16 @@ pub struct DetectorArguments {
 
 /// `MIN[,MAX]` in pixels.
 #[derive(Clone, Copy)]
-struct ImageSize {
+pub struct ImageSize {
     min: usize,
     max: Option<usize>,
+}
+
+impl ImageSize {
+    /// MIN and MAX; one that is not given is `max`, or MIN where that is larger.
+    pub fn within(self, max: usize) -> (usize, usize) {
+        (self.min, self.max.unwrap_or(max.max(self.min)))
+    }
 }
 
 impl FromStr for ImageSize {
@@ -99,7 +106,7 @@ impl DetectorArguments {
         let (min, max) = match (self.image_size, self.min_size, self.max_size) {
             (None, None, None) => return predictor,
             (None, min, max) => (min.unwrap_or(own.min_size), max.unwrap_or(own.max_size)),
-            (Some(size), ..) => (size.min, size.max.unwrap_or(own.max_size.max(size.min))),
+            (Some(size), ..) => size.within(own.max_size),
         };
         predictor.with_image_size(min, max).unwrap_or_else(|error| {
             let message = format!("an image size of {min},{max}: {error}\n");

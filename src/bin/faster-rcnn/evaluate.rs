@@ -2,15 +2,16 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::ArgGroup;
-use faster_rcnn::data::Dataset;
+use faster_rcnn::data::{Dataset, Side};
 use faster_rcnn::eval::{ImageResult, evaluate};
 use faster_rcnn::train::RunInfo;
 use faster_rcnn::{Predictor, draw};
 
 use crate::data::DataArguments;
 use crate::detector::{DetectorArguments, check_classes};
+use crate::sides::SideArguments;
 use crate::{output, predictions, progress};
 
 /// Detections below this score are left out of the confusion matrix if the threshold of the best F-score is
@@ -54,8 +55,13 @@ pub struct Arguments {
     data: DataArguments,
     /// The images to evaluate on, a name a line; of DeepPCB, one of its lists [default: those that `train`
     /// holds out].
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["split", "group_by", "side"])]
     list: Option<PathBuf>,
+    #[command(flatten)]
+    sides: SideArguments,
+    /// The side to evaluate on, of --split or of the data set's own lists [default: what training held out].
+    #[arg(long, value_name = "SIDE")]
+    side: Option<HeldOut>,
     /// The train.seed that held images out, where there are no lists [default: that of the run which wrote
     /// the weights, or else 0].
     #[arg(long, value_name = "S", conflicts_with = "list")]
@@ -70,6 +76,24 @@ pub struct Arguments {
     detector: DetectorArguments,
 }
 
+/// What is not trained on.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum HeldOut {
+    /// The images to validate on.
+    Val,
+    /// The images of the final test.
+    Test,
+}
+
+impl From<HeldOut> for Side {
+    fn from(side: HeldOut) -> Self {
+        match side {
+            HeldOut::Val => Self::Validation,
+            HeldOut::Test => Self::Test,
+        }
+    }
+}
+
 pub fn run(arguments: Arguments) -> Result<()> {
     let Arguments { weights, detections, list, json, plots, .. } = &arguments;
     if let Some(json) = json {
@@ -81,7 +105,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let seed = arguments.seed.or(run.as_ref().map(|run| run.config.train.seed)).unwrap_or(0);
     let data = match list {
         Some(list) => arguments.data.open_list(list)?,
-        None => arguments.data.open()?.sides(seed).validation,
+        None => held_out(&arguments, run.as_ref(), seed)?,
     };
     warn_of_training_images(run.as_ref(), &data);
     let results = match (weights, detections) {
@@ -102,6 +126,21 @@ pub fn run(arguments: Arguments) -> Result<()> {
         draw::plot_evaluation(folder, &results, threshold, &data.class_names)?;
     }
     output::print(format!("{evaluation}\n"))
+}
+
+/// The images that the run held out, where that is known, or else those that training would hold out.
+fn held_out(arguments: &Arguments, run: Option<&RunInfo>, seed: u64) -> Result<Dataset> {
+    let data = arguments.sides.apply_to_divide(arguments.data.open()?)?;
+    if let Some(side) = arguments.side {
+        let data = data.of_side(side.into());
+        if data.records.is_empty() {
+            bail!("no image of the data set is for --side {}", Side::from(side).name());
+        }
+        return Ok(data);
+    }
+    let asked = arguments.seed.is_some() || arguments.sides.are_given();
+    let known = run.filter(|_| !asked).and_then(|run| run.held_out(&data));
+    Ok(known.unwrap_or_else(|| data.sides(seed).validation))
 }
 
 /// Weights do better on the images that they were trained on, so the numbers would be too good.

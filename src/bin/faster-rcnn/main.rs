@@ -1,4 +1,4 @@
-//! Faster R-CNN from a shell: makes and checks data sets, trains, evaluates, predicts, and
+//! Faster R-CNN from a shell: makes, checks and divides data sets, trains, evaluates, predicts, and
 //! knows torchvision's weights.
 
 mod check;
@@ -16,6 +16,9 @@ mod predictions;
 mod progress;
 mod results;
 mod settings;
+mod sides;
+mod split;
+mod stats;
 mod synth;
 mod train;
 mod weights;
@@ -62,6 +65,8 @@ enum Command {
     Synth(synth::Arguments),
     Check(check::Arguments),
     Convert(convert::Arguments),
+    Split(split::Arguments),
+    Stats(stats::Arguments),
     Weights(weights::Arguments),
     #[cfg(feature = "workers")]
     Worker(worker::Arguments),
@@ -90,6 +95,8 @@ fn main() -> ExitCode {
         Command::Synth(arguments) => synth::run(arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Convert(arguments) => convert::run(arguments),
+        Command::Split(arguments) => split::run(arguments),
+        Command::Stats(arguments) => stats::run(arguments),
         Command::Weights(arguments) => weights::run(arguments),
         #[cfg(feature = "workers")]
         Command::Worker(arguments) => worker::run(arguments),

@@ -17,6 +17,7 @@ use faster_rcnn::{DeviceName, Error};
 
 use crate::data::DataArguments;
 use crate::output;
+use crate::sides::SideArguments;
 
 const EXAMPLES: &str = "\
 The output folder holds config.toml (all settings), metrics.jsonl, curves.png, checkpoints/last.safetensors
@@ -50,6 +51,8 @@ pub struct Arguments {
     config: Option<PathBuf>,
     #[command(flatten)]
     data: DataArguments,
+    #[command(flatten)]
+    sides: SideArguments,
     /// Folder of the run.
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
@@ -128,7 +131,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let own = arguments.resume.then(|| arguments.output.join("config.toml"));
     let given = arguments.config.clone().or(own);
     let given = given.map(|path| RunConfig::load(path, &arguments.set)).transpose()?;
-    let data = arguments.data.open()?;
+    let data = arguments.sides.apply_to_divide(arguments.data.open()?)?;
     let config = match given {
         Some(config) => config,
         None => RunConfig::for_data(&data, arguments.weights.is_some()).with_overrides(&arguments.set)?,

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use super::select::select;
 use super::writer::{Transfer, Writer};
 use super::{coco, deep_pcb};
-#[cfg(feature = "formats")]
+#[cfg(feature = "data")]
 use super::{voc, yolo};
 use crate::data::check::check_images;
 use crate::data::dataset::Dataset;
@@ -17,7 +17,7 @@ use crate::files::write_folder_atomically;
 
 /// How a data set lies on disk.
 ///
-/// VOC and YOLO need the Cargo feature `formats`, Parquet needs `tables`. Without it, they are recognised, but
+/// VOC and YOLO need the Cargo feature `data`, Parquet needs `tables`. Without it, they are recognised, but
 /// reading and writing them is an [`Error::Config`] that names the feature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -75,9 +75,9 @@ impl Format {
     fn fits(self, path: &Path) -> bool {
         match self {
             Self::Coco => coco::is_coco(path),
-            #[cfg(feature = "formats")]
+            #[cfg(feature = "data")]
             Self::Voc => voc::is_voc(path),
-            #[cfg(feature = "formats")]
+            #[cfg(feature = "data")]
             Self::Yolo => yolo::is_yolo(path),
             Self::DeepPcb => deep_pcb::is_data_folder(path),
             _ => false,
@@ -93,9 +93,9 @@ impl Format {
         let (path, mut report) = (path.as_ref(), Report::default());
         let data = match self {
             Self::Coco => coco::read(path, &mut report)?,
-            #[cfg(feature = "formats")]
+            #[cfg(feature = "data")]
             Self::Voc => voc::read(path, &mut report)?,
-            #[cfg(feature = "formats")]
+            #[cfg(feature = "data")]
             Self::Yolo => yolo::read(path, &mut report)?,
             Self::DeepPcb => deep_pcb::read(path, &mut report)?,
             _ => return Err(self.not_built()),
@@ -182,9 +182,9 @@ impl Format {
             let mut writer = Writer::new(folder, images);
             match self {
                 Self::Coco => coco::write(data, &mut writer)?,
-                #[cfg(feature = "formats")]
+                #[cfg(feature = "data")]
                 Self::Voc => voc::write(data, &mut writer)?,
-                #[cfg(feature = "formats")]
+                #[cfg(feature = "data")]
                 Self::Yolo => yolo::write(data, &mut writer)?,
                 Self::DeepPcb => deep_pcb::write(data, &mut writer)?,
                 _ => return Err(self.not_built()),
@@ -196,7 +196,7 @@ impl Format {
     }
 
     fn not_built(self) -> Error {
-        let feature = if self == Self::Parquet { "tables" } else { "formats" };
+        let feature = if self == Self::Parquet { "tables" } else { "data" };
         Error::Config(format!(
             "{self} needs the Cargo feature `{feature}`, which this program was built without"
         ))

@@ -14,12 +14,13 @@ mod files;
 mod format;
 mod names;
 mod select;
-#[cfg(all(test, feature = "formats"))]
+mod stored_split;
+#[cfg(all(test, feature = "data"))]
 mod tests;
-#[cfg(feature = "formats")]
+#[cfg(feature = "data")]
 mod voc;
 mod writer;
-#[cfg(feature = "formats")]
+#[cfg(feature = "data")]
 mod yolo;
 
 pub use format::{Format, open};
@@ -34,9 +35,9 @@ pub use writer::Transfer;
 pub fn image_files(folder: &std::path::Path) -> crate::error::Result<Vec<std::path::PathBuf>> {
     files::files_below(folder, files::is_image)
 }
-#[cfg(feature = "formats")]
+#[cfg(feature = "data")]
 #[doc(hidden)]
 pub use voc::document as voc_document;
-#[cfg(feature = "formats")]
+#[cfg(feature = "data")]
 #[doc(hidden)]
 pub use yolo::label_line as yolo_line;

@@ -11,24 +11,7 @@ use crate::text::read_text;
 
 /// The images that the lines of a list name, in its order.
 pub(super) fn select(data: Dataset, list: &Path, report: &mut Report) -> Result<Dataset> {
-    let text = read_text(list)?;
-    let by_name = Index::new(&data);
-    let (mut wanted, mut earlier) = (Vec::new(), HashMap::new());
-    for (index, line) in text.lines().enumerate() {
-        let Some(name) = read_name(line) else { continue };
-        let fault = match by_name.find(&name) {
-            [record] => match earlier.insert(*record, index + 1) {
-                None => {
-                    wanted.push(*record);
-                    continue;
-                }
-                Some(line) => format!("`{name}` is listed in line {line}, too"),
-            },
-            [] => format!("the data set has no image `{name}`"),
-            several => format!("the data set has {} images `{name}`", several.len()),
-        };
-        report.fault(Error::line(list, index + 1, fault));
-    }
+    let wanted = Index::new(&data).listed(list, &mut Earlier::new(), report)?;
     if wanted.is_empty() && report.faults.is_empty() {
         return Err(Error::file(list, "lists no images"));
     }
@@ -37,27 +20,63 @@ pub(super) fn select(data: Dataset, list: &Path, report: &mut Report) -> Result<
     Ok(Dataset { records, class_names: data.class_names })
 }
 
+/// The list and the line, counted from 1, that have named an image.
+pub(super) type Earlier<'a> = HashMap<usize, (&'a Path, usize)>;
+
 /// Images by their names, by the ends of these, and by both without extension.
-struct Index<'a>(HashMap<&'a str, Vec<usize>>);
+pub(super) struct Index<'a> {
+    whole: HashMap<&'a str, Vec<usize>>,
+    parts: HashMap<&'a str, Vec<usize>>,
+}
 
 impl<'a> Index<'a> {
-    fn new(data: &'a Dataset) -> Self {
-        let mut index: HashMap<&str, Vec<usize>> = HashMap::new();
+    pub fn new(data: &'a Dataset) -> Self {
+        let (mut whole, mut parts) = (HashMap::<_, Vec<_>>::new(), HashMap::<_, Vec<_>>::new());
         for (position, record) in data.records.iter().enumerate() {
+            whole.entry(record.name.as_str()).or_default().push(position);
             let ends = record.name.match_indices('/').map(|(slash, _)| &record.name[slash + 1..]);
             for end in [record.name.as_str()].into_iter().chain(ends) {
                 let stem = Path::new(end).with_extension("");
-                index.entry(end).or_default().push(position);
+                parts.entry(end).or_default().push(position);
                 if let Some(stem) = stem.to_str().filter(|stem| *stem != end) {
-                    index.entry(&end[..stem.len()]).or_default().push(position);
+                    parts.entry(&end[..stem.len()]).or_default().push(position);
                 }
             }
         }
-        Self(index)
+        Self { whole, parts }
     }
 
-    /// The images that a name may mean.
+    /// The positions of the images that the lines of a list name, in its order. Lines that name no image,
+    /// several, or one that has been named earlier, are faults.
+    pub fn listed<'b>(
+        &self,
+        list: &'b Path,
+        earlier: &mut Earlier<'b>,
+        report: &mut Report,
+    ) -> Result<Vec<usize>> {
+        let text = read_text(list)?;
+        let mut wanted = Vec::new();
+        for (index, line) in text.lines().enumerate() {
+            let Some(name) = read_name(line) else { continue };
+            let fault = match self.find(&name) {
+                [record] => match earlier.insert(*record, (list, index + 1)) {
+                    None => {
+                        wanted.push(*record);
+                        continue;
+                    }
+                    Some((other, line)) if other == list => format!("`{name}` is listed in line {line}, too"),
+                    Some((other, line)) => format!("`{name}` is listed at {}:{line}, too", other.display()),
+                },
+                [] => format!("the data set has no image `{name}`"),
+                several => format!("the data set has {} images `{name}`", several.len()),
+            };
+            report.fault(Error::line(list, index + 1, fault));
+        }
+        Ok(wanted)
+    }
+
+    /// The images that a name may mean. A whole name is never taken for the end of another one.
     fn find(&self, name: &str) -> &[usize] {
-        self.0.get(name).map_or(&[], Vec::as_slice)
+        self.whole.get(name).or_else(|| self.parts.get(name)).map_or(&[], Vec::as_slice)
     }
 }

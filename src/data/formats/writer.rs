@@ -51,7 +51,7 @@ pub(super) struct Placed {
     /// Its name below the folder of images.
     pub name: String,
     /// Its path below the data set's folder.
-    #[cfg_attr(not(feature = "formats"), expect(dead_code, reason = "YOLO's labels follow it"))]
+    #[cfg_attr(not(feature = "data"), expect(dead_code, reason = "YOLO's labels follow it"))]
     pub path: String,
     /// The path of its reference below the data set's folder.
     pub reference: Option<String>,

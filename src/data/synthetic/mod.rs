@@ -139,9 +139,11 @@ struct BoardPath {
 }
 
 impl BoardPath {
+    /// DeepPCB's first seven digits are the plate that a board was cut from. Each of these boards is a plate
+    /// of its own.
     fn of(index: usize) -> Self {
         let (group, member) = (index / BOARDS_PER_GROUP, index % BOARDS_PER_GROUP);
-        Self { group: format!("{group:05}"), name: format!("{group:05}{member:03}") }
+        Self { group: format!("{group:05}"), name: format!("{group:05}{member:02}0") }
     }
 
     fn images(&self) -> String {
@@ -256,7 +258,7 @@ mod tests {
         assert_eq!(open(&output).unwrap().records.len(), 11);
         for (index, record) in train.records.iter().take(3).enumerate() {
             let (expected, _, annotations) = board(&small(3), index as u64);
-            assert_eq!(record.file_name(), format!("0000000{index}_test.jpg"));
+            assert_eq!(record.file_name(), format!("000000{index}0_test.jpg"));
             assert_eq!(record.size, (192, 192));
             assert_eq!(record.annotations, annotations);
             // Black stays dark and white stays bright in the JPEG.

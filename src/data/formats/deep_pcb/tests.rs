@@ -24,11 +24,11 @@ fn boards(images: usize) -> (tempfile::TempDir, PathBuf) {
 }
 
 fn label_file(root: &Path, index: usize) -> PathBuf {
-    root.join(format!("group00000/00000_not/0000000{index}.txt"))
+    root.join(format!("group00000/00000_not/000000{index}0.txt"))
 }
 
 fn image_file(root: &Path, index: usize) -> PathBuf {
-    root.join(format!("group00000/00000/0000000{index}_test.jpg"))
+    root.join(format!("group00000/00000/000000{index}0_test.jpg"))
 }
 
 fn names(data: &Dataset) -> Vec<String> {
@@ -64,8 +64,8 @@ fn warnings(root: &Path) -> Vec<String> {
 fn the_root_may_be_the_folder_that_holds_pcb_data() {
     let (parent, root) = boards(4);
     let Split { train, validation } = open(parent.path()).unwrap().sides(0);
-    assert_eq!(names(&train), ["00000000_test.jpg", "00000001_test.jpg", "00000002_test.jpg"]);
-    assert_eq!(names(&validation), ["00000003_test.jpg"]);
+    assert_eq!(names(&train), ["00000000_test.jpg", "00000010_test.jpg", "00000020_test.jpg"]);
+    assert_eq!(names(&validation), ["00000030_test.jpg"]);
     assert_eq!(names(&open(&root).unwrap().sides(0).train), names(&train));
     assert!(messages(parent.path()).is_empty());
 }
@@ -90,10 +90,10 @@ fn without_a_test_list_a_tenth_is_held_out_by_seed() {
 #[test]
 fn templates_are_not_images_and_names_without_test_are() {
     let (_folder, root) = boards(3);
-    fs::rename(image_file(&root, 1), root.join("group00000/00000/00000001.jpg")).unwrap();
+    fs::rename(image_file(&root, 1), root.join("group00000/00000/00000010.jpg")).unwrap();
     let all = open(&root).unwrap();
-    assert_eq!(names(&all), ["00000000_test.jpg", "00000001.jpg", "00000002_test.jpg"]);
-    assert_eq!(names(&open(&root).unwrap().sides(0).train), ["00000000_test.jpg", "00000001.jpg"]);
+    assert_eq!(names(&all), ["00000000_test.jpg", "00000010.jpg", "00000020_test.jpg"]);
+    assert_eq!(names(&open(&root).unwrap().sides(0).train), ["00000000_test.jpg", "00000010.jpg"]);
     assert!(messages(&root).is_empty());
 }
 
@@ -355,22 +355,25 @@ fn classes_are_those_of_their_file() {
 fn what_is_hardly_meant_is_named() {
     let (_folder, root) = boards(5);
     let line =
-        |index| format!("group00000/00000/0000000{index}.jpg group00000/00000_not/0000000{index}.txt\n");
+        |index| format!("group00000/00000/000000{index}0.jpg group00000/00000_not/000000{index}0.txt\n");
     let lines = |indices: &[usize]| indices.iter().map(|index| line(*index)).collect::<String>();
     fs::write(root.join("trainval.txt"), lines(&[0, 1, 2, 1])).unwrap();
     fs::write(root.join("test.txt"), lines(&[3, 0, 4])).unwrap();
     fs::copy(image_file(&root, 0), image_file(&root, 3)).unwrap();
     fs::write(label_file(&root, 2), "10 10 10.4 40 1\n20 20 60 60 2\n20 20 60 60 2\n20 20 60 60 3\n")
         .unwrap();
-    let image = "group00000/00000/0000000";
+    let image = "group00000/00000/000000";
     assert_eq!(
         warnings(&root),
         [
-            "group00000/00000_not/00000002.txt:1: box `10 10 10.4 40` is thinner than a pixel".to_string(),
-            "group00000/00000_not/00000002.txt:3: the same object as in line 2".to_string(),
-            format!("trainval.txt:4: {image}1_test.jpg is listed in line 2, too"),
-            format!("test.txt:2: {image}0_test.jpg is trained on: it is listed at trainval.txt:1, too"),
-            format!("{image}3_test.jpg: the file has the same content as {image}0_test.jpg"),
+            "group00000/00000_not/00000020.txt:1: box `10 10 10.4 40` is thinner than a pixel".to_string(),
+            "group00000/00000_not/00000020.txt:3: the same object as in line 2".to_string(),
+            format!("trainval.txt:4: {image}10_test.jpg is listed in line 2, too"),
+            format!("test.txt:2: {image}00_test.jpg is trained on: it is listed at trainval.txt:1, too"),
+            format!(
+                "{image}30_test.jpg: the file has the same content as {image}00_test.jpg: it is trained on and \
+                 tested on"
+            ),
         ]
     );
     let data = open(&root).unwrap().sides(0);
