@@ -1,5 +1,16 @@
 //! Settings in the metadata of weight files.
 
+use std::fs;
+use std::io::{Seek, SeekFrom, Write};
+use std::panic::{self, AssertUnwindSafe};
+
+use burn::tensor::Device;
+use faster_rcnn::weights;
+use faster_rcnn::{Error, FasterRcnnConfig, ResNetDepth};
+use serde_json::{Value, json};
+
+use crate::weight_files::*;
+
 /// The places of all values in JSON, containers included.
 fn places(value: &Value, place: String, found: &mut Vec<String>) {
     match value {

@@ -1,15 +1,11 @@
 //! Weight files that are damaged, or made to do harm: each gives an error that names it, in little memory.
 
 use std::fs;
-use std::io::{Seek, SeekFrom, Write};
 
 use faster_rcnn::Error;
 use faster_rcnn::weights::{self, NamedTensor};
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 use zip::CompressionMethod;
 
-use crate::memory::MIB;
 use crate::mutants::fuzz;
 use crate::weight_files::*;
 
