@@ -4,11 +4,11 @@
 //! longer: `FUZZ_SECONDS=600 cargo test --release --test hostile_weights fuzz -- --nocapture`, with another
 //! `FUZZ_SEED` each time.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "common/hostile.rs"]
+mod hostile;
+
 use std::fs;
 use std::io::{Cursor, Seek, SeekFrom, Write};
-use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,74 +16,18 @@ use burn::tensor::Device;
 use faster_rcnn::weights::{self, LoadOptions, NamedTensor, WeightFile};
 use faster_rcnn::{Error, FasterRcnn, FasterRcnnConfig, Predictor, ResNetDepth, Result};
 use image::RgbImage;
-use rand::{Rng, RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-/// Counts what each thread has allocated.
-struct Counting;
-
-thread_local! {
-    static LIVE: Cell<isize> = const { Cell::new(0) };
-    static PEAK: Cell<isize> = const { Cell::new(0) };
-}
-
-fn add(bytes: isize) {
-    let live = LIVE.get() + bytes;
-    LIVE.set(live);
-    PEAK.set(PEAK.get().max(live));
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-// SAFETY: everything is done by the system's allocator; the counters allocate nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        add(layout.size() as isize);
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        add(layout.size() as isize);
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        add(-(layout.size() as isize));
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // Both may be there while the content moves.
-        add(size as isize);
-        add(-(layout.size() as isize));
-        // SAFETY: the caller's promise.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-const MIB: usize = 1 << 20;
+use hostile::{MIB, measured};
 
 /// What opening a file may take beside a few times its size: instructions of a pickle, entries of a header.
 const OPENING: usize = 256 * MIB;
 
 /// What reading one of its tensors may take: the bytes that a small file may claim, in f64 and as f32.
 const READING: usize = 1024 * MIB;
-
-/// The result, and the most memory that it took.
-fn measured<T>(run: impl FnOnce() -> T) -> (T, usize) {
-    let before = LIVE.get();
-    PEAK.set(before);
-    let result = run();
-    (result, (PEAK.get() - before) as usize)
-}
 
 /// A folder with one file in it, again and again another one.
 struct Bench {
@@ -603,81 +547,14 @@ fn without_checksums(mut archive: Vec<u8>) -> Vec<u8> {
     archive
 }
 
-/// Changes a few places, of a size and in a way that file formats react to.
-fn mutate(bytes: &mut Vec<u8>, other: &[u8], rng: &mut ChaCha8Rng) {
-    const INTERESTING: [i64; 12] = [0, 1, -1, 2, 127, 128, 255, 256, 65_535, 1 << 31, i64::MAX, i64::MIN];
-    for _ in 0..rng.random_range(1..=4) {
-        if bytes.is_empty() {
-            return;
-        }
-        let at = rng.random_range(0..bytes.len());
-        let length = rng.random_range(1..=16).min(bytes.len() - at);
-        match rng.random_range(0..8) {
-            0 => bytes[at] ^= 1 << rng.random_range(0..8),
-            1 => bytes[at] = rng.random(),
-            2 => {
-                let value = INTERESTING[rng.random_range(0..INTERESTING.len())].to_le_bytes();
-                let width = [1, 2, 4, 8][rng.random_range(0..4)].min(length);
-                bytes[at..at + width].copy_from_slice(&value[..width]);
-            }
-            3 => drop(bytes.drain(at..at + length)),
-            4 => {
-                let copy = bytes[at..at + length].to_vec();
-                let to = rng.random_range(0..=bytes.len());
-                bytes.splice(to..to, copy);
-            }
-            5 => {
-                let from = rng.random_range(0..other.len());
-                let piece = &other[from..][..rng.random_range(1..=64).min(other.len() - from)];
-                bytes.splice(at..at, piece.iter().copied());
-            }
-            6 => rng.fill_bytes(&mut bytes[at..at + length]),
-            _ => {
-                // Decimal digits, such as those of a header in JSON.
-                let digit = (0..bytes.len())
-                    .map(|step| (at + step) % bytes.len())
-                    .find(|at| bytes[*at].is_ascii_digit());
-                if let Some(at) = digit {
-                    bytes[at] = b'0' + rng.random_range(0..10);
-                }
-            }
-        }
-    }
-    if rng.random_range(0..20) == 0 {
-        bytes.truncate(rng.random_range(0..=bytes.len()));
-    }
-}
-
 #[test]
 fn fuzz() {
-    let setting = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().unwrap());
-    let duration = setting("FUZZ_SECONDS").map(Duration::from_secs);
-    let (start, bench, seeds) = (Instant::now(), Bench::new(), seeds());
-    let mut rng = ChaCha8Rng::seed_from_u64(setting("FUZZ_SEED").unwrap_or(0));
-    let mut tried = 0;
-    while duration.map_or(tried < 5_000, |duration| start.elapsed() < duration) {
-        // The square prefers the first ones, which are small and quick.
-        let choose = |rng: &mut ChaCha8Rng| {
-            let at: f64 = rng.random();
-            &seeds[(at * at * seeds.len() as f64) as usize]
-        };
-        let mut bytes = choose(&mut rng).clone();
-        let other = choose(&mut rng).clone();
-        mutate(&mut bytes, &other, &mut rng);
-        let run = || {
-            if tried % 16 == 0 {
-                bench.load(&bytes);
-            } else {
-                let _ = bench.read(&bytes);
-            }
-        };
-        if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(run)) {
-            let path = std::env::temp_dir().join("faster-rcnn-fuzz-finding");
-            fs::write(&path, &bytes).unwrap();
-            println!("mutant {tried} is kept as {}", path.display());
-            panic::resume_unwind(panic);
+    let bench = Bench::new();
+    hostile::fuzz(&seeds(), 5_000, |tried, bytes| {
+        if tried % 16 == 0 {
+            bench.load(bytes);
+        } else {
+            let _ = bench.read(bytes);
         }
-        tried += 1;
-    }
-    println!("{tried} mutants in {:.0?}", start.elapsed());
+    });
 }

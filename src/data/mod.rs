@@ -22,9 +22,15 @@ mod report;
 mod synthetic;
 #[cfg(feature = "tables")]
 mod table_cell;
+#[cfg(feature = "tables")]
+mod table_file;
+#[cfg(feature = "tables")]
+mod table_thrift;
 
 pub use augment::{AugmentConfig, augment};
 pub use dataset::{Dataset, Record, Side, Split};
+#[cfg(feature = "tables")]
+pub use formats::write_tables;
 pub use formats::{Format, deep_pcb, open};
 pub use image_source::ImageSource;
 pub use images::{image_size, load_image};
@@ -32,3 +38,5 @@ pub use loader::{Batch, Batches, Loader};
 pub use random::RandomKey;
 pub use report::Report;
 pub use synthetic::{SyntheticConfig, board, write_synthetic};
+#[cfg(feature = "tables")]
+pub use table_cell::TableCell;

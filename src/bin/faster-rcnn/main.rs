@@ -6,13 +6,15 @@ mod completions;
 mod data;
 mod detector;
 mod evaluate;
-#[cfg(any(test, not(feature = "workers")))]
+#[cfg(any(test, not(feature = "tables"), not(feature = "workers")))]
 mod not_built;
 mod output;
 mod predict;
 mod predictions;
 mod settings;
 mod synth;
+#[cfg(feature = "tables")]
+mod tables;
 mod train;
 mod weights;
 #[cfg(feature = "workers")]
@@ -57,11 +59,15 @@ enum Command {
     Predict(predict::Arguments),
     Synth(synth::Arguments),
     Check(check::Arguments),
+    #[cfg(feature = "tables")]
+    Tables(tables::Arguments),
+    #[cfg(not(feature = "tables"))]
+    Tables(not_built::AnyArguments),
     Weights(weights::Arguments),
     #[cfg(feature = "workers")]
     Worker(worker::Arguments),
     #[cfg(not(feature = "workers"))]
-    Worker(not_built::Worker),
+    Worker(not_built::AnyArguments),
     Completions(completions::Arguments),
 }
 
@@ -84,11 +90,15 @@ fn main() -> ExitCode {
         Command::Predict(arguments) => predict::run(arguments),
         Command::Synth(arguments) => synth::run(arguments),
         Command::Check(arguments) => check::run(arguments),
+        #[cfg(feature = "tables")]
+        Command::Tables(arguments) => tables::run(arguments),
+        #[cfg(not(feature = "tables"))]
+        Command::Tables(arguments) => not_built::run("tables", "tables", arguments),
         Command::Weights(arguments) => weights::run(arguments),
         #[cfg(feature = "workers")]
         Command::Worker(arguments) => worker::run(arguments),
         #[cfg(not(feature = "workers"))]
-        Command::Worker(arguments) => not_built::run(arguments),
+        Command::Worker(arguments) => not_built::run("worker", "workers", arguments),
         Command::Completions(arguments) => completions::run(arguments, Arguments::command()),
     };
     match result {

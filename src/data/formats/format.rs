@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use super::deep_pcb;
 use super::select::select;
+use super::tables;
 use crate::data::check::check_images;
 use crate::data::dataset::Dataset;
 use crate::data::report::Report;
@@ -16,16 +17,19 @@ use crate::error::{Error, Result};
 pub enum Format {
     /// [DeepPCB](super::deep_pcb)'s folders and lists.
     DeepPcb,
+    /// [Parquet tables](super::tables); they need the Cargo feature `tables`.
+    Parquet,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::DeepPcb];
+    pub const ALL: [Self; 2] = [Self::DeepPcb, Self::Parquet];
 
     /// What it is called on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::DeepPcb => "deep-pcb",
+            Self::Parquet => "parquet",
         }
     }
 
@@ -40,7 +44,10 @@ impl Format {
         let fitting: Vec<Self> = Self::ALL.into_iter().filter(|format| format.fits(path)).collect();
         match fitting.as_slice() {
             [format] => Ok(*format),
-            [] => Err(Error::file(path, "no data set is recognised here; the formats are DeepPCB's")),
+            [] => Err(Error::file(
+                path,
+                "no data set is recognised here; the formats are DeepPCB's and Parquet",
+            )),
             [..] => {
                 let names: Vec<&str> = fitting.iter().map(|format| format.name()).collect();
                 Err(Error::file(path, format!("may be of several formats, say which: {}", names.join(", "))))
@@ -51,6 +58,7 @@ impl Format {
     fn fits(self, path: &Path) -> bool {
         match self {
             Self::DeepPcb => deep_pcb::is_data_folder(path),
+            Self::Parquet => tables::has_tables(path),
         }
     }
 
@@ -63,6 +71,7 @@ impl Format {
         let (path, mut report) = (path.as_ref(), Report::default());
         let data = match self {
             Self::DeepPcb => deep_pcb::read(path, &mut report)?,
+            Self::Parquet => tables::read(path, &mut report)?,
         };
         tracing::info!(
             path = %path.display(), format = %self, images = data.records.len(),

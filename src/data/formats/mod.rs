@@ -13,5 +13,8 @@ mod files;
 mod format;
 mod names;
 mod select;
+pub mod tables;
 
 pub use format::{Format, open};
+#[cfg(feature = "tables")]
+pub use tables::write_tables;

@@ -1,0 +1,131 @@
+//! Reads a table with a row for each object, beside which the images are files.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::batches::Batches;
+use super::budget::Budget;
+use super::classes::{Classes, class_label};
+use super::columns::{CLASS, EDGES, FILE_NAME, SPLIT, plain_leaves};
+use super::folder::side;
+use super::values::{column, integer, number, text};
+use crate::data::dataset::{Record, Side};
+use crate::data::formats::files::{name_below, path_below};
+use crate::data::images::image_size;
+use crate::data::objects::{Place, objects};
+use crate::data::report::Report;
+use crate::data::table_file::TableFile;
+use crate::error::Result;
+use crate::structures::Annotation;
+
+/// What an object takes while it is read, beside its texts.
+const OBJECT: u64 = 256;
+
+/// An image and the rows that name it.
+struct Image {
+    path: PathBuf,
+    side: Option<Side>,
+    objects: Vec<(Place, Result<Annotation, String>)>,
+}
+
+/// The records of a table, in the order in which their images are met first. `numbered` are the names of
+/// classes that are given by number, where the table does not tell them.
+///
+/// # Errors
+///
+/// Where the table cannot be read. Rows and images at fault are faults.
+pub(super) fn read(
+    table: &Arc<TableFile>,
+    side: Option<Side>,
+    numbered: Option<&[String]>,
+    classes: &mut Classes,
+    report: &mut Report,
+) -> Result<Vec<Record>> {
+    let schema = table.metadata().file_metadata().schema_descr();
+    let names = class_label(table.metadata(), None, &CLASS);
+    let names = names.as_deref().or(numbered);
+    let numbered = names.map(|names| classes.declare(names)).transpose();
+    let numbered = numbered.map_err(|message| table.fault(message))?;
+    let names = [&EDGES[..], &FILE_NAME, &CLASS, &[SPLIT]].concat();
+    let folder = table.path().parent().unwrap_or(Path::new(""));
+
+    let mut budget = Budget::new(table);
+    let mut batches = Batches::open(table, &plain_leaves(schema, &names), &mut budget)?;
+    let (mut images, mut positions): (Vec<Image>, HashMap<PathBuf, usize>) = Default::default();
+    while let Some((first, batch)) = batches.next()? {
+        let value = |names: &[&str], row: usize| column(&batch, names).and_then(|values| text(values, row));
+        let mut read = |row: usize| {
+            let name = value(&FILE_NAME, row).ok_or("the row names no image")?;
+            let path = path_below(folder, name)?;
+            let side = match value(&[SPLIT], row) {
+                Some(name) => Some(
+                    self::side(name)
+                        .ok_or_else(|| format!("the split `{name}` is none of train, validation and test"))?,
+                ),
+                None => side,
+            };
+            let edge = |edge: &str| column(&batch, &[edge]).and_then(|values| number(values, row));
+            let mut annotation = || -> Result<Annotation, String> {
+                let edges = EDGES.map(|name| edge(name).map(|value| value as f32));
+                let [Some(x1), Some(y1), Some(x2), Some(y2)] = edges else {
+                    return Err("the box is not four numbers".to_string());
+                };
+                let class = column(&batch, &CLASS).ok_or("the row has no class")?;
+                let label = match (text(class, row), integer(class, row), &numbered) {
+                    (Some(name), ..) => classes.label(name)?,
+                    (None, Some(id), None) => classes.label(&id.to_string())?,
+                    (None, Some(id), Some(labels)) => {
+                        let label = usize::try_from(id).ok().and_then(|id| labels.get(id)).copied();
+                        label.ok_or_else(|| format!("class {id} is not one of 0..{}", labels.len()))?
+                    }
+                    (None, None, _) => return Err("the class is neither a number nor a name".to_string()),
+                };
+                Ok(Annotation::new([x1, y1, x2, y2], label))
+            };
+            Ok::<_, String>((path, side, annotation()))
+        };
+        for row in 0..batch.num_rows() {
+            budget.take(OBJECT)?;
+            let (path, side, annotation) = match read(row) {
+                Ok(read) => read,
+                Err(message) => {
+                    report.faults.push(table.fault(format!("row {}: {message}", first + row + 1)));
+                    continue;
+                }
+            };
+            let next = images.len();
+            let position = match positions.entry(path) {
+                Entry::Occupied(found) => *found.get(),
+                Entry::Vacant(free) => {
+                    budget.take(2 * free.key().as_os_str().len() as u64)?;
+                    images.push(Image { path: free.key().clone(), side, objects: Vec::new() });
+                    *free.insert(next)
+                }
+            };
+            images[position].objects.push((Place::Row(first + row + 1, 1), annotation));
+        }
+    }
+    drop(positions);
+
+    let finish = |image: Image| {
+        let mut report = Report::default();
+        let record = report.take(image_size(&image.path)).map(|size| {
+            let annotations = objects(table.path(), size, image.objects, &mut report);
+            let name = name_below(folder, &image.path);
+            let record = Record::new(image.path, size, annotations).with_name(name);
+            Record { side: image.side, ..record }
+        });
+        (record, report)
+    };
+    let finished: Vec<(Option<Record>, Report)> = images.into_par_iter().map(finish).collect();
+    let mut records = Vec::new();
+    for (record, found) in finished {
+        records.extend(record);
+        report.append(found);
+    }
+    Ok(records)
+}

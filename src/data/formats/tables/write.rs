@@ -1,0 +1,111 @@
+//! Writes a data set as tables.
+
+use std::fmt::Write;
+use std::fs::{self, File};
+use std::path::Path;
+
+use arrow_array::RecordBatch;
+use arrow_schema::{ArrowError, SchemaRef};
+use parquet::arrow::ArrowWriter;
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+
+use super::write_boxes::write_boxes;
+use super::write_images::{Columns, write_images};
+use crate::data::dataset::{Dataset, Side};
+use crate::error::{Error, Result};
+use crate::files::write_new;
+
+/// Where the files of an image are, below the folder of the data set.
+#[derive(Debug, Clone)]
+pub(in crate::data::formats) struct Placed {
+    pub image: String,
+    pub reference: Option<String>,
+}
+
+/// Writes a table for each side into `folder`: `train.parquet`, `validation.parquet`, `test.parquet`, and
+/// `data.parquet` for images that are for nothing in particular. The same tables with a row for each object
+/// are in `boxes`, and `README.md` tells Hugging Face's `datasets` which table is which.
+///
+/// The tables hold the bytes of the images, unless these were `placed` below the folder. Same data, same
+/// bytes.
+///
+/// # Errors
+///
+/// [`Error::Io`], and what reading the images gives.
+#[cfg_attr(not(test), expect(dead_code, reason = "the command that converts follows"))]
+pub(in crate::data::formats) fn write(
+    data: &Dataset,
+    folder: &Path,
+    placed: Option<&[Placed]>,
+) -> Result<()> {
+    let boxes = folder.join("boxes");
+    fs::create_dir(&boxes).map_err(Error::io(&boxes))?;
+    let columns = Columns::of(data);
+    let mut sides = Vec::new();
+    for (name, side) in [
+        ("train", Some(Side::Train)),
+        ("validation", Some(Side::Validation)),
+        ("test", Some(Side::Test)),
+        ("data", None),
+    ] {
+        let of_side = |index: &usize| data.records[*index].side == side;
+        let records: Vec<usize> = (0..data.records.len()).filter(of_side).collect();
+        if records.is_empty() {
+            continue;
+        }
+        let file = format!("{name}.parquet");
+        write_images(&folder.join(&file), data, &records, placed, &columns)?;
+        write_boxes(&boxes.join(&file), data, &records)?;
+        sides.push(name);
+    }
+    write_new(&folder.join("README.md"), readme(&sides).as_bytes())
+}
+
+/// The card of a data set, in whose head `datasets` looks for the files of each configuration.
+fn readme(sides: &[&str]) -> String {
+    let mut text = "---\nconfigs:\n".to_string();
+    for (configuration, folder) in [("default", ""), ("boxes", "boxes/")] {
+        let _ = writeln!(text, "- config_name: {configuration}\n  data_files:");
+        for side in sides {
+            let _ = writeln!(text, "  - split: {side}\n    path: {folder}{side}.parquet");
+        }
+    }
+    text + "---\n"
+}
+
+/// A table that is written.
+pub(super) struct TableWriter<'a> {
+    path: &'a Path,
+    writer: ArrowWriter<File>,
+}
+
+impl<'a> TableWriter<'a> {
+    /// A new file.
+    pub fn new(path: &'a Path, schema: SchemaRef, properties: WriterProperties) -> Result<Self> {
+        let file = File::create_new(path).map_err(Error::io(path))?;
+        let writer = ArrowWriter::try_new(file, schema, Some(properties)).map_err(failed(path))?;
+        Ok(Self { path, writer })
+    }
+
+    /// Rows, if they fit together.
+    pub fn write(&mut self, batch: Result<RecordBatch, ArrowError>) -> Result<()> {
+        let batch = batch.map_err(|error| failed(self.path)(error.into()))?;
+        self.writer.write(&batch).map_err(failed(self.path))
+    }
+
+    /// Ends the row group.
+    pub fn flush(&mut self) -> Result<()> {
+        self.writer.flush().map_err(failed(self.path))
+    }
+
+    /// Ends the file, down to the disk.
+    pub fn finish(mut self) -> Result<()> {
+        self.writer.finish().map_err(failed(self.path))?;
+        self.writer.inner().sync_all().map_err(Error::io(self.path))
+    }
+}
+
+fn failed(path: &Path) -> impl FnOnce(ParquetError) -> Error {
+    move |error| Error::file_because(path, "cannot be written", error)
+}
