@@ -1,8 +1,8 @@
 //! Parquet tables that are damaged, or made to do harm: each gives an error that names it, in bounded memory.
 //!
 //! The last test is a fuzzer, which by default tries a fixed number of mutants of the committed files. For
-//! longer: `FUZZ_SECONDS=600 cargo test --release --features tables --test hostile_tables fuzz -- --nocapture`,
-//! with another `FUZZ_SEED` each time.
+//! longer: `FUZZ_SECONDS=600 cargo test --release --features tables --test hostile_tables fuzz --
+//! --nocapture`, with another `FUZZ_SEED` each time.
 
 #[path = "common/hostile.rs"]
 mod hostile;
@@ -25,8 +25,8 @@ use tempfile::TempDir;
 
 use hostile::{MIB, measured};
 
-/// What reading the objects of a table may take beside 64 times its size: what `formats::tables` says, and what
-/// the end of a file describes.
+/// What reading the objects of a table may take beside 64 times its size: what `formats::tables` says, and
+/// what the end of a file describes.
 const READING: usize = 400 * MIB;
 
 /// What reading an image may take, as `formats::tables` says.
@@ -34,11 +34,14 @@ const IMAGE: usize = 1024 * MIB;
 
 struct Bench {
     folder: TempDir,
+    /// Of one thread, that of the test, whose memory is counted.
+    pool: rayon::ThreadPool,
 }
 
 impl Bench {
     fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build().unwrap();
+        Self { folder: tempfile::tempdir().unwrap(), pool }
     }
 
     fn path(&self) -> PathBuf {
@@ -49,10 +52,7 @@ impl Bench {
     fn read(&self, bytes: &[u8]) -> Result<usize> {
         let path = self.path();
         fs::write(&path, bytes).unwrap();
-        // One thread, whose memory is counted.
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
-        let pool = pool.expect("a pool of this thread");
-        let (read, peak) = measured(|| pool.install(|| Format::Parquet.read(&path)));
+        let (read, peak) = measured(|| self.pool.install(|| Format::Parquet.read(&path)));
         assert!(peak < READING + 64 * bytes.len(), "reading {} bytes took {peak}", bytes.len());
         let (data, report) = read.inspect_err(|error| self.check(error))?;
         for fault in report.faults.iter().chain(&report.warnings) {

@@ -111,8 +111,8 @@ pub fn mutate(bytes: &mut Vec<u8>, other: &[u8], rng: &mut ChaCha8Rng) {
     }
 }
 
-/// Calls `check` with mutants of the seeds, small ones more often, and their numbers: a fixed number of them, or
-/// for `FUZZ_SECONDS`. `FUZZ_SEED` gives other mutants.
+/// Calls `check` with mutants of the seeds, small ones more often, and their numbers: a fixed number of them,
+/// or for `FUZZ_SECONDS`. `FUZZ_SEED` gives other mutants.
 pub fn fuzz(seeds: &[Vec<u8>], count: usize, check: impl Fn(usize, &[u8])) {
     let setting = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().unwrap());
     let duration = setting("FUZZ_SECONDS").map(Duration::from_secs);

@@ -352,7 +352,8 @@ fn owned(text: &str, budget: &mut Budget) -> Result<String, RowFault> {
     if text.len() > LONGEST_NAME {
         return Err(format!("a text of {} bytes is longer than {LONGEST_NAME}", text.len()).into());
     }
-    budget.take(text.len() as u64)?;
+    // A path is the name, too.
+    budget.take(2 * text.len() as u64)?;
     Ok(text.to_string())
 }
 

@@ -16,21 +16,22 @@
 //! image_id                                         the name, where there is neither a name nor a path
 //! ```
 //!
-//! Only `image` and `objects`, with `bbox` and `category`, must be there. Numbers may have any type. The names
-//! of numbered classes are those that `datasets` keeps in the file (`ClassLabel`), or those in `classes.txt`;
-//! number 0 is class 1 here. Without either, and for classes by name, the classes are the different ones that
-//! occur, sorted. Where no column says what an image is for, the name of the file does:
+//! Only `image` and `objects`, with `bbox` and `category`, must be there. Numbers may have any type. The
+//! names of numbered classes are those that `datasets` keeps in the file (`ClassLabel`), or those in
+//! `classes.txt`; number 0 is class 1 here. Without either, and for classes by name, the classes are the
+//! different ones that occur, sorted. Where no column says what an image is for, the name of the file does:
 //! `data/train-00000-of-00002.parquet`.
 //!
 //! Boxes of another convention than COCO's are recognised by the name `xyxy` only. Under the name `bbox`,
 //! corners mostly give boxes that lie outside of their images, which are faults.
 //!
-//! Or a row is an object, with the name of an image file beside the table: `filename`, `xmin`, `ymin`, `xmax`,
-//! `ymax`, `class`. In a folder that has tables of both kinds, those with a row for each object are left alone.
+//! Or a row is an object, with the name of an image file beside the table: `filename`, `xmin`, `ymin`,
+//! `xmax`, `ymax`, `class`. In a folder that has tables of both kinds, those with a row for each object are
+//! left alone.
 //!
 //! Tables are read in batches, and images only when they are asked for. A table may come from a stranger:
-//! reading its objects takes at most 256 MiB and 64 times its size, and reading an image at most 1 GiB. No path
-//! leads out of the table's folder. Pages may be compressed by Snappy or zstd.
+//! reading its objects takes at most 256 MiB and 64 times its size, and reading an image at most 1 GiB. No
+//! path leads out of the table's folder. Pages may be compressed by Snappy or zstd.
 
 #[cfg(feature = "tables")]
 mod batches;

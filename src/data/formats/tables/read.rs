@@ -76,7 +76,7 @@ fn unknown(table: &TableFile) -> Error {
     let columns = table.metadata().file_metadata().schema().get_fields().iter().map(|field| field.name());
     let columns = columns.take(20).collect::<Vec<_>>().join("`, `");
     table.fault(format!(
-        "is left out: a row is neither an image (`image`, `objects`) nor an object (`filename`, `xmin`, `ymin`, \
-         `xmax`, `ymax`, `class`); it has `{columns}`"
+        "is left out: a row is neither an image (`image`, `objects`) nor an object (`filename`, `xmin`, \
+         `ymin`, `xmax`, `ymax`, `class`); it has `{columns}`"
     ))
 }

@@ -77,7 +77,8 @@ fn random(folder: &Path, seed: u64) -> Dataset {
 
 fn read_all(path: &Path) -> Dataset {
     let (data, report) = Format::Parquet.read(path).unwrap();
-    assert!(report.faults.is_empty() && report.warnings.is_empty(), "{report:?}");
+    // Random boxes may be thin, which is a warning.
+    assert!(report.faults.is_empty(), "{report:?}");
     data
 }
 
