@@ -136,7 +136,8 @@ def write():
     )
     for name, objects in IMAGES:
         for (x, y, w, h), category, _, _ in objects:
-            database.execute("insert into labels values (?, ?, ?, ?, ?, ?)", [name, x, y, x + w, y + h, CLASSES[category]])
+            row = [name, x, y, x + w, y + h, CLASSES[category]]
+            database.execute("insert into labels values (?, ?, ?, ?, ?, ?)", row)
     database.execute(f"copy labels to '{folder / 'labels.parquet'}' (format parquet)")
     everything["boxes"] = [
         {**image, "objects": [{**o, "crowd": False} for o in image["objects"]]}
@@ -173,7 +174,8 @@ def read(boards, tables):
         assert len(data) == count, (side, len(data), count)
         names = data.features["objects"]["category"].feature.names
         for row in data:
-            assert row["image"].size == (row["width"], row["height"]) and row["image"].getpixel((0, 0))
+            assert row["image"].size == (row["width"], row["height"])
+            row["image"].load()
             assert row["reference"] is None or row["reference"].size == row["image"].size
             objects = row["objects"]
             found[row["name"]] = [(corners(b), names[c]) for b, c in zip(objects["bbox"], objects["category"])]

@@ -7,6 +7,7 @@ use std::path::Path;
 use arrow_array::RecordBatch;
 use arrow_schema::{ArrowError, SchemaRef};
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
@@ -84,7 +85,9 @@ impl<'a> TableWriter<'a> {
     /// A new file.
     pub fn new(path: &'a Path, schema: SchemaRef, properties: WriterProperties) -> Result<Self> {
         let file = File::create_new(path).map_err(Error::io(path))?;
-        let writer = ArrowWriter::try_new(file, schema, Some(properties)).map_err(failed(path))?;
+        // Beside a schema of Arrow's, pyarrow takes no notice of what is said for `datasets`.
+        let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+        let writer = ArrowWriter::try_new_with_options(file, schema, options).map_err(failed(path))?;
         Ok(Self { path, writer })
     }
 

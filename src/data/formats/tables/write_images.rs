@@ -182,14 +182,15 @@ fn image_fields() -> Fields {
     [Field::new(BYTES, DataType::Binary, true), Field::new(PATH, DataType::Utf8, true)].into_iter().collect()
 }
 
-/// The fields of objects, without being lists, and what `datasets` calls their types.
+/// The fields of objects, without being lists, and what `datasets` calls their types. They are sorted by name,
+/// as in the JSON for `datasets`, which compares the order, too.
 fn object_types() -> [(&'static str, DataType, &'static str); 5] {
     [
+        (AREA[0], DataType::Float64, "float64"),
         (BOX[0], DataType::List(element(DataType::Float64)), "float64"),
         (CATEGORY[0], DataType::Int64, "int64"),
-        (AREA[0], DataType::Float64, "float64"),
-        (CROWD[0], DataType::Boolean, "bool"),
         (DIFFICULT[0], DataType::Boolean, "bool"),
+        (CROWD[0], DataType::Boolean, "bool"),
     ]
 }
 
@@ -225,7 +226,7 @@ fn objects_column(objects: &[Annotation]) -> ArrayRef {
     let crowds = BooleanArray::from(flags(|object| object.crowd));
     let difficult = BooleanArray::from(flags(|object| object.difficult));
     let fields: [ArrayRef; 5] =
-        [boxes, Arc::new(categories), Arc::new(areas), Arc::new(crowds), Arc::new(difficult)];
+        [Arc::new(areas), boxes, Arc::new(categories), Arc::new(difficult), Arc::new(crowds)];
     let lists = fields.map(|values| list(values, &[objects.len()]));
     Arc::new(StructArray::new(object_fields(), lists.into(), None))
 }
