@@ -55,8 +55,11 @@ struct Reader<'a> {
 struct Row {
     record: Record,
     size: Option<(usize, usize)>,
-    objects: Vec<(Place, Result<Annotation, String>)>,
+    objects: Objects,
 }
+
+/// Objects that can be used, and messages about the others.
+type Objects = Vec<(Place, Result<Annotation, String>)>;
 
 /// The records of a table. `numbered` are the names of classes that are given by number, where the table
 /// does not tell them.
@@ -219,7 +222,7 @@ impl Reader<'_> {
         index: usize,
         row: usize,
         classes: &mut Classes,
-    ) -> Result<Vec<(Place, Result<Annotation, String>)>, String> {
+    ) -> Result<Objects, String> {
         let Some(column) = batch.column_by_name(OBJECTS) else {
             return Err(format!("the column `{OBJECTS}` has neither `bbox` nor `category`"));
         };

@@ -34,7 +34,8 @@ const CLASSES: [&str; 3] = ["b", "a \"class\"", "日本, with Ünicode"];
 fn image(size: (usize, usize), seed: u8) -> Vec<u8> {
     let pixels = RgbImage::from_fn(size.1 as u32, size.0 as u32, |x, y| image::Rgb([x as u8, y as u8, seed]));
     let mut file = Cursor::new(Vec::new());
-    pixels.write_to(&mut file, if seed % 2 == 0 { ImageFormat::Png } else { ImageFormat::Jpeg }).unwrap();
+    let format = if seed < 128 { ImageFormat::Png } else { ImageFormat::Jpeg };
+    pixels.write_to(&mut file, format).unwrap();
     file.into_inner()
 }
 
