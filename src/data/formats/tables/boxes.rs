@@ -12,7 +12,7 @@ use super::batches::Batches;
 use super::budget::Budget;
 use super::classes::{Classes, class_label};
 use super::columns::{CLASS, EDGES, FILE_NAME, SPLIT, plain_leaves};
-use super::folder::side;
+use super::sides::side;
 use super::values::{column, integer, number, text};
 use crate::data::dataset::{Record, Side};
 use crate::data::formats::files::{name_below, path_below};

@@ -14,7 +14,7 @@ use super::columns::{
     AREA, BOX, CATEGORY, CORNERS, CROWD, DIFFICULT, GROUP, HEIGHT, IMAGE, IMAGE_ID, ImageLeaves, NAME,
     OBJECTS, PATH, REFERENCE, SPLIT, WIDTH, object_leaves, plain_leaves,
 };
-use super::folder::side;
+use super::sides::side;
 use super::values::{ObjectField, flag, four, integer, number, text};
 use crate::data::dataset::{Record, Side};
 use crate::data::formats::files::{name_below, path_below};

@@ -50,6 +50,8 @@ mod images;
 mod original;
 #[cfg(feature = "tables")]
 mod read;
+#[cfg(feature = "tables")]
+mod sides;
 #[cfg(all(test, feature = "tables"))]
 mod tests;
 #[cfg(feature = "tables")]

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::classes::Classes;
 use super::columns::Kind;
-use super::folder::{side_of, tables};
+
 use super::original::{TEST_DATA, TRAINING_DATA};
+use super::sides::{side_of, tables};
 use super::{boxes, images};
 use crate::data::dataset::Dataset;
 use crate::data::formats::classes as class_file;
