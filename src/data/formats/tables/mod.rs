@@ -52,6 +52,8 @@ mod original;
 mod read;
 #[cfg(feature = "tables")]
 mod sides;
+#[cfg(feature = "tables")]
+mod table_writer;
 #[cfg(all(test, feature = "tables"))]
 mod tests;
 #[cfg(feature = "tables")]
@@ -70,7 +72,10 @@ pub use self::original::write_tables;
 pub(super) use self::read::read;
 #[cfg(feature = "tables")]
 #[cfg_attr(not(test), expect(unused_imports, reason = "the command that converts follows"))]
-pub(super) use self::write::{Placed, write};
+pub(super) use self::write::write;
+#[cfg(feature = "tables")]
+#[cfg_attr(not(test), expect(unused_imports, reason = "the command that converts follows"))]
+pub(super) use self::write_images::Placed;
 
 /// Of a build that cannot.
 #[cfg(not(feature = "tables"))]

@@ -9,7 +9,7 @@ use parquet::basic::Compression;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use super::columns::{CLASS, EDGES, FILE_NAME};
-use super::write::TableWriter;
+use super::table_writer::TableWriter;
 use crate::data::dataset::Dataset;
 use crate::error::Result;
 use crate::structures::Annotation;

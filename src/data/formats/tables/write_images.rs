@@ -20,7 +20,7 @@ use super::columns::{
     AREA, BOX, BYTES, CATEGORY, CROWD, DIFFICULT, GROUP, HEIGHT, IMAGE, IMAGE_ID, NAME, OBJECTS, PATH,
     REFERENCE, SPLIT, WIDTH,
 };
-use super::write::{Placed, TableWriter};
+use super::table_writer::TableWriter;
 use crate::data::dataset::{Dataset, Record, Side};
 use crate::data::formats::files::has_extension;
 use crate::data::image_source::ImageSource;
@@ -116,6 +116,13 @@ impl Columns {
         }
         RecordBatch::try_new(self.schema.clone(), columns)
     }
+}
+
+/// Where the files of an image are, below the folder of the data set.
+#[derive(Debug, Clone)]
+pub(in crate::data::formats) struct Placed {
+    pub image: String,
+    pub reference: Option<String>,
 }
 
 /// What a row holds of an image.
