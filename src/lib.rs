@@ -132,6 +132,7 @@
 //! | `draw` | [boxes on images, and charts](draw) |
 //! | `download` | torchvision's weights from the network |
 //! | `cli` (on by default) | the program `faster-rcnn`, and all of the above |
+//! | `tables` | [Parquet tables](data::formats::tables), also in the program |
 //! | `workers` | training on several processes and machines |
 //! | `cuda`, `wgpu` | GPUs |
 //!

@@ -28,10 +28,16 @@ mod stats_table;
 mod synthetic;
 #[cfg(feature = "tables")]
 mod table_cell;
+#[cfg(feature = "tables")]
+mod table_file;
+#[cfg(feature = "tables")]
+mod table_thrift;
 
 pub use augment::{AugmentConfig, augment};
 pub use check::check_images;
 pub use dataset::{Dataset, Record, Side, Split};
+#[cfg(feature = "tables")]
+pub use formats::write_tables;
 pub use formats::{Format, Transfer, deep_pcb, open};
 pub use image_source::ImageSource;
 pub use images::{image_size, load_image};
@@ -42,3 +48,5 @@ pub use stats::{
     AnchorStats, Bin, COVERED, ClassStats, DatasetStats, Distribution, QUANTILES, ResizedBox, SideStats,
 };
 pub use synthetic::{SyntheticConfig, board, write_synthetic};
+#[cfg(feature = "tables")]
+pub use table_cell::TableCell;

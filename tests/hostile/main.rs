@@ -7,6 +7,8 @@
 mod data;
 mod memory;
 mod mutants;
+#[cfg(feature = "tables")]
+mod tables;
 mod weight_files;
 mod weight_settings;
 mod weights;

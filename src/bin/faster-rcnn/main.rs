@@ -8,7 +8,7 @@ mod data;
 mod detector;
 mod evaluate;
 mod inputs;
-#[cfg(any(test, not(feature = "workers")))]
+#[cfg(any(test, not(feature = "tables"), not(feature = "workers")))]
 mod not_built;
 mod output;
 mod predict;
@@ -20,6 +20,8 @@ mod sides;
 mod split;
 mod stats;
 mod synth;
+#[cfg(feature = "tables")]
+mod tables;
 mod train;
 mod weights;
 #[cfg(feature = "workers")]
@@ -67,11 +69,15 @@ enum Command {
     Convert(convert::Arguments),
     Split(split::Arguments),
     Stats(stats::Arguments),
+    #[cfg(feature = "tables")]
+    Tables(tables::Arguments),
+    #[cfg(not(feature = "tables"))]
+    Tables(not_built::AnyArguments),
     Weights(weights::Arguments),
     #[cfg(feature = "workers")]
     Worker(worker::Arguments),
     #[cfg(not(feature = "workers"))]
-    Worker(not_built::Worker),
+    Worker(not_built::AnyArguments),
     Completions(completions::Arguments),
 }
 
@@ -97,11 +103,15 @@ fn main() -> ExitCode {
         Command::Convert(arguments) => convert::run(arguments),
         Command::Split(arguments) => split::run(arguments),
         Command::Stats(arguments) => stats::run(arguments),
+        #[cfg(feature = "tables")]
+        Command::Tables(arguments) => tables::run(arguments),
+        #[cfg(not(feature = "tables"))]
+        Command::Tables(arguments) => not_built::run("tables", "tables", arguments),
         Command::Weights(arguments) => weights::run(arguments),
         #[cfg(feature = "workers")]
         Command::Worker(arguments) => worker::run(arguments),
         #[cfg(not(feature = "workers"))]
-        Command::Worker(arguments) => not_built::run(arguments),
+        Command::Worker(arguments) => not_built::run("worker", "workers", arguments),
         Command::Completions(arguments) => completions::run(arguments, Arguments::command()),
     };
     match result {

@@ -1,13 +1,12 @@
-//! The command and the options of the feature `workers`, in a program that was built without it. They are
-//! parsed here, so that the error is not `unknown` but says which feature is missing.
+//! The commands and options of Cargo features, in a program that was built without them. They are parsed
+//! here, so that the error is not `unknown` but says which feature is missing.
 
 use std::ffi::OsString;
 
 use anyhow::{Result, bail};
 
-const MESSAGE: &str = "needs the Cargo feature `workers`, which this program was built without";
-
-/// Options of `train`.
+/// Options of `train` that need the feature `workers`.
+#[cfg(any(test, not(feature = "workers")))]
 #[derive(clap::Args)]
 #[allow(dead_code, reason = "no value is accepted")]
 pub struct WorkersOptions {
@@ -17,20 +16,26 @@ pub struct WorkersOptions {
     token_file: Option<String>,
 }
 
-/// `faster-rcnn worker` with any options.
+/// A command with any options.
 #[derive(clap::Args)]
 #[command(hide = true, disable_help_flag = true)]
-pub struct Worker {
+pub struct AnyArguments {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     _arguments: Vec<OsString>,
 }
 
-fn refuse(_: &str) -> Result<String, &'static str> {
-    Err(MESSAGE)
+#[cfg(any(test, not(feature = "workers")))]
+fn refuse(_: &str) -> Result<String, String> {
+    Err(missing("workers"))
 }
 
-pub fn run(_: Worker) -> Result<()> {
-    bail!("`worker` {MESSAGE}")
+fn missing(feature: &str) -> String {
+    format!("needs the Cargo feature `{feature}`, which this program was built without")
+}
+
+/// Refuses a command.
+pub fn run(command: &str, feature: &str, _: AnyArguments) -> Result<()> {
+    bail!("`{command}` {}", missing(feature))
 }
 
 #[cfg(test)]
@@ -41,7 +46,7 @@ mod tests {
     #[derive(Parser)]
     enum Program {
         Train(WorkersOptions),
-        Worker(Worker),
+        Worker(AnyArguments),
     }
 
     #[test]
@@ -58,7 +63,8 @@ mod tests {
             else {
                 panic!("{arguments:?} is refused before its feature can be named");
             };
-            assert!(run(worker).unwrap_err().to_string().contains("feature `workers`"));
+            let error = run("worker", "workers", worker).unwrap_err().to_string();
+            assert!(error.starts_with("`worker` needs the Cargo feature `workers`"), "{error}");
         }
         assert!(Program::try_parse_from(["faster-rcnn", "train"]).is_ok());
     }

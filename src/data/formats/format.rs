@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::select::select;
 use super::writer::{Transfer, Writer};
-use super::{coco, deep_pcb};
+use super::{coco, deep_pcb, tables};
 #[cfg(feature = "data")]
 use super::{voc, yolo};
 use crate::data::check::check_images;
@@ -29,7 +29,7 @@ pub enum Format {
     Yolo,
     /// [DeepPCB](super::deep_pcb)'s folders and lists.
     DeepPcb,
-    /// Tables in Parquet, with or without the images' bytes.
+    /// [Parquet tables](super::tables), with or without the images' bytes.
     Parquet,
 }
 
@@ -80,7 +80,9 @@ impl Format {
             #[cfg(feature = "data")]
             Self::Yolo => yolo::is_yolo(path),
             Self::DeepPcb => deep_pcb::is_data_folder(path),
-            _ => false,
+            Self::Parquet => tables::has_tables(path),
+            #[cfg(not(feature = "data"))]
+            Self::Voc | Self::Yolo => false,
         }
     }
 
@@ -98,6 +100,9 @@ impl Format {
             #[cfg(feature = "data")]
             Self::Yolo => yolo::read(path, &mut report)?,
             Self::DeepPcb => deep_pcb::read(path, &mut report)?,
+            #[cfg(feature = "tables")]
+            Self::Parquet => tables::read(path, &mut report)?,
+            #[cfg(not(all(feature = "data", feature = "tables")))]
             _ => return Err(self.not_built()),
         };
         report.finish(path);
@@ -187,6 +192,9 @@ impl Format {
                 #[cfg(feature = "data")]
                 Self::Yolo => yolo::write(data, &mut writer)?,
                 Self::DeepPcb => deep_pcb::write(data, &mut writer)?,
+                #[cfg(feature = "tables")]
+                Self::Parquet => tables::write(data, &mut writer)?,
+                #[cfg(not(all(feature = "data", feature = "tables")))]
                 _ => return Err(self.not_built()),
             }
             warnings = writer.warnings;
@@ -195,6 +203,7 @@ impl Format {
         Ok(warnings)
     }
 
+    #[cfg(not(all(feature = "data", feature = "tables")))]
     fn not_built(self) -> Error {
         let feature = if self == Self::Parquet { "tables" } else { "data" };
         Error::Config(format!(

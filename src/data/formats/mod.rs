@@ -15,6 +15,7 @@ mod format;
 mod names;
 mod select;
 mod stored_split;
+pub mod tables;
 #[cfg(all(test, feature = "data"))]
 mod tests;
 #[cfg(feature = "data")]
@@ -24,6 +25,8 @@ mod writer;
 mod yolo;
 
 pub use format::{Format, open};
+#[cfg(feature = "tables")]
+pub use tables::write_tables;
 pub use writer::Transfer;
 
 /// Every image in a folder and in the folders below it, sorted, without hidden ones.

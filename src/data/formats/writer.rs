@@ -51,7 +51,10 @@ pub(super) struct Placed {
     /// Its name below the folder of images.
     pub name: String,
     /// Its path below the data set's folder.
-    #[cfg_attr(not(feature = "data"), expect(dead_code, reason = "YOLO's labels follow it"))]
+    #[cfg_attr(
+        not(any(feature = "data", feature = "tables")),
+        expect(dead_code, reason = "YOLO's labels follow it")
+    )]
     pub path: String,
     /// The path of its reference below the data set's folder.
     pub reference: Option<String>,
@@ -60,6 +63,11 @@ pub(super) struct Placed {
 impl<'a> Writer<'a> {
     pub fn new(folder: &'a Path, transfer: Transfer) -> Self {
         Self { folder, transfer, warnings: Vec::new() }
+    }
+
+    #[cfg(feature = "tables")]
+    pub fn transfer(&self) -> Transfer {
+        self.transfer
     }
 
     /// A path in the data set.
