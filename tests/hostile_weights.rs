@@ -9,6 +9,7 @@ mod hostile;
 
 use std::fs;
 use std::io::{Cursor, Seek, SeekFrom, Write};
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
