@@ -10,7 +10,6 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::write::write_parts;
-use super::*;
 use crate::data::dataset::{Dataset, Record, Side};
 use crate::data::formats::Format;
 use crate::data::formats::writer::Placed;
@@ -167,7 +166,7 @@ fn images_may_be_files_beside_the_tables() {
     assert_same(&read, &data);
     assert!(read.records.iter().all(|record| matches!(record.image, ImageSource::File(_))));
 
-    fs::remove_file(folder.path().join(&placed[1].image)).unwrap();
+    fs::remove_file(folder.path().join(&placed[1].path)).unwrap();
     let (rest, report) = Format::Parquet.read(folder.path()).unwrap();
     assert_eq!(rest.records.len(), data.records.len() - 1);
     let fault = report.faults[0].to_string();
@@ -241,7 +240,7 @@ fn faults_name_the_row_and_the_object() {
     ];
     let tables = written(&Dataset::new(records, ["a"]), None);
     let table = tables.path().join("data.parquet");
-    let (data, Report { faults, warnings }) = Format::Parquet.read(&table).unwrap();
+    let (data, Report { faults, warnings, .. }) = Format::Parquet.read(&table).unwrap();
     assert!(warnings.is_empty());
     assert_eq!(data.records.len(), 4);
     let expected = |places: &[&str]| {
