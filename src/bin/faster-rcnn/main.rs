@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod detector;
 mod evaluate;
+mod export;
 #[cfg(any(test, not(feature = "workers")))]
 mod not_built;
 mod output;
@@ -56,6 +57,7 @@ enum Command {
     Predict(predict::Arguments),
     Synth(synth::Arguments),
     Check(check::Arguments),
+    Export(export::Arguments),
     Weights(weights::Arguments),
     #[cfg(feature = "workers")]
     Worker(worker::Arguments),
@@ -83,6 +85,7 @@ fn main() -> ExitCode {
         Command::Predict(arguments) => predict::run(arguments),
         Command::Synth(arguments) => synth::run(arguments),
         Command::Check(arguments) => check::run(arguments),
+        Command::Export(arguments) => export::run(arguments),
         Command::Weights(arguments) => weights::run(arguments),
         #[cfg(feature = "workers")]
         Command::Worker(arguments) => worker::run(arguments),
