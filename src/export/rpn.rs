@@ -124,7 +124,7 @@ fn levels(
             }
         };
         let cells = graph.size_mul(&name("cells"), &height, &width);
-        let anchors = graph.size_mul(&name("anchors"), &cells, &per_cell);
+        let anchors = graph.size_mul(&name("anchor_count"), &cells, &per_cell);
         let most = Size::Fixed(config.rpn.pre_nms_top_n_test as i64);
         let count = graph.size_min(&name("count"), &anchors, &most);
         let [logits, mut indices] = graph.top_k(&name("top_k"), &logits, &count);
