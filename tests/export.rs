@@ -69,7 +69,8 @@ fn a_small_detector_is_left_for_the_runtimes() {
         let boxes: Vec<f32> = boxes
             .flat_map(|[x1, y1, x2, y2]| [x1 * scale[0], y1 * scale[1], x2 * scale[0], y2 * scale[1]])
             .collect();
-        json!({"boxes": boxes, "scores": fixture.floats(&found["scores"]), "labels": fixture.indices(&found["labels"])})
+        let (scores, labels) = (fixture.floats(&found["scores"]), fixture.indices(&found["labels"]));
+        json!({"boxes": boxes, "scores": scores, "labels": labels})
     };
     let found = recorded["eval"]["detections"].as_array().unwrap();
     let case = json!({

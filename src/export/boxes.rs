@@ -26,7 +26,8 @@ pub struct Decoded {
 }
 
 impl Decode<'_> {
-    /// `deltas` have a last axis of 4, `centres` and `sizes` of references one of 2: x and y, width and height.
+    /// `deltas` have a last axis of 4. `centres` and `sizes` of the references have one of 2: x and y, width
+    /// and height.
     pub fn apply(&self, graph: &mut Graph, deltas: &str, centres: &str, sizes: &str) -> Decoded {
         let name = |part: &str| format!("{}.{part}", self.name);
         let deltas = match self.weights {
@@ -111,9 +112,8 @@ pub struct Best {
     pub indices: Value,
 }
 
-/// The `count` best of `[N, K]` scores with `[N, K, 4]` boxes. If `slots`, K, may be less, entries with a score
-/// of `absent` fill the rest.
-#[allow(clippy::too_many_arguments, reason = "all of them say what is taken from what")]
+/// The `count` best of `[N, K]` scores with `[N, K, 4]` boxes. If `slots`, K, may be less, entries with a
+/// score of `absent` fill the rest.
 pub fn best(
     graph: &mut Graph,
     name: &str,

@@ -14,16 +14,16 @@ use super::rpn::proposals;
 use crate::error::Result;
 use crate::model::{FasterRcnn, FasterRcnnConfig};
 
-/// The lowest version of ONNX's operators with `RoiAlign` as torchvision has it (16) and ranges of `Shape` (15);
-/// 17 is what the runtimes have known longest since.
+/// The version of ONNX's operators. `RoiAlign` as torchvision computes it takes 16, and a range of `Shape`
+/// takes 15. All runtimes have known 17 for years.
 const OPSET: i64 = 17;
 /// The version of the file format that came with it.
 const IR_VERSION: i64 = 8;
 
 /// A detector as an ONNX graph: from pixels to detections.
 ///
-/// The [module](super) says what goes in and what comes out. Thresholds and numbers of proposals and detections
-/// are those of the detector's settings.
+/// The [module](super) says what goes in and what comes out. Thresholds and numbers of proposals and
+/// detections are those of the detector's settings.
 ///
 /// # Errors
 ///
@@ -78,14 +78,15 @@ fn how_to_use(config: &FasterRcnnConfig, options: &OnnxOptions) -> String {
     let input = match options.full_images {
         true => "They fill `images`.",
         false => {
-            "Put each at the top left of `images` and fill the rest with zeros; `sizes` has its height and width."
+            "Put each at the top left of `images` and fill the rest with zeros; `sizes` has its height and \
+             width."
         }
     };
     format!(
-        "Faster R-CNN. Resize each RGB image, bilinear, half-pixel centres, no antialiasing, so that its short \
-         side has {min} pixels, but its long side {max} at most. {input} `images` is [N, 3, H, W], {values}; H and \
-         W are multiples of {SIZE_DIVISIBLE}. Of image i, the first num_detections[i] rows of boxes, scores and \
-         labels are its detections; boxes are in pixels of `images`: divide them by what the image was scaled by. \
-         Label 1 is the first of class_names."
+        "Faster R-CNN. Resize each RGB image, bilinear, half-pixel centres, no antialiasing, so that its \
+         short side has {min} pixels, but its long side {max} at most. {input} `images` is [N, 3, H, W], \
+         {values}; H and W are multiples of {SIZE_DIVISIBLE}. Of image i, the first num_detections[i] rows \
+         of boxes, scores and labels are its detections; boxes are in pixels of `images`: divide them by \
+         what the image was scaled by. Label 1 is the first of class_names."
     )
 }

@@ -10,7 +10,8 @@ use super::proto::{DataLocation, ModelProto, StringStringEntryProto, TensorProto
 use crate::error::{Error, Result};
 use crate::files::{write_atomically, write_bytes};
 
-/// The most bytes of weights in the file of the graph. Protocol buffers end at 2 GiB, and the graph takes some.
+/// The most bytes of weights in the file of the graph. Protocol buffers end at 2 GiB, and the graph takes
+/// some.
 const MAX_WEIGHTS: usize = (1 << 31) - (1 << 26);
 /// Smaller tensors stay in the file of the graph, so that tools see shapes and axes.
 const MIN_EXTERNAL: usize = 1024;
@@ -36,9 +37,10 @@ impl OnnxModel {
 
     /// Writes the graph. The same detector and options give the same bytes.
     ///
-    /// Where the weights are not in the file itself, they are beside it, in a file with the name of `path`, a
-    /// checksum of the weights and the extension `.data`. It is written first. Wherever writing is interrupted,
-    /// `path` holds either its old content, whose weights are still there, or the whole new graph.
+    /// Where the weights are not in the file itself, they are beside it. That file has the name of `path`, a
+    /// checksum of the weights and the extension `.data`. It is written first. Wherever writing is
+    /// interrupted, `path` holds either its old content, whose weights are still there, or the whole new
+    /// graph.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! Convolutions with their norms and linear layers, as nodes.
 //!
-//! Weights come by torchvision's names. A batch norm is folded into the convolution before it, so that only the
-//! convolution's weight and bias are in the graph.
+//! Weights come by torchvision's names. A batch norm is folded into the convolution before it, so that only
+//! the convolution's weight and bias are in the graph.
 
 use std::collections::HashMap;
 
@@ -195,8 +195,8 @@ impl Conv {
 }
 
 impl GroupNorm {
-    /// An instance norm whose instances are groups: ONNX's `GroupNormalization` has an affine for each channel
-    /// from opset 21 only.
+    /// An instance norm whose instances are groups: ONNX's `GroupNormalization` has an affine for each
+    /// channel from opset 21 only.
     fn apply(&self, graph: &mut Graph, name: &str, x: &str) -> Value {
         let (ones, zeros) = (graph.floats(&[1.0; GROUPS]), graph.floats(&[0.0; GROUPS]));
         let epsilon = [("epsilon", Attribute::Float(GROUP_NORM_EPSILON))];
@@ -208,7 +208,8 @@ impl GroupNorm {
             &epsilon,
         );
         let shape = graph.op("Shape", &format!("{name}.shape"), &[x]);
-        let normalized = graph.op("Reshape", &format!("{name}.channels"), &[&normalized, &shape]); // [N, C, H, W]
+        // [N, C, H, W]
+        let normalized = graph.op("Reshape", &format!("{name}.channels"), &[&normalized, &shape]);
         let scaled = graph.op("Mul", &format!("{name}.scaled"), &[&normalized, &self.weight]);
         graph.op("Add", &format!("{name}.shifted"), &[&scaled, &self.bias])
     }

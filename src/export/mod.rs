@@ -1,12 +1,12 @@
 //! Detectors for other runtimes: ONNX files for ONNX Runtime, OpenVINO, TensorRT and others.
 //!
-//! Everything is in the graph, from pixels to detections. The host resizes and pads. `docs/onnx.md` has complete
-//! programs in Python and Rust, and says what was tried.
+//! Everything is in the graph, from pixels to detections. The host resizes and pads. `docs/onnx.md` has
+//! complete programs in Python and Rust, and says what was tried.
 //!
 //! | input | type | shape | |
 //! |---|---|---|---|
 //! | `images` | f32 or u8 | `[N, 3, H, W]` | RGB, values in `0..=1` or bytes; H and W are multiples of 32 |
-//! | `sizes` | i64 | `[N, 2]` | height and width of each image in `images`; what is right of and below it is padding |
+//! | `sizes` | i64 | `[N, 2]` | height and width of each image in `images`; the rest is padding |
 //!
 //! | output | type | shape | |
 //! |---|---|---|---|

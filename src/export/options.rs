@@ -58,7 +58,8 @@ impl OnnxOptions {
         Self { full_images, ..self }
     }
 
-    /// Stores weights as `f16`, in half the space. The runtime computes with `f32`, unless it is told otherwise.
+    /// Stores weights as `f16`, in half the space. The runtime computes with `f32`, unless it is told
+    /// otherwise.
     #[must_use]
     pub fn with_half(self, half: bool) -> Self {
         Self { half, ..self }
@@ -84,9 +85,10 @@ impl OnnxOptions {
             for (name, side) in [("height", height), ("width", width)] {
                 bounds::within(&format!("the {name} of the input"), side, SIZE_DIVISIBLE..=MAX_SIDE)?;
                 bounds::ensure(side.is_multiple_of(SIZE_DIVISIBLE), || {
+                    let next = side.next_multiple_of(SIZE_DIVISIBLE);
                     format!(
-                        "the {name} of the input must be a multiple of {SIZE_DIVISIBLE}, is {side}: choose {}",
-                        side.next_multiple_of(SIZE_DIVISIBLE)
+                        "the {name} of the input must be a multiple of {SIZE_DIVISIBLE}, is {side}: \
+                         choose {next}"
                     )
                 })?;
             }

@@ -1,7 +1,7 @@
 //! The part of ONNX's file format that an exported detector takes.
 //!
-//! Names and numbers are those of `onnx.proto` in ONNX 1.23 (<https://github.com/onnx/onnx>, Apache-2.0); fields
-//! that are never written are left out. What a reader does not find has the default value.
+//! Names and numbers are those of `onnx.proto` in ONNX 1.23 (<https://github.com/onnx/onnx>, Apache-2.0).
+//! Fields that are never written are left out. What a reader does not find has the default value.
 
 use prost::{Message, Oneof};
 

@@ -28,7 +28,7 @@ struct Rois {
     pooled: Value,
 }
 
-/// The outputs of the graph: `num_detections` `[N]`, `boxes` `[N, D, 4]`, `scores` `[N, D]`, `labels` `[N, D]`.
+/// The outputs of the graph: `num_detections` `[N]`, `boxes` `[N, D, 4]`, `scores` and `labels` `[N, D]`.
 ///
 /// # Errors
 ///
@@ -56,7 +56,8 @@ pub fn detections(
     let deltas = graph.reshape("roi_heads.deltas.by_class", &deltas, &[0, objects, 4]); // [K, C - 1, 4]
     let (scores, boxes) = candidates(graph, rois_config, images, &rois, &scores, &deltas);
 
-    // To the places of the proposals. Where there is no proposal, scores are zero, and none is above a threshold.
+    // To the places of the proposals. Where there is no proposal, scores are zero, which is above no
+    // threshold.
     let slots = graph.size_mul("roi_heads.slots", &images.batch, &Size::Fixed(count as i64));
     let one = graph.ints(&[1]);
     let indices = graph.op("Unsqueeze", "roi_heads.rows", &[&rois.indices, &one]); // [K, 1]
@@ -197,8 +198,8 @@ fn candidates(
     (scores, decoded.boxes)
 }
 
-/// Scores of `[N * P, C - 1]` after suppression within each class of each image: `[N, P * (C - 1)]`, zero where
-/// the box is dropped.
+/// Scores of `[N * P, C - 1]` after suppression within each class of each image: `[N, P * (C - 1)]`, zero
+/// where the box is dropped.
 fn suppress(
     graph: &mut Graph,
     config: &RoiHeadsConfig,

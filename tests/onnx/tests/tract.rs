@@ -1,5 +1,5 @@
-//! A detector that `tests/export.rs` exported, through tract: it must find what torchvision found with the same
-//! weights. Run that test first; it leaves `export` in the folder for temporary files.
+//! A detector that `tests/export.rs` exported, through tract: it must find what torchvision found with the
+//! same weights. Run that test first; it leaves `export` in the folder for temporary files.
 
 use std::fs;
 use std::path::Path;

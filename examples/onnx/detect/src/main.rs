@@ -1,7 +1,7 @@
 //! What an exported detector finds in an image: `cargo run --release -- model.onnx board.png`.
 //!
-//! `ORT_DYLIB_PATH` names the library of ONNX Runtime. The model takes f32 images of any size: export it without
-//! `--size`.
+//! `ORT_DYLIB_PATH` names the library of ONNX Runtime. The model takes f32 images of any size: export it
+//! without `--size`.
 
 use std::env;
 
@@ -14,7 +14,8 @@ fn main() -> Result<()> {
     let mut arguments = env::args().skip(1);
     let (model, path) = arguments.next().zip(arguments.next()).context("detect MODEL IMAGE")?;
     let mut session = Session::builder()?.commit_from_file(model)?;
-    let setting = |key: &str| session.metadata()?.custom(key).with_context(|| format!("the model has no {key}"));
+    let setting =
+        |key: &str| session.metadata()?.custom(key).with_context(|| format!("the model has no {key}"));
     let (min, max): (f64, f64) = (setting("min_size")?.parse()?, setting("max_size")?.parse()?);
     let names: Vec<String> = serde_json::from_str(&setting("class_names")?)?;
 
@@ -32,7 +33,8 @@ fn main() -> Result<()> {
         if y >= height || x >= width {
             return 0.0; // padding
         }
-        let ((top, bottom, down), (left, right, over)) = (along(y, old_height, height), along(x, old_width, width));
+        let (top, bottom, down) = along(y, old_height, height);
+        let (left, right, over) = along(x, old_width, width);
         let at = |x, y| f32::from(image.get_pixel(x, y)[channel]) / 255.0;
         let row = |y| at(left, y) * (1.0 - over) + at(right, y) * over;
         row(top) * (1.0 - down) + row(bottom) * down
