@@ -35,10 +35,10 @@ pub struct Arguments {
     output: PathBuf,
     /// Height and width of the input in pixels, multiples of 32; `dynamic` takes any.
     #[arg(long, value_name = "HEIGHTxWIDTH", default_value = "dynamic", value_parser = size)]
-    size: Option<(usize, usize)>,
+    size: Fixed<(usize, usize)>,
     /// Images in a call; `dynamic` takes any number.
     #[arg(long, value_name = "N", default_value = "dynamic", value_parser = batch)]
-    batch: Option<usize>,
+    batch: Fixed<usize>,
     /// What the values of the input are: f32 in 0..=1, or u8.
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = pixels)]
     input: Pixels,
@@ -55,19 +55,24 @@ pub struct Arguments {
     settings: WeightArguments,
 }
 
-fn size(text: &str) -> Result<Option<(usize, usize)>, &'static str> {
-    if text == "dynamic" {
-        return Ok(None);
+/// A value, or none for `dynamic`.
+#[derive(Clone, Copy)]
+struct Fixed<T>(Option<T>);
+
+fn size(text: &str) -> Result<Fixed<(usize, usize)>, &'static str> {
+    let side = |text: &str| text.parse().ok();
+    match text.split_once('x').and_then(|(height, width)| Some((side(height)?, side(width)?))) {
+        Some(size) => Ok(Fixed(Some(size))),
+        None if text == "dynamic" => Ok(Fixed(None)),
+        None => Err("expected HEIGHTxWIDTH in pixels, such as 640x640, or `dynamic`"),
     }
-    let sides =
-        text.split_once('x').and_then(|(height, width)| Some((height.parse().ok()?, width.parse().ok()?)));
-    sides.map(Some).ok_or("expected HEIGHTxWIDTH in pixels, such as 640x640, or `dynamic`")
 }
 
-fn batch(text: &str) -> Result<Option<usize>, &'static str> {
-    match text {
-        "dynamic" => Ok(None),
-        number => number.parse().map(Some).map_err(|_| "expected a number of images or `dynamic`"),
+fn batch(text: &str) -> Result<Fixed<usize>, &'static str> {
+    match text.parse() {
+        Ok(images) => Ok(Fixed(Some(images))),
+        Err(_) if text == "dynamic" => Ok(Fixed(None)),
+        Err(_) => Err("expected a number of images or `dynamic`"),
     }
 }
 
@@ -89,8 +94,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
         .with_full_images(full_images)
         .with_half(half)
         .with_external_data(external_data);
-    let options = batch.into_iter().fold(options, OnnxOptions::with_batch);
-    let options = size.into_iter().fold(options, OnnxOptions::with_size);
+    let options = batch.0.into_iter().fold(options, OnnxOptions::with_batch);
+    let options = size.0.into_iter().fold(options, OnnxOptions::with_size);
     let file = onnx(&model, &options)?;
     let nodes = file.node_count();
     file.save(&output)?;

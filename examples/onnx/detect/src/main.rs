@@ -13,7 +13,8 @@ use ort::value::TensorRef;
 fn main() -> Result<()> {
     let mut arguments = env::args().skip(1);
     let (model, path) = arguments.next().zip(arguments.next()).context("detect MODEL IMAGE")?;
-    let mut session = Session::builder()?.commit_from_file(model)?;
+    let environment = ort::init().build()?;
+    let mut session = Session::builder(&environment)?.commit_from_file(model)?;
     let setting =
         |key: &str| session.metadata()?.custom(key).with_context(|| format!("the model has no {key}"));
     let (min, max): (f64, f64) = (setting("min_size")?.parse()?, setting("max_size")?.parse()?);
