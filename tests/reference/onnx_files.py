@@ -32,8 +32,9 @@ from weights import fill, image
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SIDES = [(160, 160), (160, 224), (208, 160), (150, 170), (320, 200)]
-# What is stored as f16 is rounded by 2^-11. Detections of f16 weights have a counterpart of f32 weights within:
-HALF = {"pixels": 4.0, "score": 0.02}
+# What is stored as f16 is rounded by 2^-11. 98 % of the detections have a counterpart of f32 weights within this. The rest are
+# those that come or go where another score is as high.
+HALF = {"pixels": 1.0, "score": 0.02}
 
 
 class Bench:
