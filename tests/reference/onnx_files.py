@@ -155,7 +155,7 @@ BATCHES = [IMAGES[:1], IMAGES[1:3], IMAGES]
 
 def v1_detector(bench):
     """Full size, 91 classes; more than 100 objects, a few, none."""
-    for more, objects in ((0.0, 300), (5.0, 100), (40.0, 100)):
+    for more, objects in ((0.0, 300), (19.0, 100), (40.0, 100)):
         model = background(fill(v1(91, **SIZE, box_detections_per_img=objects), 1), more).eval()
         settings = [*SETTINGS, "--set", f"model.roi_heads.detections_per_img={objects}"]
         path = bench.export(model, *settings)
