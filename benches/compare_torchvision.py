@@ -21,6 +21,8 @@ The work, on both sides: Faster R-CNN ResNet-50-FPN, 7 classes, weights of the g
 
 * inference: frozen batch norms, no gradients, the whole of `model(images)` from image tensors to detections; against
   torchvision, and against ONNX Runtime and OpenVINO, which run the model that torchvision exports for this size;
+* export: one runtime on both sides; here with what this crate exports of the same weights for the same size, there with what
+  torchvision exports. The number of nodes of both files is printed, too;
 * train: 8 boxes per image, forward, backward, one step of SGD with momentum 0.9. The learning rate is 1e-6, so that
   every iteration does the same work. Of the candidates that may be drawn for a loss, the first ones are, not random
   ones. Frozen or batch norm, five or three stages trainable;
@@ -71,6 +73,8 @@ CASES = {
     "inference": ("torch", "inference", {"batch": 1, "iterations": 5}, 0.7, 0.7),
     "inference_onnxruntime": ("onnxruntime", "inference", {"batch": 1, "iterations": 5}, 1.0, None),
     "inference_openvino": ("openvino", "inference", {"batch": 1, "iterations": 5}, 1.0, None),
+    "export_onnxruntime": ("onnxruntime", "export", {"batch": 1, "iterations": 5}, 0.9, None),
+    "export_openvino": ("openvino", "export", {"batch": 1, "iterations": 5}, 0.9, None),
     "train": ("torch", "train", {"batch": 2, "iterations": 3, "norm": "frozen_batch"}, 0.6, 0.8),
     "train_batch_norm": ("torch", "train", {"batch": 2, "iterations": 3, "norm": "batch"}, 0.6, 0.8),
     "train_fine_tuned": ("torch", "train", {"batch": 2, "iterations": 3, "norm": "frozen_batch", "stages": 3}, 0.6, 0.8),
@@ -179,6 +183,26 @@ def collate(batch):
     return tuple(zip(*batch))
 
 
+def exported_here(size: int, program: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
+    """The same detector as the program exports it for one image of this size."""
+    weights, path = folder / "detector.safetensors", folder / "detector.onnx"
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'benches')!r}); from compare_torchvision import detector; "
+        f"from safetensors.torch import save_file; save_file(detector({size}, 'frozen_batch', 5).state_dict(), {str(weights)!r})"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    sides = [word for name in ("min_size", "max_size") for word in ("--set", f"model.transform.{name}={size}")]
+    options = ["--batch", "1", "--size", f"{size}x{size}", "--full-images"]
+    subprocess.run([program, "export", "--weights", weights, "--output", path, *options, *sides], check=True, stdout=subprocess.DEVNULL)
+    return path
+
+
+def node_count(path: pathlib.Path) -> int:
+    """In a process of its own: its memory is not to count."""
+    code = f"import onnx; print(len(onnx.load({str(path)!r}, load_external_data=False).graph.node))"
+    return int(subprocess.check_output([sys.executable, "-c", code]))
+
+
 def measure(arguments) -> dict:
     """One measurement of the other side, in this process."""
     mode, batch, size, iterations = arguments.torch, arguments.batch, arguments.size, arguments.iterations
@@ -189,24 +213,26 @@ def measure(arguments) -> dict:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = arguments.threads
-        session = onnxruntime.InferenceSession(str(exported(size)), options, providers=["CPUExecutionProvider"])
-        feed = {session.get_inputs()[0].name: image("bench0", size, size).numpy()}
+        session = onnxruntime.InferenceSession(str(arguments.model or exported(size)), options, providers=["CPUExecutionProvider"])
+        pixels = image("bench0", size, size).numpy()
+        feed = {session.get_inputs()[0].name: pixels[None] if arguments.model else pixels}
         names = [output.name for output in session.get_outputs()]
 
         def iteration():
             scores = session.run(names, feed)[2]
-            return [len(scores), float(scores.sum())]
+            return [int((scores > 0).sum()), float(scores.sum())]  # what this crate exports fills up with zeros
     elif mode == "openvino":
         import openvino
         from weights import image
 
         settings = {"INFERENCE_NUM_THREADS": arguments.threads, "INFERENCE_PRECISION_HINT": "f32"}
-        model = openvino.Core().compile_model(str(exported(size)), "CPU", settings)
-        feed = [image("bench0", size, size).numpy()]
+        model = openvino.Core().compile_model(str(arguments.model or exported(size)), "CPU", settings)
+        pixels = image("bench0", size, size).numpy()
+        feed = [pixels[None] if arguments.model else pixels]
 
         def iteration():
             scores = model(feed)[2]
-            return [len(scores), float(scores.sum())]
+            return [int((scores > 0).sum()), float(scores.sum())]
     else:
         import torch
         from weights import image, unit
@@ -388,6 +414,10 @@ def compare(arguments) -> int:
                 }
                 if other != "torch":
                     exported(arguments.size)
+                if mode == "export":
+                    path = exported_here(arguments.size, rust / "faster-rcnn", pathlib.Path(folder))
+                    commands["rust"] = [*commands[other], "--model", path]
+                    print(f"{case}, nodes: rust {node_count(path)}, torchvision {node_count(exported(arguments.size))}", flush=True)
             over += compare_case(case, commands, arguments.rounds, environment, time_bar, memory_bar)
     if over:
         print("over the bar: " + ", ".join(over))
@@ -450,6 +480,7 @@ def main() -> int:
     other.add_argument("--workers", type=int, default=1)
     other.add_argument("--weights")
     other.add_argument("--image")
+    other.add_argument("--model", help="a file of `faster-rcnn export`, in place of torchvision's own")
     arguments = parser.parse_args()
     if arguments.torch:
         print(json.dumps(measure(arguments)))

@@ -131,6 +131,7 @@
 //! | `train` | [training](train), with its charts |
 //! | `draw` | [boxes on images, and charts](draw) |
 //! | `download` | torchvision's weights from the network |
+//! | `export` | [ONNX files](export) for other runtimes |
 //! | `cli` (on by default) | the program `faster-rcnn`, and all of the above |
 //! | `tables` | [Parquet tables](data::formats::tables), also in the program |
 //! | `workers` | training on several processes and machines |
@@ -153,6 +154,8 @@ mod device;
 pub mod draw;
 mod error;
 pub mod eval;
+#[cfg(feature = "export")]
+pub mod export;
 mod files;
 mod heap;
 mod model;

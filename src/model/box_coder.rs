@@ -11,7 +11,7 @@ use crate::structures::Xyxy;
 pub type Deltas = [f32; 4];
 
 /// Decoded sizes are limited to this many e-folds of the reference's: `ln(1000 / 16)`.
-const MAX_LOG_RATIO: f32 = 4.135_166_6;
+pub const MAX_LOG_RATIO: f32 = 4.135_166_6;
 
 /// Encodes and decodes with fixed weights.
 #[derive(Debug, Clone, Copy, PartialEq)]

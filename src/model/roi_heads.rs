@@ -99,7 +99,7 @@ impl RoiHeadsConfig {
 }
 
 /// Detections with a shorter side, in pixels of the resized image, are dropped.
-const MIN_SIZE: f32 = 1e-2;
+pub const MIN_SIZE: f32 = 1e-2;
 /// Where the box loss turns from quadratic to linear.
 const BETA: f32 = 1.0 / 9.0;
 

@@ -29,7 +29,7 @@ pub fn level_of([x1, y1, x2, y2]: &Xyxy) -> i32 {
 ///
 /// Comparing with these gives what [`level_of`] gives, and the same on every device. A logarithm would not:
 /// each device rounds its own way.
-static MIN_AREAS: LazyLock<[f32; 3]> = LazyLock::new(|| {
+pub static MIN_AREAS: LazyLock<[f32; 3]> = LazyLock::new(|| {
     [3, 4, 5].map(|level| {
         // The bits of positive floats have the order of the floats, so a binary search finds the smallest.
         let (mut below, mut reached) = (0, f32::INFINITY.to_bits());

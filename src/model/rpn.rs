@@ -101,7 +101,7 @@ impl RpnConfig {
 
 const CODER: BoxCoder = BoxCoder { weights: [1.0; 4] };
 /// Proposals with a shorter side, in pixels of the resized image, are dropped.
-const MIN_SIZE: f32 = 1e-3;
+pub const MIN_SIZE: f32 = 1e-3;
 /// Where the box loss turns from quadratic to linear.
 const BETA: f32 = 1.0 / 9.0;
 

@@ -7,6 +7,7 @@ mod convert;
 mod data;
 mod detector;
 mod evaluate;
+mod export;
 mod inputs;
 #[cfg(any(test, not(feature = "tables"), not(feature = "workers")))]
 mod not_built;
@@ -73,6 +74,7 @@ enum Command {
     Tables(tables::Arguments),
     #[cfg(not(feature = "tables"))]
     Tables(not_built::AnyArguments),
+    Export(export::Arguments),
     Weights(weights::Arguments),
     #[cfg(feature = "workers")]
     Worker(worker::Arguments),
@@ -107,6 +109,7 @@ fn main() -> ExitCode {
         Command::Tables(arguments) => tables::run(arguments),
         #[cfg(not(feature = "tables"))]
         Command::Tables(arguments) => not_built::run("tables", "tables", arguments),
+        Command::Export(arguments) => export::run(arguments),
         Command::Weights(arguments) => weights::run(arguments),
         #[cfg(feature = "workers")]
         Command::Worker(arguments) => worker::run(arguments),

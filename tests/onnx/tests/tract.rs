@@ -1,0 +1,68 @@
+//! A detector that `tests/export.rs` exported, through tract: it must find what torchvision found with the
+//! same weights. Run that test first; it leaves `export` in the folder for temporary files.
+
+use std::fs;
+use std::path::Path;
+
+use onnx_tests::with_roi_align;
+use serde_json::Value;
+use tract_onnx::prelude::*;
+
+/// Pixels and score: what another runtime may differ by.
+const TOLERANCE: (f32, f32) = (0.05, 1e-4);
+
+#[test]
+fn tract_finds_what_torchvision_finds() -> TractResult<()> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("export");
+    let case = fs::read(folder.join("case.json")).expect("run `cargo test --test export` first");
+    let case: Value = serde_json::from_slice(&case)?;
+    let model = with_roi_align(tract_onnx::onnx()).model_for_path(folder.join("model.onnx"))?;
+    let model = model.into_optimized()?.into_runnable()?;
+
+    let images = tensor(&case["images"], &floats(&case["images"]["values"]))?;
+    let sizes = tensor(&case["sizes"], &whole(&case["sizes"]["values"]))?;
+    let found = model.run(tvec![images.into(), sizes.into()])?;
+    // tract keeps whole numbers in a type of its own.
+    let [counts, labels] = [0, 3].map(|output| found[output].cast_to::<i64>().expect("whole numbers"));
+    let (counts, labels) = (counts.to_plain_array_view::<i64>()?, labels.to_plain_array_view::<i64>()?);
+    let [boxes, scores] = [1, 2].map(|output| found[output].to_plain_array_view::<f32>().expect("f32"));
+
+    let expected = case["expected"].as_array().expect("a list of images");
+    assert_eq!(counts.len(), expected.len());
+    for (image, expected) in expected.iter().enumerate() {
+        let (scores_here, labels_here) = (floats(&expected["scores"]), whole(&expected["labels"]));
+        let boxes_here = floats(&expected["boxes"]);
+        assert!(!scores_here.is_empty());
+        assert_eq!(counts[image], scores_here.len() as i64, "image {image}");
+        for row in 0..scores.shape()[1] {
+            let there = scores_here.get(row).is_some();
+            let score = scores_here.get(row).copied().unwrap_or(0.0);
+            assert!((scores[[image, row]] - score).abs() <= TOLERANCE.1, "score {row} of image {image}");
+            assert_eq!(
+                labels[[image, row]],
+                if there { labels_here[row] } else { 0 },
+                "label {row} of {image}"
+            );
+            for side in 0..4 {
+                let expected = if there { boxes_here[row * 4 + side] } else { 0.0 };
+                let actual = boxes[[image, row, side]];
+                assert!((actual - expected).abs() <= TOLERANCE.0, "box {row} of image {image}: {actual}");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn tensor<T: Datum + Copy>(entry: &Value, values: &[T]) -> TractResult<Tensor> {
+    let shape: Vec<usize> = whole(&entry["shape"]).into_iter().map(|side| side as usize).collect();
+    Tensor::from_shape(&shape, values)
+}
+
+fn floats(list: &Value) -> Vec<f32> {
+    let list = list.as_array().expect("a list");
+    list.iter().map(|value| value.as_f64().expect("a number") as f32).collect()
+}
+
+fn whole(list: &Value) -> Vec<i64> {
+    list.as_array().expect("a list").iter().map(|value| value.as_i64().expect("a whole number")).collect()
+}
