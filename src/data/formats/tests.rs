@@ -62,8 +62,11 @@ fn random(folder: &Path, seed: u64) -> Dataset {
     Dataset::new(records, class_names)
 }
 
-/// Images by name: size, side and objects as they are compared.
-fn content(data: &Dataset) -> Vec<(String, (usize, usize), Vec<Annotation>, Vec<u8>)> {
+/// Name, size, objects and bytes of an image.
+type Content = (String, (usize, usize), Vec<Annotation>, Vec<u8>);
+
+/// The images by name, as they are compared.
+fn content(data: &Dataset) -> Vec<Content> {
     let mut content: Vec<_> = data
         .records
         .iter()
