@@ -3,7 +3,9 @@
 #[path = "common/program.rs"]
 mod program;
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use faster_rcnn::data::{self, Format};
 use serde_json::{Value, json};
@@ -156,4 +158,29 @@ fn what_cannot_be_converted_leaves_nothing() {
     let message = bench.fail("convert --data boards --to yolo --output more");
     assert!(message.contains("00000001.txt:1: expected `x1 y1 x2 y2 class`"), "{message}");
     program::assert_no_temporary_files(bench.folder.path());
+}
+
+/// `tests/reference/formats.py --fixtures` has supervision write them.
+#[test]
+fn what_other_programs_write_is_read() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/formats");
+    let expected = fs::read(fixtures.join("expected.json")).unwrap();
+    let expected: BTreeMap<String, Vec<(String, f32, f32, f32, f32)>> =
+        serde_json::from_slice(&expected).unwrap();
+    assert!(expected.values().any(|boxes| !boxes.is_empty()));
+    for format in ["coco", "voc", "yolo"] {
+        let path = fixtures.join(format);
+        assert_eq!(Format::of(&path).unwrap().name(), format);
+        let data = data::open(path).unwrap();
+        assert_eq!(data.records.len(), expected.len(), "{format}");
+        for record in &data.records {
+            let known = &expected[&record.name];
+            assert_eq!(record.annotations.len(), known.len(), "{format}: {}", record.name);
+            for (object, (class, x1, y1, x2, y2)) in record.annotations.iter().zip(known) {
+                assert_eq!(data.class_names[object.label - 1], *class);
+                let close = object.xyxy.iter().zip([x1, y1, x2, y2]).all(|(a, b)| (a - b).abs() < 1e-2);
+                assert!(close, "{format}: {object:?} {known:?}");
+            }
+        }
+    }
 }
