@@ -130,6 +130,7 @@
 //! | none | a [`Predictor`] for the CPU, data sets and metrics |
 //! | `train` | [training](train), with its charts |
 //! | `draw` | [boxes on images, and charts](draw) |
+//! | `data` | data sets in VOC's and YOLO's layouts, groups by names, pictures that are almost the same |
 //! | `download` | torchvision's weights from the network |
 //! | `export` | [ONNX files](export) for other runtimes |
 //! | `cli` (on by default) | the program `faster-rcnn`, and all of the above |
