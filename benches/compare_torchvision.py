@@ -35,6 +35,7 @@ The work, on both sides: Faster R-CNN ResNet-50-FPN, 7 classes, weights of the g
   640x640 pixels to floating point numbers in 0..1, [3, H, W] an image, which are summed up. torchvision's loader is that
   of its detection reference: PIL's `convert("RGB")`, `to_tensor`, batches of two images, a list each; its workers stay
   between epochs. Ours ends with `Image::data()`, which training does not need: there the transform takes the bytes. The
+  data_tables_grey_1 and so on: ours reads the same files out of a Parquet table that the program made (feature `tables`). The
   grey boards are DeepPCB's, where DEEPPCB_DIR names the folder that holds them, else those of `faster-rcnn synth`; the
   colour ones are the same boards as a camera sees them, at quality 90.
 
@@ -91,6 +92,7 @@ CASES |= {
     for colour in ("grey", "colour")
     for workers in (1, 2)
 }
+CASES |= {case.replace("data", "data_tables"): (other, mode, {**settings, "tables": True}, *bars) for case, (other, mode, settings, *bars) in CASES.items() if mode == "data"}
 GROUPS = {
     "ops": [case for case, (_, mode, *_) in CASES.items() if mode in ("roi-align", "nms")],
     "data": [case for case, (_, mode, *_) in CASES.items() if mode == "data"],
@@ -146,6 +148,19 @@ def jpegs(folder: pathlib.Path, colour: str, program: pathlib.Path) -> pathlib.P
         code = f"import sys; sys.path.insert(0, {str(ROOT / 'benches')!r}); from compare_torchvision import photograph; photograph(*sys.argv[1:])"
         subprocess.run([sys.executable, "-c", code, files, *paths], check=True)
     return files
+
+
+def tables(files: pathlib.Path, program: pathlib.Path) -> pathlib.Path:
+    """The images of a folder in a Parquet table, made once."""
+    made = files.with_name(f"{files.name}_tables")
+    if not made.exists():
+        coco = files.with_name(f"{files.name}_coco")
+        coco.mkdir()
+        (coco / "images").symlink_to(files)
+        images = [{"id": index, "file_name": path.name, "width": 640, "height": 640} for index, path in enumerate(sorted(files.iterdir()))]
+        (coco / "boards.json").write_text(json.dumps({"images": images, "categories": [{"id": 1, "name": "defect"}]}))
+        subprocess.run([program, "convert", "--data", coco, "--to", "parquet", "--output", made], check=True, stdout=subprocess.DEVNULL)
+    return made
 
 
 def photograph(folder: str, *boards: str):
@@ -406,12 +421,15 @@ def compare(arguments) -> int:
                 if mode == "data":
                     settings = {**settings, "data": jpegs(pathlib.Path(folder), settings["images"], rust / "faster-rcnn")}
                     del settings["images"]
+                    in_tables = settings.pop("tables", False)
                 work = [word for name, value in settings.items() for word in ([f"--{name}"] if value is True else [f"--{name}", str(value)])]
                 torch_mode = mode if other == "torch" else other
                 commands = {
                     other: [sys.executable, __file__, "--threads", threads, "--torch", torch_mode, *work],
                     "rust": [str(rust / "examples" / "measure"), mode, *work],
                 }
+                if mode == "data" and in_tables:
+                    commands["rust"][commands["rust"].index("--data") + 1] = tables(settings["data"], rust / "faster-rcnn")
                 if other != "torch":
                     exported(arguments.size)
                 if mode == "export":

@@ -114,7 +114,7 @@ fn images_may_be_folders_patterns_and_lists() {
     assert_eq!(count("boards/**/*_temp.jpg"), 3);
     bench.write(
         "boards/some.txt",
-        "group00000/00000/00000000_test.jpg\n\ngroup00000/00000/00000002_test.jpg\n",
+        "group00000/00000/00000000_test.jpg\n\ngroup00000/00000/00000020_test.jpg\n",
     );
     assert_eq!(count("--list boards/some.txt"), 2);
     assert_eq!(count(&format!("--list boards/some.txt {}", bench.image(1))), 3);
@@ -154,10 +154,15 @@ fn what_cannot_be_converted_leaves_nothing() {
     );
     bench.succeed("convert --data boards --list boards/test.txt --to yolo --output out");
     assert_eq!(data::open(bench.path("out")).unwrap().records.len(), 1);
-    bench.write("boards/group00000/00000_not/00000001.txt", "1 2 3\n");
+    bench.write("boards/group00000/00000_not/00000010.txt", "1 2 3\n");
     let message = bench.fail("convert --data boards --to yolo --output more");
-    assert!(message.contains("00000001.txt:1: expected `x1 y1 x2 y2 class`"), "{message}");
+    assert!(message.contains("00000010.txt:1: expected `x1 y1 x2 y2 class`"), "{message}");
     program::assert_no_temporary_files(bench.folder.path());
+    let output = bench.run("check --data boards --json");
+    assert_eq!(output.status.code(), Some(1));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let faults = found["faults"].as_array().unwrap();
+    assert!(faults.len() == 1 && found["warnings"].is_array(), "{found}");
 }
 
 /// `tests/reference/formats.py --fixtures` has supervision write them.

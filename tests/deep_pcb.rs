@@ -49,7 +49,7 @@ fn copies_of_real_boards_are_found_and_different_ones_are_not() {
     let data = data::open(&folder).unwrap();
     let mut report = Report::default();
     let started = Instant::now();
-    check_images(&data, &mut report).unwrap();
+    check_images(&data, &mut report, || ()).unwrap();
     println!("{} boards: {:.1} s", data.records.len(), started.elapsed().as_secs_f64());
     let near = report.warnings.iter().filter(|warning| warning.to_string().contains("almost the same"));
     assert_eq!(near.count(), 0, "{:#?}", report.warnings);
@@ -89,7 +89,7 @@ fn copies_of_real_boards_are_found_and_different_ones_are_not() {
             records.push(Record::from_image(path, vec![]).unwrap().with_side(Side::Validation));
         }
         let mut report = Report::default();
-        check_images(&Dataset::new(records, CLASS_NAMES), &mut report).unwrap();
+        check_images(&Dataset::new(records, CLASS_NAMES), &mut report, || ()).unwrap();
         let expected = |index: usize| {
             let copy = copies.path().join(format!("{index}.png"));
             format!(
@@ -137,7 +137,7 @@ fn plates_are_held_out_whole() {
     let side = |index: usize| if index.is_multiple_of(3) { Side::Test } else { Side::Train };
     let records = data.records.into_iter().enumerate().map(|(index, record)| record.with_side(side(index)));
     let mut report = Report::default();
-    check_images(&Dataset::new(records.collect(), CLASS_NAMES), &mut report).unwrap();
+    check_images(&Dataset::new(records.collect(), CLASS_NAMES), &mut report, || ()).unwrap();
     let plates: Vec<String> = report.warnings.iter().map(ToString::to_string).collect();
     let plates: Vec<&String> =
         plates.iter().filter(|warning| warning.contains("of the same group")).collect();

@@ -5,14 +5,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use faster_rcnn::Result;
-use faster_rcnn::data::{Loader, Record};
+use faster_rcnn::data::{Format, Loader, Record};
 
 /// Epochs of a loader.
 pub struct Loading(Loader);
 
 impl Loading {
-    /// Of the files of a folder, in the order of their names.
+    /// Of the files of a folder, in the order of their names, or of the tables in it.
     pub fn new(folder: &Path, workers: usize, batch: usize) -> Result<Self> {
+        if matches!(Format::of(folder), Ok(Format::Parquet)) {
+            return Ok(Self(Loader::in_order(&Format::Parquet.open(folder)?.records, batch, workers)));
+        }
         let entries = fs::read_dir(folder).expect("a folder of images");
         let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
         paths.sort();

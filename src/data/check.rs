@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 /// Groups on both sides that are named one by one.
 const NAMED_GROUPS: usize = 10;
 
-/// Decodes all images of a data set.
+/// Decodes all images of a data set, and calls `on_image` after each.
 ///
 /// Faults are images that do not decode or have another size than the data set says. Warnings are
 ///
@@ -26,7 +26,12 @@ const NAMED_GROUPS: usize = 10;
 /// # Errors
 ///
 /// [`Error::Io`] where an image that was read once cannot be read again.
-pub fn check_images(data: &Dataset, report: &mut Report) -> Result<()> {
+pub fn check_images(data: &Dataset, report: &mut Report, on_image: impl Fn() + Sync) -> Result<()> {
+    let examine = |record: &Record| {
+        let examined = examine(record);
+        on_image();
+        examined
+    };
     let findings: Vec<Result<Examined>> = data.records.par_iter().map(examine).collect();
     let (mut images, mut places) = (Vec::new(), HashSet::new());
     for (record, examined) in data.records.iter().zip(findings) {

@@ -1,10 +1,13 @@
 //! `faster-rcnn check`
 
 use anyhow::{Result, bail};
-use faster_rcnn::data::{Report, check_images};
+use faster_rcnn::Error;
+use faster_rcnn::data::check_images;
+use serde::Serialize;
 
 use crate::data::DataArguments;
 use crate::output;
+use crate::progress;
 use crate::sides::SideArguments;
 
 const EXAMPLES: &str = "\
@@ -33,15 +36,38 @@ pub struct Arguments {
     data: DataArguments,
     #[command(flatten)]
     sides: SideArguments,
+    /// Print JSON: the lists `faults` and `warnings`.
+    #[arg(long)]
+    json: bool,
 }
 
-pub fn run(Arguments { data, sides }: Arguments) -> Result<()> {
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Found {
+    faults: Vec<String>,
+    warnings: Vec<String>,
+}
+
+pub fn run(Arguments { data, sides, json }: Arguments) -> Result<()> {
     let (records, mut report) = data.read()?;
-    check_images(&sides.apply(records)?, &mut report)?;
-    let Report { faults, warnings, .. } = report;
+    let records = sides.apply(records)?;
+    let bar = progress::bar(records.records.len(), "images");
+    let checked = check_images(&records, &mut report, || bar.inc(1));
+    bar.finish_and_clear();
+    checked?;
     let data = data.data;
-    let faulty = faults.iter().map(|fault| format!("{fault:#}\n"));
-    let doubtful = warnings.iter().map(|warning| format!("warning: {warning:#}\n"));
+    let text = |errors: Vec<Error>| errors.iter().map(|error| format!("{error:#}")).collect();
+    let found = Found { faults: text(report.faults), warnings: text(report.warnings) };
+    if json {
+        output::print(output::to_json(&found))?;
+        return match found.faults.len() {
+            0 => Ok(()),
+            count => bail!("{}: {}", data.display(), counted(count, "fault")),
+        };
+    }
+    let Found { faults, warnings } = found;
+    let faulty = faults.iter().map(|fault| format!("{fault}\n"));
+    let doubtful = warnings.iter().map(|warning| format!("warning: {warning}\n"));
     output::print(faulty.chain(doubtful).collect::<String>())?;
     let warned = match warnings.len() {
         0 => String::new(),

@@ -6,7 +6,7 @@ use anyhow::Result;
 use faster_rcnn::data::{Format, Transfer};
 
 use crate::data::DataArguments;
-use crate::output;
+use crate::{output, progress};
 
 const EXAMPLES: &str = "\
 The formats are coco (instances_*.json), voc (Pascal VOC's XML), yolo (data.yaml), deep-pcb and parquet. What is
@@ -49,7 +49,10 @@ pub fn run(arguments: Arguments) -> Result<()> {
         None => data.open()?,
     };
     let images = images.unwrap_or(if to == Format::Parquet { Transfer::Embed } else { Transfer::Copy });
-    for warning in to.write(&data, &output, images)? {
+    let bar = progress::bar(data.records.len(), "images");
+    let warnings = to.write_with(&data, &output, images, &|| bar.inc(1));
+    bar.finish_and_clear();
+    for warning in warnings? {
         eprintln!("warning: {warning:#}");
     }
     let boxes: usize = data.records.iter().map(|record| record.annotations.len()).sum();

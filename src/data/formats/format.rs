@@ -160,7 +160,7 @@ impl Format {
     /// As [`read`](Self::read).
     pub fn check(self, path: impl AsRef<Path>) -> Result<Report> {
         let (data, mut report) = self.read(&path)?;
-        check_images(&data, &mut report)?;
+        check_images(&data, &mut report, || ())?;
         report.finish(path.as_ref());
         Ok(report)
     }
@@ -178,13 +178,28 @@ impl Format {
     /// [`Dataset::validate`]. [`Error::File`] where `folder` holds something already, or a name cannot be
     /// written. [`Error::Io`] where an image cannot be read or the folder cannot be written.
     pub fn write(self, data: &Dataset, folder: impl AsRef<Path>, images: Transfer) -> Result<Vec<Error>> {
+        self.write_with(data, folder, images, &|| ())
+    }
+
+    /// [`write`](Self::write), with a call of `on_image` after each image, which may come from any thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    pub fn write_with(
+        self,
+        data: &Dataset,
+        folder: impl AsRef<Path>,
+        images: Transfer,
+        on_image: &(dyn Fn() + Sync),
+    ) -> Result<Vec<Error>> {
         data.validate()?;
         if images == Transfer::Embed && self != Self::Parquet {
             return Err(Error::Config(format!("{self} keeps images in files: copy them or link to them")));
         }
         let mut warnings = Vec::new();
         write_folder_atomically(folder.as_ref(), |folder| {
-            let mut writer = Writer::new(folder, images);
+            let mut writer = Writer::new(folder, images, on_image);
             match self {
                 Self::Coco => coco::write(data, &mut writer)?,
                 #[cfg(feature = "data")]

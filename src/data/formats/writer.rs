@@ -42,6 +42,8 @@ impl FromStr for Transfer {
 pub(super) struct Writer<'a> {
     folder: &'a Path,
     transfer: Transfer,
+    /// Called after each image.
+    pub on_image: &'a (dyn Fn() + Sync),
     /// What the format has no place for.
     pub warnings: Vec<Error>,
 }
@@ -61,8 +63,8 @@ pub(super) struct Placed {
 }
 
 impl<'a> Writer<'a> {
-    pub fn new(folder: &'a Path, transfer: Transfer) -> Self {
-        Self { folder, transfer, warnings: Vec::new() }
+    pub fn new(folder: &'a Path, transfer: Transfer, on_image: &'a (dyn Fn() + Sync)) -> Self {
+        Self { folder, transfer, on_image, warnings: Vec::new() }
     }
 
     #[cfg(feature = "tables")]
@@ -102,7 +104,9 @@ impl<'a> Writer<'a> {
                 let reference_path = reference_of(&path);
                 self.write_image(reference, &reference_path).map(|()| reference_path)
             });
-            Ok(Placed { reference: reference.transpose()?, name, path })
+            let reference = reference.transpose()?;
+            (self.on_image)();
+            Ok(Placed { reference, name, path })
         };
         let placed: Vec<Result<Placed>> = data.records.par_iter().zip(names).map(write).collect();
         placed.into_iter().collect()

@@ -21,7 +21,9 @@ pub(in crate::data::formats) fn write(data: &Dataset, writer: &mut Writer<'_>) -
         if let Some(reference) = &record.reference {
             writer.write_image(reference, &board.template())?;
         }
-        writer.write(&board.labels(), labels(record).as_bytes())
+        writer.write(&board.labels(), labels(record).as_bytes())?;
+        (writer.on_image)();
+        Ok(())
     })?;
     for (list, is_listed) in [
         ("trainval.txt", (|side| side != Some(Side::Test)) as fn(Option<Side>) -> bool),

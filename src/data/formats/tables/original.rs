@@ -47,7 +47,7 @@ pub fn write_tables(split: Split, folder: impl AsRef<Path>) -> Result<()> {
         let columns = Columns::of(&data);
         write_boxes(&path(LABELS), &data, &indices(None))?;
         for (name, side) in [(ALL, None), (TRAINING_DATA, Some(Side::Train)), (TEST_DATA, Some(Side::Test))] {
-            write_images(&path(name), &data, &indices(side), None, &columns)?;
+            write_images(&path(name), &data, &indices(side), None, &columns, &|| ())?;
         }
         Ok(())
     })

@@ -112,7 +112,7 @@ fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 
 fn written(data: &Dataset, placed: Option<&[Placed]>) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    write_parts(data, folder.path(), placed).unwrap();
+    write_parts(data, folder.path(), placed, &|| ()).unwrap();
     folder
 }
 
@@ -161,7 +161,7 @@ fn images_may_be_files_beside_the_tables() {
             reference: record.reference.as_ref().map(&mut copy),
         });
     }
-    write_parts(&data, folder.path(), Some(&placed)).unwrap();
+    write_parts(&data, folder.path(), Some(&placed), &|| ()).unwrap();
     let read = read_all(folder.path());
     assert_same(&read, &data);
     assert!(read.records.iter().all(|record| matches!(record.image, ImageSource::File(_))));

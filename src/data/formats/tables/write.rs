@@ -22,15 +22,21 @@ use crate::files::write_new;
 ///
 /// [`Error::Io`], and what reading the images gives.
 pub(in crate::data::formats) fn write(data: &Dataset, writer: &mut Writer<'_>) -> Result<()> {
-    let placed = match writer.transfer() {
-        Transfer::Embed => None,
-        _ => Some(writer.place(data, "images", true, in_references)?),
-    };
-    write_parts(data, &writer.path(""), placed.as_deref())
+    let folder = writer.path("");
+    if writer.transfer() == Transfer::Embed {
+        return write_parts(data, &folder, None, writer.on_image);
+    }
+    let placed = writer.place(data, "images", true, in_references)?;
+    write_parts(data, &folder, Some(&placed), &|| ())
 }
 
 /// The tables of images whose files are `placed` below the folder, or are to be in the tables.
-pub(super) fn write_parts(data: &Dataset, folder: &Path, placed: Option<&[Placed]>) -> Result<()> {
+pub(super) fn write_parts(
+    data: &Dataset,
+    folder: &Path,
+    placed: Option<&[Placed]>,
+    on_image: &(dyn Fn() + Sync),
+) -> Result<()> {
     let boxes = folder.join("boxes");
     fs::create_dir(&boxes).map_err(Error::io(&boxes))?;
     let columns = Columns::of(data);
@@ -47,7 +53,7 @@ pub(super) fn write_parts(data: &Dataset, folder: &Path, placed: Option<&[Placed
             continue;
         }
         let file = format!("{name}.parquet");
-        write_images(&folder.join(&file), data, &records, placed, &columns)?;
+        write_images(&folder.join(&file), data, &records, placed, &columns, on_image)?;
         write_boxes(&boxes.join(&file), data, &records)?;
         sides.push(name);
     }

@@ -146,6 +146,7 @@ pub(super) fn write_images(
     records: &[usize],
     placed: Option<&[Placed]>,
     columns: &Columns,
+    on_image: &(dyn Fn() + Sync),
 ) -> Result<()> {
     let mut table = TableWriter::new(path, columns.schema.clone(), columns.properties.clone())?;
     let mut size = 0;
@@ -167,6 +168,7 @@ pub(super) fn write_images(
         }
         size += row;
         table.write(columns.row(*index, record, &image, reference.as_ref()))?;
+        on_image();
     }
     table.finish()
 }
