@@ -7,6 +7,7 @@ mod finding;
 mod loading;
 mod program;
 mod refusing;
+mod saved;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,6 +21,7 @@ use faster_rcnn::weights::{
     self, EpsilonSource, Layout, LoadOptions, LoadReport, NamedTensor, WeightFile, WeightFileKind,
 };
 use faster_rcnn::{Error, FasterRcnn, FasterRcnnConfig, Result};
+use saved::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
