@@ -84,8 +84,10 @@ fn detections_are_written_in_the_forms_of_others() {
 
     // What is written as labels is what was found: read as a data set, it is the same boxes.
     fs::create_dir_all(bench.path("again/images")).unwrap();
-    for image in fs::read_dir(bench.path(images)).unwrap().map(|entry| entry.unwrap()) {
-        fs::copy(image.path(), bench.path("again/images").join(image.file_name())).unwrap();
+    for image in found {
+        let path = Path::new(image["image"].as_str().unwrap());
+        fs::copy(bench.path("").join(path), bench.path("again/images").join(path.file_name().unwrap()))
+            .unwrap();
     }
     fs::rename(bench.path("xml"), bench.path("again/Annotations")).unwrap();
     let data = Format::Voc.open(bench.path("again")).unwrap();

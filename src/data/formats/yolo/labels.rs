@@ -22,8 +22,7 @@ pub(super) fn read_labels(
         text => text?,
     };
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let parsed: Vec<_> =
-        lines.map(|(index, line)| (Place::Line(index + 1), parse_line(line, size, classes))).collect();
+    let parsed = lines.map(|(index, line)| (Place::Line(index + 1), parse_line(line, size, classes)));
     Ok(objects(path, size, parsed, report))
 }
 
