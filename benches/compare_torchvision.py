@@ -406,7 +406,7 @@ def start_commands(folder: pathlib.Path, program: pathlib.Path, threads: int) ->
 def compare(arguments) -> int:
     rust = arguments.rust
     if rust is None:
-        subprocess.run(["cargo", "build", "--release", "--bins", "--example", "measure"], cwd=ROOT, check=True)
+        subprocess.run(["cargo", "build", "--release", "--features", "tables", "--bins", "--example", "measure"], cwd=ROOT, check=True)
         metadata = subprocess.run(["cargo", "metadata", "--format-version=1", "--no-deps"], cwd=ROOT, check=True, stdout=subprocess.PIPE)
         rust = pathlib.Path(json.loads(metadata.stdout)["target_directory"]) / "release"
     threads = str(arguments.threads)
