@@ -169,13 +169,15 @@ fn what_cannot_be_converted_leaves_nothing() {
     assert!(faults.len() == 1 && found["warnings"].is_array(), "{found}");
 }
 
+/// Class and corners of a box.
+type Known = (String, f32, f32, f32, f32);
+
 /// `tests/reference/formats.py --fixtures` has supervision write them.
 #[test]
 fn what_other_programs_write_is_read() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/formats");
     let expected = fs::read(fixtures.join("expected.json")).unwrap();
-    let expected: BTreeMap<String, Vec<(String, f32, f32, f32, f32)>> =
-        serde_json::from_slice(&expected).unwrap();
+    let expected: BTreeMap<String, Vec<Known>> = serde_json::from_slice(&expected).unwrap();
     assert!(expected.values().any(|boxes| !boxes.is_empty()));
     for format in ["coco", "voc", "yolo"] {
         let path = fixtures.join(format);

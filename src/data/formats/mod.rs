@@ -1,6 +1,6 @@
 //! How data sets lie on disk: a module a format.
 //!
-//! [`Format`] names them, and [`open`](super::open) finds out which one a folder has.
+//! [`Format`] names them, and [`open`] finds out which one a folder has.
 //!
 //! Each has a function `read`, which gives a [`Dataset`](super::Dataset) and puts everything that is wrong
 //! into a [`Report`](super::Report). It is made of the same steps: find the files, parse them into
