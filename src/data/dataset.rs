@@ -184,6 +184,17 @@ impl Dataset {
         Self { records, class_names: class_names.into_iter().map(Into::into).collect() }
     }
 
+    /// What is wrong with the names of the classes, if anything is.
+    pub(super) fn class_fault(&self) -> Option<String> {
+        let mut names = HashSet::new();
+        self.class_names.iter().find_map(|name| {
+            if name.trim().is_empty() {
+                return Some("a class of the data set has an empty name".to_string());
+            }
+            (!names.insert(name)).then(|| format!("two classes of the data set are called `{name}`"))
+        })
+    }
+
     /// Checks that the data set can be used for training and evaluation. Does not open the images.
     ///
     /// # Errors
@@ -193,15 +204,7 @@ impl Dataset {
     /// or a box is not finite, is empty (`x1 >= x2` or `y1 >= y2`) or reaches more than half a pixel out of
     /// its image.
     pub fn validate(&self) -> Result<()> {
-        let mut names = HashSet::new();
-        for name in &self.class_names {
-            if name.trim().is_empty() {
-                return Err(Error::Config("a class of the data set has an empty name".to_string()));
-            }
-            if !names.insert(name) {
-                return Err(Error::Config(format!("two classes of the data set are called `{name}`")));
-            }
-        }
+        self.class_fault().map_or(Ok(()), |fault| Err(Error::Config(fault)))?;
         let classes = self.class_names.len();
         let fault = self.records.iter().find_map(|record| Some((record, record.fault(classes)?)));
         fault.map_or(Ok(()), |(record, message)| Err(record.image.fault(message)))

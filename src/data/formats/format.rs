@@ -105,6 +105,7 @@ impl Format {
             #[cfg(not(all(feature = "data", feature = "tables")))]
             _ => return Err(self.not_built()),
         };
+        data.class_fault().map_or(Ok(()), |fault| Err(Error::file(path, fault)))?;
         report.finish(path);
         tracing::info!(
             path = %path.display(), format = %self, images = data.records.len(),

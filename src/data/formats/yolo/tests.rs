@@ -154,6 +154,8 @@ fn faults_are_named_by_file_and_line() {
         ("names: [a]\n".to_string(), "data.yaml: has no `train`, `val` or `test`"),
         ("names: {0: a, 2: b}\ntrain: images\n".to_string(), "`names` has the class 2 where 1 was expected"),
         ("names: [a]\nnc: 2\ntrain: images\n".to_string(), "`nc` is 2, but there are 1 `names`"),
+        ("names: [a, '']\ntrain: images\n".to_string(), "a class of the data set has an empty name"),
+        ("names: [a, a]\ntrain: images\n".to_string(), "two classes of the data set are called `a`"),
         ("names: [a]\ntrain: [images\n".to_string(), "data.yaml:"),
         ("names: [a]\ntrain: nowhere\n".to_string(), "there is no folder or list `nowhere`"),
         ("names: [a]\ntrain: /etc\n".to_string(), "the path `/etc` leaves the folder of the data set"),
