@@ -41,6 +41,18 @@ impl fmt::Display for Place {
     }
 }
 
+/// [`objects`] of a text file with an object a line; blank lines are none. `parse` is for one line.
+pub(super) fn objects_of_lines(
+    path: &Path,
+    text: &str,
+    size: (usize, usize),
+    parse: impl Fn(&str) -> Result<Annotation, String>,
+    report: &mut Report,
+) -> Vec<Annotation> {
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    objects(path, size, lines.map(|(index, line)| (Place::Line(index + 1), parse(line))), report)
+}
+
 /// The objects that the file `path` names for an image of `(height, width)`, but for those that are at fault.
 /// The error of an object is a message.
 ///

@@ -42,8 +42,8 @@ impl Report {
         result.map_err(|fault| self.fault(fault)).ok()
     }
 
-    /// Says in a last entry of each kind how many were not kept.
-    pub(super) fn finish(&mut self, path: &Path) {
+    /// Says in a last entry of each kind how many were not kept; `path` is the data set's.
+    pub fn finish(&mut self, path: &Path) {
         let counts = [
             (&mut self.faults, &mut self.more_faults, "faults"),
             (&mut self.warnings, &mut self.more_warnings, "warnings"),

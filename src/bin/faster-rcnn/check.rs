@@ -56,6 +56,7 @@ pub fn run(Arguments { data, sides, json }: Arguments) -> Result<()> {
     bar.finish_and_clear();
     checked?;
     let data = data.data;
+    report.finish(&data);
     let text = |errors: Vec<Error>| errors.iter().map(|error| format!("{error:#}")).collect();
     let found = Found { faults: text(report.faults), warnings: text(report.warnings) };
     if json {

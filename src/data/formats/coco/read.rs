@@ -117,9 +117,7 @@ fn parse(
     };
     let Some([x, y, width, height]) = object.bbox else { return fail("has no `bbox`".to_string()) };
     if width == 0.0 || height == 0.0 {
-        report
-            .warnings
-            .push(place.error(path, format!("left out: its box is {width} wide and {height} high")));
+        report.warn(place.error(path, format!("left out: its box is {width} wide and {height} high")));
         return None;
     }
     if object.area.is_some_and(|area| area < 0.0) {

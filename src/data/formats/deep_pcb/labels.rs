@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::data::objects::{Place, objects};
+use crate::data::objects::objects_of_lines;
 use crate::data::report::Report;
 use crate::error::Result;
 use crate::structures::Annotation;
@@ -16,9 +16,7 @@ pub(super) fn read_labels(
     report: &mut Report,
 ) -> Result<Vec<Annotation>> {
     let text = read_text(path)?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let parsed = lines.map(|(index, line)| (Place::Line(index + 1), parse_label(line, classes)));
-    Ok(objects(path, size, parsed, report))
+    Ok(objects_of_lines(path, &text, size, |line| parse_label(line, classes), report))
 }
 
 /// Parses `x1 y1 x2 y2 class`; the error is the message for [`Error::Line`](crate::error::Error::Line).

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::data::objects::{Place, objects};
+use crate::data::objects::objects_of_lines;
 use crate::data::report::Report;
 use crate::error::{Error, Result};
 use crate::structures::{Annotation, Xyxy};
@@ -21,9 +21,7 @@ pub(super) fn read_labels(
         }
         text => text?,
     };
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let parsed = lines.map(|(index, line)| (Place::Line(index + 1), parse_line(line, size, classes)));
-    Ok(objects(path, size, parsed, report))
+    Ok(objects_of_lines(path, &text, size, |line| parse_line(line, size, classes), report))
 }
 
 /// The line of an object in an image of `size` `(height, width)`, without its end.
