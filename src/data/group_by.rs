@@ -6,9 +6,9 @@ use super::dataset::Dataset;
 use crate::error::{Error, Result};
 
 impl Dataset {
-    /// Puts the images into groups by their [names](crate::data::Record::name): the group of an image is what the first
-    /// parenthesis of the regular expression `pattern` matches, or without one the whole match. An image
-    /// whose name does not match is a group of its own. Returns how many such images there are.
+    /// Puts the images into groups by their [names](crate::data::Record::name): the group of an image is what
+    /// the first parenthesis of the regular expression `pattern` matches, or without one the whole match. An
+    /// image whose name does not match is a group of its own. Returns how many such images there are.
     ///
     /// # Errors
     ///

@@ -14,8 +14,8 @@ const BITS: u32 = SIDE * SIDE;
 /// The most bits in which the hashes of two pictures that are almost the same differ.
 ///
 /// Chosen by DeepPCB's 1,000 training boards. Of copies in JPEG quality 20, brighter by 20 of 255, at half
-/// the size, or with 2 pixels cut off, 99 % differ by 18 bits at most. Of all pairs of boards the nearest differ
-/// by 26; those are the same layout on two plates. Different boards of one plate differ by 80 or more.
+/// the size, or with 2 pixels cut off, 99 % differ by 18 bits at most. Of all pairs of boards the nearest
+/// differ by 26; those are the same layout on two plates. Different boards of one plate differ by 80 or more.
 const MOST_DIFFERENCES: u32 = 20;
 
 /// Parts of a hash. Of two hashes that differ in fewer bits than there are parts, one part is the same in

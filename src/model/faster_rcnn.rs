@@ -146,8 +146,8 @@ impl FasterRcnn {
         activations.detections(images, &self.config).download(images).detections
     }
 
-    /// The losses of a batch. `targets` are those of each image, in its pixels; crowds and difficult ones are left
-    /// out.
+    /// The losses of a batch. `targets` are those of each image, in its pixels; crowds and difficult ones are
+    /// left out.
     ///
     /// # Panics
     ///

@@ -1,5 +1,5 @@
-//! Data sets that are damaged, or made to do harm: each is read, or gives faults that name its files, in little
-//! memory.
+//! Data sets that are damaged, or made to do harm: each is read, or gives faults that name its files, in
+//! little memory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,8 +15,8 @@ use crate::mutants::fuzz;
 /// What reading a data set may take beside four times the size of its files.
 const READING: usize = MIB / 2;
 
-/// What decoding its images may take: they have a few pixels, and a mutant may claim more, up to the limit that
-/// the test sets.
+/// What decoding its images may take: they have a few pixels, and a mutant may claim more, up to the limit
+/// that the test sets.
 const DECODING: usize = 64 * MIB;
 
 /// A small data set in some format, of which one file is another one each time.

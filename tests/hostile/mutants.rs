@@ -53,8 +53,8 @@ fn mutate(bytes: &mut Vec<u8>, other: &[u8], rng: &mut ChaCha8Rng) {
 }
 
 /// Calls `attempt` with mutants of the seeds and their numbers: a fixed number of them, or for as long as
-/// `FUZZ_SECONDS` says. `FUZZ_SEED` gives other ones. The first seeds are tried more often. A mutant that panics
-/// is kept, and its path is printed.
+/// `FUZZ_SECONDS` says. `FUZZ_SEED` gives other ones. The first seeds are tried more often. A mutant that
+/// panics is kept, and its path is printed.
 pub fn fuzz(mutants: usize, seeds: &[Vec<u8>], attempt: impl Fn(usize, &[u8])) {
     let setting = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().unwrap());
     let duration = setting("FUZZ_SECONDS").map(Duration::from_secs);

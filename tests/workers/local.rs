@@ -39,7 +39,8 @@ fn assert_gone(processes: &[u32]) {
 fn workers_of_this_machine_end_with_the_trainer_however_it_ends() {
     let _guard = ONE_BY_ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let bench = Bench::new();
-    // (SIGINT does the same as SIGTERM, but a shell has the processes that it starts in the background ignore it.)
+    // (SIGINT does the same as SIGTERM, but a shell has the processes that it starts in the background ignore
+    // it.)
     for (output, how) in [("finished", None), ("killed", Some("-KILL")), ("terminated", Some("-TERM"))] {
         // One that is to be stopped has no end of its own.
         let more = ["--set", "train.epochs=1000"];

@@ -9,10 +9,10 @@ use crate::data::DataArguments;
 use crate::{output, progress};
 
 const EXAMPLES: &str = "\
-The formats are coco (instances_*.json), voc (Pascal VOC's XML), yolo (data.yaml), deep-pcb and parquet. What is
-for training, for validation and for the test stays so. Names of images and classes stay, whatever characters
-they have, and boxes move by less than a thousandth of a pixel. What a format has no place for is named: crowds
-in VOC's, YOLO's and DeepPCB's, difficult objects in YOLO's and DeepPCB's.
+The formats are coco (instances_*.json), voc (Pascal VOC's XML), yolo (data.yaml), deep-pcb and parquet.
+What is for training, for validation and for the test stays so. Names of images and classes stay, whatever
+characters they have, and boxes move by less than a thousandth of a pixel. What a format has no place for is
+named: crowds in VOC's, YOLO's and DeepPCB's, difficult objects in YOLO's and DeepPCB's.
 
 Until all is written, it lies in a hidden folder beside the output; where the program is killed, that stays.
 

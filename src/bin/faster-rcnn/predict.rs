@@ -54,8 +54,8 @@ pub struct Arguments {
     /// Write COCO's results to a file: image_id, category_id, bbox and score of each detection.
     #[arg(long, value_name = "OUT")]
     coco: Option<PathBuf>,
-    /// COCO's JSON of these images, whose ids the results have [default: the number or the name that the file is
-    /// called by; the labels].
+    /// COCO's JSON of these images, whose ids the results have [default: the number or the name that the file
+    /// is called by; the labels].
     #[arg(long, value_name = "FILE", requires = "coco")]
     coco_ids: Option<PathBuf>,
     /// Write a table to a file, a row a detection.

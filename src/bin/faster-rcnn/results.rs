@@ -48,9 +48,9 @@ struct CocoCategory {
     name: String,
 }
 
-/// COCO's results. With COCO's JSON of the images, its ids are taken: of images by file name, of categories by
-/// name. Without, the id of an image is its name without extension, as a number where it is one, and that of a
-/// category is the label.
+/// COCO's results. With COCO's JSON of the images, its ids are taken: of images by file name, of categories
+/// by name. Without, the id of an image is its name without extension, as a number where it is one, and that
+/// of a category is the label.
 pub fn coco(predictions: &[Prediction], ids: Option<&Path>) -> Result<String, Error> {
     let known = ids.map(known_ids).transpose()?;
     let mut results = Vec::new();

@@ -1,8 +1,8 @@
 //! COCO's JSON (<https://cocodataset.org/#format-data>): images, annotations and categories, linked by ids.
 //!
 //! ```text
-//! annotations/instances_train2017.json     any number of these: `train`, `val` or `test` in the name is the side
-//! train2017/  val2017/                     images: in a folder of the side's name, `images/` or beside the JSON
+//! annotations/instances_train2017.json     any number; `train`, `val` or `test` in the name is the side
+//! train2017/  val2017/                     images: here, in `images/` or beside the JSON
 //! ```
 //!
 //! One JSON alone is a data set, too, and so are Roboflow's folders, each with its `_annotations.coco.json`.

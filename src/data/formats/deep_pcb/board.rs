@@ -23,8 +23,8 @@ pub(super) struct Board {
 }
 
 impl Board {
-    /// Reads the labels and the image's size; `classes` is the number of classes. None for an image or a label
-    /// file that cannot be read.
+    /// Reads the labels and the image's size; `classes` is the number of classes. None for an image or a
+    /// label file that cannot be read.
     pub fn read(&self, root: &Path, classes: usize, report: &mut Report) -> Option<Record> {
         let size = report.take(image_size(&self.image));
         // Without a size, boxes may reach as far as they like to the right and down.

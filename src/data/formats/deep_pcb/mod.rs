@@ -12,10 +12,9 @@
 //! ```
 //!
 //! The list says `NAME.jpg` for the file `NAME_test.jpg`. If that does not exist, `NAME.jpg` is taken, and if
-//! neither exists, the same with another extension of an image. Images may be JPEG, PNG, BMP, TIFF or WebP. In
-//! a list, paths with blanks stand between double quotes, or have a tab between them; in quotes, two of these
-//! stand for one. Text files are UTF-8,
-//! with or without a byte order mark. Hidden files are left alone.
+//! neither exists, the same with another extension of an image. Images may be JPEG, PNG, BMP, TIFF or WebP.
+//! In a list, paths with blanks stand between double quotes, or have a tab between them; in quotes, two of
+//! these stand for one. Text files are UTF-8, with or without a byte order mark. Hidden files are left alone.
 //!
 //! Without lists, all images of the `group*` folders are read, sorted. With `test.txt` alone there is nothing
 //! to train on, because the images in it are never used for training.

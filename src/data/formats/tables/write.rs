@@ -11,9 +11,9 @@ use crate::data::formats::writer::{Placed, Transfer, Writer, in_references};
 use crate::error::{Error, Result};
 use crate::files::write_new;
 
-/// Writes a table for each side: `train.parquet`, `validation.parquet`, `test.parquet`, and `data.parquet` for
-/// images that are for nothing in particular. The same tables with a row for each object are in `boxes`, and
-/// `README.md` tells Hugging Face's `datasets` which table is which.
+/// Writes a table for each side: `train.parquet`, `validation.parquet`, `test.parquet`, and `data.parquet`
+/// for images that are for nothing in particular. The same tables with a row for each object are in `boxes`,
+/// and `README.md` tells Hugging Face's `datasets` which table is which.
 ///
 /// The tables hold the bytes of the images, unless these are to be copied or linked to. Same data, same
 /// bytes.

@@ -185,8 +185,8 @@ fn image_fields() -> Fields {
     [Field::new(BYTES, DataType::Binary, true), Field::new(PATH, DataType::Utf8, true)].into_iter().collect()
 }
 
-/// The fields of objects, without being lists, and what `datasets` calls their types. They are sorted by name,
-/// as in the JSON for `datasets`, which compares the order, too.
+/// The fields of objects, without being lists, and what `datasets` calls their types. They are sorted by
+/// name, as in the JSON for `datasets`, which compares the order, too.
 fn object_types() -> [(&'static str, DataType, &'static str); 5] {
     [
         (AREA[0], DataType::Float64, "float64"),

@@ -6,8 +6,8 @@ use quick_xml::escape::escape;
 
 use crate::structures::Annotation;
 
-/// The annotation file of an image of `(height, width)`: its objects, each with the name of its class and, where
-/// it is a detection, its score. `extra` has elements of the image beyond VOC's.
+/// The annotation file of an image of `(height, width)`: its objects, each with the name of its class and,
+/// where it is a detection, its score. `extra` has elements of the image beyond VOC's.
 pub fn document<'a>(
     image: &str,
     (height, width): (usize, usize),

@@ -10,8 +10,8 @@
 //!
 //! Corners count pixels from 1, and both belong to the box: a box over a whole image of 640 x 480 pixels goes
 //! from 1 1 to 640 480. They may have fractions. Annotations and images may be in folders of the same names,
-//! such as HRIPCB's `Annotations/Short/01.xml` and `images/Short/01.jpg`. Difficult objects are neither hit nor
-//! miss in evaluation. Without `classes.txt` the classes are those of the objects, sorted.
+//! such as HRIPCB's `Annotations/Short/01.xml` and `images/Short/01.jpg`. Difficult objects are neither hit
+//! nor miss in evaluation. Without `classes.txt` the classes are those of the objects, sorted.
 //!
 //! Entities that a document defines itself are not expanded.
 

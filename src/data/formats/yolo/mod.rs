@@ -1,7 +1,8 @@
-//! YOLO's layout, as ultralytics has it (<https://docs.ultralytics.com/datasets/detect/>): a text file an image.
+//! YOLO's layout, as ultralytics has it (<https://docs.ultralytics.com/datasets/detect/>): a text file an
+//! image.
 //!
 //! ```text
-//! data.yaml                     names of the classes; train, val and test: folders of images, or lists of them
+//! data.yaml                     classes; train, val and test: folders or lists of images
 //! images/train/NAME.jpg
 //! labels/train/NAME.txt         an object a line: `class x y width height`
 //! references/train/NAME.jpg     beyond YOLO: the image's reference
@@ -11,8 +12,8 @@
 //! file is an image without objects. A line of more numbers is a polygon, of which the box is taken. Without
 //! `data.yaml`, there may be `images/`, `labels/` and a `classes.txt`.
 //!
-//! Paths of the file that lead out of its folder are errors, but a `../` at their beginning is left out, since
-//! Roboflow writes it.
+//! Paths of the file that lead out of its folder are errors, but a `../` at their beginning is left out,
+//! since Roboflow writes it.
 
 mod beside;
 mod labels;
