@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::batches::Batches;
 use super::budget::Budget;
-use super::classes::{Classes, class_label};
+use super::classes::Classes;
 use super::columns::{CLASS, EDGES, FILE_NAME, SPLIT, plain_leaves};
 use super::sides::side;
 use super::values::{column, integer, number, text};
@@ -57,10 +57,7 @@ pub(super) fn read(
     report: &mut Report,
 ) -> Result<Vec<Record>> {
     let schema = table.metadata().file_metadata().schema_descr();
-    let names = class_label(table.metadata(), None, &CLASS);
-    let names = names.as_deref().or(numbered);
-    let numbered = names.map(|names| classes.declare(names)).transpose();
-    let numbered = numbered.map_err(|message| table.fault(message))?;
+    let numbered = classes.numbered(table, None, &CLASS, numbered)?;
     let folder = table.path().parent().unwrap_or(Path::new(""));
     let reader = Reader { folder, side, numbered };
 

@@ -6,6 +6,8 @@ use parquet::file::metadata::ParquetMetaData;
 use serde_json::Value;
 
 use crate::data::dataset::Record;
+use crate::data::table_file::TableFile;
+use crate::error::Result;
 
 /// The key of what Hugging Face's `datasets` says of the columns. The value is JSON.
 pub(super) const HUGGING_FACE: &str = "huggingface";
@@ -20,12 +22,30 @@ pub(super) struct Classes {
 }
 
 impl Classes {
+    /// The labels of the classes that `table` numbers from 0 in the column `fields` of `root`: by the names
+    /// that it keeps, or else by `names`; none where there are neither.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`](crate::error::Error::File), where two have the same name.
+    pub fn numbered(
+        &mut self,
+        table: &TableFile,
+        root: Option<&str>,
+        fields: &[&str],
+        names: Option<&[String]>,
+    ) -> Result<Option<Vec<usize>>> {
+        let kept = class_label(table.metadata(), root, fields);
+        let labels = kept.as_deref().or(names).map(|names| self.declare(names)).transpose();
+        labels.map_err(|message| table.fault(message))
+    }
+
     /// The labels of the classes that a table numbers from 0.
     ///
     /// # Errors
     ///
     /// A message, where two have the same name.
-    pub fn declare(&mut self, names: &[String]) -> Result<Vec<usize>, String> {
+    fn declare(&mut self, names: &[String]) -> Result<Vec<usize>, String> {
         self.are_declared = true;
         let mut different = HashSet::new();
         for name in names {
@@ -77,11 +97,7 @@ impl Classes {
 
 /// The names that `datasets` keeps of a column with one of the names `fields`, in the column `root` if it is
 /// given. None where the column is no `ClassLabel`.
-pub(super) fn class_label(
-    metadata: &ParquetMetaData,
-    root: Option<&str>,
-    fields: &[&str],
-) -> Option<Vec<String>> {
+fn class_label(metadata: &ParquetMetaData, root: Option<&str>, fields: &[&str]) -> Option<Vec<String>> {
     let entries = metadata.file_metadata().key_value_metadata()?;
     let json = entries.iter().find(|entry| entry.key == HUGGING_FACE)?.value.as_ref()?;
     let json: Value = serde_json::from_str(json).ok()?;

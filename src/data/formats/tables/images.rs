@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::batches::Batches;
 use super::budget::Budget;
-use super::classes::{Classes, class_label};
+use super::classes::Classes;
 use super::columns::{
     AREA, BOX, CATEGORY, CORNERS, CROWD, DIFFICULT, GROUP, HEIGHT, IMAGE, IMAGE_ID, ImageLeaves, NAME,
     OBJECTS, PATH, REFERENCE, SPLIT, WIDTH, object_leaves, plain_leaves,
@@ -75,10 +75,7 @@ pub(super) fn read(
     report: &mut Report,
 ) -> Result<Vec<Record>> {
     let schema = table.metadata().file_metadata().schema_descr();
-    let names = class_label(table.metadata(), Some(OBJECTS), &CATEGORY);
-    let names = names.as_deref().or(numbered);
-    let numbered = names.map(|names| classes.declare(names)).transpose();
-    let numbered = numbered.map_err(|message| table.fault(message))?;
+    let numbered = classes.numbered(table, Some(OBJECTS), &CATEGORY, numbered)?;
 
     let mut leaves = plain_leaves(schema, &[WIDTH, HEIGHT, IMAGE_ID, NAME, GROUP, SPLIT]);
     for names in [&BOX[..], &CORNERS, &CATEGORY, &AREA, &CROWD, &DIFFICULT] {
