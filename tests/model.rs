@@ -28,13 +28,7 @@ const GRADIENTS: f64 = 1e-3;
 const SIGNED_SUMS: f64 = 1e-2;
 
 fn config(recorded: &Value) -> FasterRcnnConfig {
-    let depth = match recorded["backbone"].as_str().unwrap() {
-        "resnet18" => ResNetDepth::ResNet18,
-        "resnet34" => ResNetDepth::ResNet34,
-        "resnet50" => ResNetDepth::ResNet50,
-        "resnet101" => ResNetDepth::ResNet101,
-        other => panic!("{other}"),
-    };
+    let depth: ResNetDepth = serde_json::from_value(recorded["backbone"].clone()).unwrap();
     let norm = match recorded["norm"].as_str().unwrap() {
         "frozen_batch_norm" => NormKind::FrozenBatch,
         "batch_norm" => NormKind::Batch,
