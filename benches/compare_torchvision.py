@@ -2,10 +2,11 @@
 """Time and peak memory of this crate against torchvision: both sides alternately, in one go, on the same work.
 
     compare_torchvision.py [CASE...] [--rounds 3] [--threads 2] [--rust FOLDER]
+    compare_torchvision.py gpu --device cuda [--tf32] [--bf16] --rust FOLDER
     compare_torchvision.py --torch inference|train|onnxruntime|openvino|start|roi-align|nms|data [--batch N] [--size 640] ...
 
-Without cases it runs them all; `ops` is all of single operations, `data` all of loading. The second form is one
-measurement of the other side; the first starts it, and its Rust counterpart, as subprocesses in turn:
+Without cases it runs them all; `ops` is all of single operations, `data` all of loading, `gpu` all that needs a GPU. The last form is one
+measurement of the other side; the others start it, and its Rust counterpart, as subprocesses in turn:
 
     cargo run --release --example measure -- inference|train|roi-align|nms|data --batch N --iterations K ...
 
@@ -38,6 +39,10 @@ The work, on both sides: Faster R-CNN ResNet-50-FPN, 7 classes, weights of the g
   data_tables_grey_1 and so on: ours reads the same files out of a Parquet table that the program made (feature `tables`). The
   grey boards are DeepPCB's, where DEEPPCB_DIR names the folder that holds them, else those of `faster-rcnn synth`; the
   colour ones are the same boards as a camera sees them, at quality 90.
+
+* gpu_...: inference and training of larger batches, RoIAlign and NMS with `--device cuda` on both sides. Images start in the host's
+  memory; the device is synchronised in every round. `--tf32` and `--bf16` (autocast) let torch's side compute with fewer digits.
+  The sides need not agree then.
 
 On a machine that others use too, wall time says little: a thread that waits in a barrier for one that was descheduled
 loses both their time, and OpenMP spins while it waits. The ratio of CPU time is printed for that case; with
@@ -93,14 +98,31 @@ CASES |= {
     for workers in (1, 2)
 }
 CASES |= {case.replace("data", "data_tables"): (other, mode, {**settings, "tables": True}, *bars) for case, (other, mode, settings, *bars) in CASES.items() if mode == "data"}
+GPU_CASES = {
+    "gpu_inference": ("torch", "inference", {"batch": 1, "iterations": 20}, 1.0, None),
+    "gpu_inference_8": ("torch", "inference", {"batch": 8, "iterations": 10}, 1.0, None),
+    "gpu_inference_800": ("torch", "inference", {"batch": 1, "size": "800x1333", "iterations": 20}, 1.0, None),
+    "gpu_inference_800_8": ("torch", "inference", {"batch": 8, "size": "800x1333", "iterations": 10}, 1.0, None),
+    "gpu_train": ("torch", "train", {"batch": 4, "iterations": 10, "stages": 3}, 1.0, None),
+}
+GPU_CASES |= {f"gpu_{case}": (other, mode, {**settings, "iterations": 100}, 1.0, None) for case, (other, mode, settings, *_) in CASES.items() if mode in ("roi-align", "nms")}
+CASES |= GPU_CASES
 GROUPS = {
-    "ops": [case for case, (_, mode, *_) in CASES.items() if mode in ("roi-align", "nms")],
+    "gpu": list(GPU_CASES),
+    "ops": [case for case, (_, mode, *_) in CASES.items() if mode in ("roi-align", "nms") and case not in GPU_CASES],
     "data": [case for case, (_, mode, *_) in CASES.items() if mode == "data"],
 }
 BOARDS = 200
+WARM_UP_ROUNDS = 5  # on a GPU, as in benches/measure.rs
 
 
-def detector(size: int, norm: str, stages: int):
+def height_and_width(size: str) -> tuple:
+    """Of `640` or `800x1333`."""
+    height, _, width = str(size).partition("x")
+    return int(height), int(width or height)
+
+
+def detector(size, norm: str, stages: int):
     sys.path.insert(0, str(ROOT / "tests" / "reference"))
     import torch
     from torchvision.models.detection import FasterRCNN
@@ -110,7 +132,8 @@ def detector(size: int, norm: str, stages: int):
 
     norms = {"frozen_batch": FrozenBatchNorm2d, "batch": torch.nn.BatchNorm2d}
     backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None, trainable_layers=stages, norm_layer=norms[norm])
-    return fill(FasterRCNN(backbone, num_classes=7, min_size=size, max_size=size), SEED)
+    sides = height_and_width(size)
+    return fill(FasterRCNN(backbone, num_classes=7, min_size=min(sides), max_size=max(sides)), SEED)
 
 
 def exported(size: int) -> pathlib.Path:
@@ -220,7 +243,7 @@ def node_count(path: pathlib.Path) -> int:
 
 def measure(arguments) -> dict:
     """One measurement of the other side, in this process."""
-    mode, batch, size, iterations = arguments.torch, arguments.batch, arguments.size, arguments.iterations
+    mode, batch, size, iterations, device = arguments.torch, arguments.batch, arguments.size, arguments.iterations, arguments.device
     sys.path.insert(0, str(ROOT / "tests" / "reference"))
     if mode == "onnxruntime":
         import onnxruntime
@@ -229,7 +252,7 @@ def measure(arguments) -> dict:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = arguments.threads
         session = onnxruntime.InferenceSession(str(arguments.model or exported(size)), options, providers=["CPUExecutionProvider"])
-        pixels = image("bench0", size, size).numpy()
+        pixels = image("bench0", *height_and_width(size)).numpy()
         feed = {session.get_inputs()[0].name: pixels[None] if arguments.model else pixels}
         names = [output.name for output in session.get_outputs()]
 
@@ -242,7 +265,7 @@ def measure(arguments) -> dict:
 
         settings = {"INFERENCE_NUM_THREADS": arguments.threads, "INFERENCE_PRECISION_HINT": "f32"}
         model = openvino.Core().compile_model(str(arguments.model or exported(size)), "CPU", settings)
-        pixels = image("bench0", size, size).numpy()
+        pixels = image("bench0", *height_and_width(size)).numpy()
         feed = [pixels[None] if arguments.model else pixels]
 
         def iteration():
@@ -271,15 +294,19 @@ def measure(arguments) -> dict:
             sums = lambda: [image.sum().item() for images, _ in loader for image in images]
             return time_rounds(sums, lambda sums: [len(sums), sum(sums)], iterations)
         if mode in ("roi-align", "nms"):
-            return time_rounds(*operation(mode, arguments.boxes, arguments.backward), iterations)
-        model = detector(size, arguments.norm, arguments.stages)
-        images = [image(f"bench{i}", size, size) for i in range(batch)]
+            return time_rounds(*operation(mode, arguments.boxes, arguments.backward, device), iterations, device)
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = arguments.tf32
+        model = detector(size, arguments.norm, arguments.stages).to(device)
+        height, width = height_and_width(size)
+        images = [image(f"bench{i}", height, width) for i in range(batch)]
+        autocast = lambda: torch.autocast(device, torch.bfloat16, enabled=arguments.bf16)
+        on_device = lambda: [image.to(device) for image in images]
     if mode == "inference":
         model.eval()
 
         def iteration():
-            with torch.no_grad():
-                scores = torch.cat([detections["scores"] for detections in model(images)])
+            with torch.no_grad(), autocast():
+                scores = torch.cat([detections["scores"] for detections in model(on_device())])
             return [len(scores), scores.sum().item()]
     elif mode == "train":
         from recording import FirstSampler
@@ -293,12 +320,15 @@ def measure(arguments) -> dict:
         for i in range(batch):
             # 8 boxes: sides 5 to 30 % of the image's, anywhere inside it; labels 1..6, 1, 2
             u = torch.from_numpy(unit(f"bench{i}/boxes", 32).reshape(8, 4))
-            sides = (0.05 + 0.25 * u[:, 2:]) * size
-            corner = u[:, :2] * (size - sides)
-            targets.append({"boxes": torch.cat([corner, corner + sides], 1).float(), "labels": torch.arange(8) % 6 + 1})
+            image_sides = torch.tensor([width, height])
+            sides = (0.05 + 0.25 * u[:, 2:]) * image_sides
+            corner = u[:, :2] * (image_sides - sides)
+            boxes = torch.cat([corner, corner + sides], 1).float()
+            targets.append({"boxes": boxes.to(device), "labels": (torch.arange(8) % 6 + 1).to(device)})
 
         def iteration():
-            losses = model(images, targets)
+            with autocast():
+                losses = model(on_device(), targets)
             loss = sum(losses.values())
             optimizer.zero_grad()
             loss.backward()
@@ -307,10 +337,10 @@ def measure(arguments) -> dict:
                 sys.exit("the loss is not finite")
             return [losses[name].item() for name in LOSSES]
 
-    return time_rounds(iteration, lambda outcome: outcome, iterations)
+    return time_rounds(iteration, lambda outcome: outcome, iterations, "cpu" if mode in ("onnxruntime", "openvino") else device)
 
 
-def operation(mode: str, count: int, backward: bool):
+def operation(mode: str, count: int, backward: bool, device: str):
     """What runs one of torchvision's operations, and what turns its result into the outcome."""
     import torch
     from collections import OrderedDict
@@ -320,16 +350,16 @@ def operation(mode: str, count: int, backward: bool):
     x, y, width, height = torch.from_numpy(unit("boxes", 4 * count).reshape(count, 4)).unbind(1)
     width, height = 8 * 75**width, 8 * 75**height
     x, y = x * (640 - width), y * (640 - height)
-    boxes = torch.stack([x, y, x + width, y + height], 1).float()
+    boxes = torch.stack([x, y, x + width, y + height], 1).float().to(device)
     if mode == "nms":
-        scores = torch.from_numpy(unit("scores", count)).float()
+        scores = torch.from_numpy(unit("scores", count)).float().to(device)
         return lambda: nms(boxes, scores, 0.7), lambda kept: [len(kept), kept.sum().item()]
     pool = MultiScaleRoIAlign(["0", "1", "2", "3"], output_size=7, sampling_ratio=2)
-    maps = [uniform(f"p{side}", (1, 256, side, side)).requires_grad_(backward) for side in (160, 80, 40, 20)]
+    maps = [uniform(f"p{side}", (1, 256, side, side)).to(device).requires_grad_(backward) for side in (160, 80, 40, 20)]
     forward = lambda: pool(OrderedDict((str(level), map_) for level, map_ in enumerate(maps)), [boxes], [(640, 640)])
     if not backward:
         return forward, lambda pooled: [pooled.double().square().mean().item()]
-    pooled, grad = forward(), uniform("grad", (count, 256, 7, 7))
+    pooled, grad = forward(), uniform("grad", (count, 256, 7, 7)).to(device)
     return (
         lambda: torch.autograd.grad(pooled, maps, grad, retain_graph=True),
         lambda grads: [grad.double().square().mean().item() for grad in grads],
@@ -345,13 +375,22 @@ def cpu_time() -> float:
     return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
-def time_rounds(iteration, outcome, iterations: int) -> dict:
+def time_rounds(iteration, outcome, iterations: int, device: str = "cpu") -> dict:
     """Times the rounds after the first, whose outcome is what the other side has to agree with."""
     outcome = outcome(iteration())
+    synchronize = lambda: None
+    if device != "cpu":
+        import torch
+
+        synchronize = torch.cuda.synchronize
+        for _ in range(WARM_UP_ROUNDS):
+            iteration()
+    synchronize()
     seconds, cpu_seconds = [], []
     for _ in range(iterations):
         start, cpu_start = time.perf_counter(), cpu_time()
         iteration()
+        synchronize()
         seconds.append(time.perf_counter() - start)
         cpu_seconds.append(cpu_time() - cpu_start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -424,8 +463,10 @@ def compare(arguments) -> int:
                     in_tables = settings.pop("tables", False)
                 work = [word for name, value in settings.items() for word in ([f"--{name}"] if value is True else [f"--{name}", str(value)])]
                 torch_mode = mode if other == "torch" else other
+                digits = [f"--{name}" for name in ("tf32", "bf16") if getattr(arguments, name)]
+                work += ["--device", arguments.device]
                 commands = {
-                    other: [sys.executable, __file__, "--threads", threads, "--torch", torch_mode, *work],
+                    other: [sys.executable, __file__, "--threads", threads, "--torch", torch_mode, *work, *digits],
                     "rust": [str(rust / "examples" / "measure"), mode, *work],
                 }
                 if mode == "data" and in_tables:
@@ -436,13 +477,14 @@ def compare(arguments) -> int:
                     path = exported_here(arguments.size, rust / "faster-rcnn", pathlib.Path(folder))
                     commands["rust"] = [*commands[other], "--model", path]
                     print(f"{case}, nodes: rust {node_count(path)}, torchvision {node_count(exported(arguments.size))}", flush=True)
-            over += compare_case(case, commands, arguments.rounds, environment, time_bar, memory_bar)
+            agreement = math.inf if arguments.tf32 or arguments.bf16 else AGREEMENT
+            over += compare_case(case, commands, arguments.rounds, environment, time_bar, memory_bar, agreement)
     if over:
         print("over the bar: " + ", ".join(over))
     return 1 if over else 0
 
 
-def compare_case(case: str, commands: dict, rounds: int, environment: dict, time_bar: float, memory_bar) -> list:
+def compare_case(case: str, commands: dict, rounds: int, environment: dict, time_bar: float, memory_bar, agreement: float) -> list:
     results = {side: [] for side in commands}
     for round_ in range(rounds):
         order = list(commands) if round_ % 2 == 0 else list(commands)[::-1]  # neither side always goes first
@@ -453,7 +495,7 @@ def compare_case(case: str, commands: dict, rounds: int, environment: dict, time
                   f"{['%.4g' % s for s in result['seconds']]}, peak {result['peak_rss_bytes'] / 2**20:.0f} MiB", flush=True)
     outcomes = {side: rounds[0]["outcome"] for side, rounds in results.items()}
     print(f"{case} outcome: {outcomes}", flush=True)
-    if not all(math.isclose(a, b, rel_tol=AGREEMENT) for a, b in zip(*outcomes.values(), strict=True)):
+    if not all(math.isclose(a, b, rel_tol=agreement) for a, b in zip(*outcomes.values(), strict=True)):
         print(f"{case}: the sides do not agree", file=sys.stderr)
         sys.exit(2)
 
@@ -485,10 +527,13 @@ def main() -> int:
     parser.add_argument("--rust", type=pathlib.Path, help="the target's `release` folder; default: built first")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda, of both sides")
+    parser.add_argument("--tf32", action="store_true", help="for torch's products on the GPU")
+    parser.add_argument("--bf16", action="store_true", help="torch's autocast")
     other = parser.add_argument_group("one measurement of the other side")
     other.add_argument("--torch", choices=("inference", "train", "onnxruntime", "openvino", "start", "roi-align", "nms", "data"), metavar="MODE")
     other.add_argument("--batch", type=int, default=1)
-    other.add_argument("--size", type=int, default=640)
+    other.add_argument("--size", default="640", help="a side, or HEIGHTxWIDTH")
     other.add_argument("--iterations", type=int, default=3)
     other.add_argument("--norm", choices=("frozen_batch", "batch"), default="frozen_batch")
     other.add_argument("--stages", type=int, default=5)
@@ -505,7 +550,7 @@ def main() -> int:
         return 0
     if unknown := set(arguments.cases) - CASES.keys() - GROUPS.keys():
         parser.error(f"no case {', '.join(sorted(unknown))}")
-    arguments.cases = [case for name in arguments.cases or CASES for case in GROUPS.get(name, [name])]
+    arguments.cases = [case for name in arguments.cases or CASES if name not in GPU_CASES or arguments.cases for case in GROUPS.get(name, [name])]
     if arguments.rust is not None:
         arguments.rust = arguments.rust.resolve()
     return compare(arguments)

@@ -1,8 +1,8 @@
 //! The Rust side of `benches/compare_torchvision.py`, which says what work this is:
 //!
 //! ```text
-//! measure inference --batch N [--size S] --iterations K
-//! measure train --batch N [--size S] --iterations K [--norm frozen_batch|batch] [--stages 1..5]
+//! measure inference --batch N [--size S|HxW] --iterations K [--device cpu|cuda|wgpu]
+//! measure train --batch N [--size S|HxW] --iterations K [--norm frozen_batch|batch] [--stages 1..5]
 //! measure roi-align --iterations K [--backward]
 //! measure nms --boxes N --iterations K
 //! measure data --data FOLDER --workers W --batch N --iterations K
@@ -39,20 +39,32 @@ use anyhow::{Context, Result};
 use burn::backend::Dispatch;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use clap::{Parser, ValueEnum};
-use faster_rcnn::NormKind;
+use clap::{Parser, Subcommand, ValueEnum};
 use faster_rcnn::internals::DetectionOps;
 use faster_rcnn::ops::{Fused, conv2d};
+use faster_rcnn::{DeviceName, NormKind};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::{Map, json};
 use work::boxes::{Nms, RoiAlign};
 use work::data::Loading;
-use work::{Inference, Training};
+use work::{Inference, Size, Training};
+
+/// Rounds on a GPU before the first that is timed.
+const WARM_UP_ROUNDS: usize = 5;
 
 #[derive(Parser)]
-enum Arguments {
+struct Arguments {
+    /// Of the detector's and the operations' work.
+    #[arg(long, global = true, default_value = "cpu")]
+    device: DeviceName,
+    #[command(subcommand)]
+    mode: Mode,
+}
+
+#[derive(Subcommand)]
+enum Mode {
     Inference(Work),
     Train(Work),
     RoiAlign {
@@ -94,8 +106,8 @@ enum Arguments {
 struct Work {
     #[arg(long)]
     batch: usize,
-    #[arg(long, default_value_t = 640)]
-    size: usize,
+    #[arg(long, default_value = "640", value_parser = size)]
+    size: Size,
     #[arg(long)]
     iterations: usize,
     #[arg(long, default_value = "frozen_batch")]
@@ -111,48 +123,57 @@ enum Norm {
     Batch,
 }
 
+/// `640` or `800x1333`.
+fn size(words: &str) -> Result<Size> {
+    let (height, width) = words.split_once('x').unwrap_or((words, words));
+    Ok((height.parse()?, width.parse()?))
+}
+
 fn main() -> Result<()> {
     faster_rcnn::keep_heap();
-    match Arguments::parse() {
-        Arguments::Inference(Work { batch, size, iterations, .. }) => {
-            let work = Inference::new(batch, size);
-            measure(|| work.round(), identity, iterations)
+    let Arguments { device, mode } = Arguments::parse();
+    let device = &device.open()?;
+    match mode {
+        Mode::Inference(Work { batch, size, iterations, .. }) => {
+            let work = Inference::new(batch, size, device);
+            measure(|| work.round(), identity, iterations, device)
         }
-        Arguments::Train(Work { batch, size, iterations, norm, stages }) => {
+        Mode::Train(Work { batch, size, iterations, norm, stages }) => {
             let norm = match norm {
                 Norm::FrozenBatch => NormKind::FrozenBatch,
                 Norm::Batch => NormKind::Batch,
             };
-            let mut work = Training::new(batch, size, norm, stages);
-            measure(|| work.round(), identity, iterations)
+            let mut work = Training::new(batch, size, norm, stages, device);
+            measure(|| work.round(), identity, iterations, device)
         }
-        Arguments::RoiAlign { iterations, backward } => {
-            let work = RoiAlign::new();
+        Mode::RoiAlign { iterations, backward } => {
+            let work = RoiAlign::new(device);
             let mean_square = |map: Tensor<4>| map.square().mean().into_scalar::<f64>();
             if backward {
-                measure(|| work.backward(), |grads| grads.into_iter().map(mean_square).collect(), iterations)
+                let outcome = |grads: Vec<Tensor<4>>| grads.into_iter().map(mean_square).collect();
+                measure(|| work.backward(), outcome, iterations, device)
             } else {
-                measure(|| work.forward(), |pooled| vec![mean_square(pooled)], iterations)
+                measure(|| work.forward(), |pooled| vec![mean_square(pooled)], iterations, device)
             }
         }
-        Arguments::Nms { boxes, iterations } => {
-            let work = Nms::new(boxes);
+        Mode::Nms { boxes, iterations } => {
+            let work = Nms::new(boxes, device);
             let outcome = |keep: Tensor<2, Int>| {
                 let keep: Vec<i64> = keep.into_data().iter::<i64>().collect();
                 let stay = (0..boxes).filter(|&index| keep[index] == 1);
                 vec![stay.clone().count() as f64, stay.sum::<usize>() as f64]
             };
-            measure(|| work.round(), outcome, iterations)
+            measure(|| work.round(), outcome, iterations, device)
         }
-        Arguments::Data { data, workers, batch, iterations } => {
+        Mode::Data { data, workers, batch, iterations } => {
             let work = Loading::new(&data, workers, batch)?;
-            measure(|| work.round(), identity, iterations)
+            measure(|| work.round(), identity, iterations, device)
         }
-        Arguments::Machine => {
+        Mode::Machine => {
             machine();
             Ok(())
         }
-        Arguments::Convolutions { shapes, iterations } => convolutions(&shapes, iterations),
+        Mode::Convolutions { shapes, iterations } => convolutions(&shapes, iterations),
     }
 }
 
@@ -161,12 +182,22 @@ fn measure<R>(
     mut round: impl FnMut() -> R,
     outcome: impl FnOnce(R) -> Vec<f64>,
     iterations: usize,
+    device: &Device,
 ) -> Result<()> {
     let outcome = outcome(round());
+    // A GPU's kernels are compiled, and the fastest ones chosen, in the first rounds.
+    if *device != Device::flex() {
+        for _ in 0..WARM_UP_ROUNDS {
+            round();
+        }
+    }
+    device.sync()?;
     let (mut seconds, mut cpu_seconds) = (Vec::new(), Vec::new());
     for _ in 0..iterations {
         let (start, cpu_start) = (Instant::now(), cpu_time()?);
-        round();
+        let result = round();
+        device.sync()?;
+        drop(result);
         seconds.push(start.elapsed().as_secs_f64());
         cpu_seconds.push((cpu_time()? - cpu_start).as_secs_f64());
     }

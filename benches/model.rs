@@ -4,11 +4,12 @@ mod work;
 
 use std::hint::black_box;
 
+use burn::tensor::Device;
 use criterion::{Criterion, criterion_group, criterion_main};
 use faster_rcnn::NormKind;
-use work::{Inference, Training};
+use work::{Inference, Size, Training};
 
-const SIZE: usize = 640;
+const SIZE: Size = (640, 640);
 
 /// What torchvision 0.29.2 gives for the same work, as `compare_torchvision.py` prints it: the number of
 /// detections and the sum of their scores, and the four losses.
@@ -29,11 +30,11 @@ fn check(outcome: &[f64], expected: &[f64]) {
 fn model(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("resnet50_fpn_640");
     group.sample_size(10);
-    let inference = Inference::new(1, SIZE);
+    let inference = Inference::new(1, SIZE, &Device::flex());
     check(&inference.round(), &DETECTIONS);
     group.bench_function("inference", |bencher| bencher.iter(|| black_box(inference.round())));
 
-    let mut training = Training::new(2, SIZE, NormKind::FrozenBatch, 5);
+    let mut training = Training::new(2, SIZE, NormKind::FrozenBatch, 5, &Device::flex());
     check(&training.round(), &LOSSES);
     group.bench_function("training_step_batch_2", |bencher| bencher.iter(|| black_box(training.round())));
     group.finish();

@@ -4,12 +4,13 @@ mod work;
 
 use std::hint::black_box;
 
+use burn::tensor::Device;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use faster_rcnn::structures::iou;
 use work::boxes::{IOU_THRESHOLD, Nms, RoiAlign};
 
 fn roi_align(criterion: &mut Criterion) {
-    let work = RoiAlign::new();
+    let work = RoiAlign::new(&Device::flex());
     // The operation is linear in the pyramid, so both of these are the gradient's product with its outcome.
     let forward = (work.forward() * work.grad.clone()).sum().into_scalar::<f64>();
     let products =
@@ -31,7 +32,7 @@ fn roi_align(criterion: &mut Criterion) {
 fn nms(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("nms");
     for count in [1000, 4000, 12000] {
-        let work = Nms::new(count);
+        let work = Nms::new(count, &Device::flex());
         check_nms(&work);
         group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
             bencher.iter(|| black_box(work.round()));

@@ -2,12 +2,9 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use faster_rcnn::data::deep_pcb::CLASS_NAMES;
-use faster_rcnn::data::{self, Dataset, Format, Record, Report, Side, Split, check_images};
-use faster_rcnn::image::codecs::jpeg::JpegEncoder;
-use faster_rcnn::image::{self, RgbImage, imageops};
+use faster_rcnn::data::{self, Dataset, Format, Report, Side, Split, check_images};
 
 /// The data set, or none with a message.
 fn folder() -> Option<PathBuf> {
@@ -43,8 +40,15 @@ fn the_real_data_set_is_read_without_a_fault() {
 }
 
 /// Copies of a board are found, and different boards are no copies, be they of one plate.
+#[cfg(feature = "data")]
 #[test]
 fn copies_of_real_boards_are_found_and_different_ones_are_not() {
+    use std::time::Instant;
+
+    use faster_rcnn::data::Record;
+    use faster_rcnn::image::codecs::jpeg::JpegEncoder;
+    use faster_rcnn::image::{self, RgbImage, imageops};
+
     let Some(folder) = folder() else { return };
     let data = data::open(&folder).unwrap();
     let mut report = Report::default();

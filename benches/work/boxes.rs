@@ -31,9 +31,9 @@ fn boxes(count: usize) -> Vec<Xyxy> {
     numbers.as_chunks::<4>().0.iter().map(place).collect()
 }
 
-fn uniform<const D: usize>(name: &str, shape: [usize; D]) -> Tensor<D> {
+fn uniform<const D: usize>(name: &str, shape: [usize; D], device: &Device) -> Tensor<D> {
     let values = unit(name).take(shape.iter().product()).map(|u| (2.0 * u - 1.0) as f32);
-    Tensor::from_data(TensorData::new(values.collect(), shape), &Device::flex())
+    Tensor::from_data(TensorData::new(values.collect(), shape), device)
 }
 
 /// 512 boxes, each pooled from the level that suits its size.
@@ -44,10 +44,10 @@ pub struct RoiAlign {
 }
 
 impl RoiAlign {
-    pub fn new() -> Self {
-        let rois = rois_of(&[boxes(512)], &Device::flex());
-        let pyramid = SHAPES.map(|shape| uniform(&format!("p{}", shape[2]), shape));
-        Self { pyramid, rois, grad: uniform("grad", [512, 256, 7, 7]) }
+    pub fn new(device: &Device) -> Self {
+        let rois = rois_of(&[boxes(512)], device);
+        let pyramid = SHAPES.map(|shape| uniform(&format!("p{}", shape[2]), shape, device));
+        Self { pyramid, rois, grad: uniform("grad", [512, 256, 7, 7], device) }
     }
 
     pub fn forward(&self) -> Tensor<4> {
@@ -71,13 +71,13 @@ pub struct Nms {
 }
 
 impl Nms {
-    pub fn new(count: usize) -> Self {
-        let (boxes, device) = (boxes(count), Device::flex());
+    pub fn new(count: usize, device: &Device) -> Self {
+        let boxes = boxes(count);
         let scores: Vec<f32> = unit("scores").take(count).map(|u| u as f32).collect();
         let inputs = (
-            Tensor::from_data(TensorData::new(boxes.concat(), [1, count, 4]), &device),
-            Tensor::from_data(TensorData::new(scores.clone(), [1, count]), &device),
-            Tensor::zeros([1, count], &device),
+            Tensor::from_data(TensorData::new(boxes.concat(), [1, count, 4]), device),
+            Tensor::from_data(TensorData::new(scores.clone(), [1, count]), device),
+            Tensor::zeros([1, count], device),
         );
         Self { boxes, scores, inputs }
     }

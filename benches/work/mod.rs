@@ -16,6 +16,9 @@ use faster_rcnn::{Annotation, FasterRcnn, FasterRcnnConfig, Image, NormKind, Pre
 const SEED: u64 = 10;
 const LEARNING_RATE: f64 = 1e-6;
 
+/// `(height, width)` of the images.
+pub type Size = (usize, usize);
+
 /// From images to detections.
 pub struct Inference {
     model: PreparedFasterRcnn,
@@ -23,9 +26,9 @@ pub struct Inference {
 }
 
 impl Inference {
-    pub fn new(batch: usize, size: usize) -> Self {
+    pub fn new(batch: usize, size: Size, device: &Device) -> Self {
         let config = FasterRcnnConfig::resnet50_fpn(7);
-        Self { model: detector(config, size, &Device::flex()).prepare(), images: images(batch, size) }
+        Self { model: detector(config, size, device).prepare(), images: images(batch, size) }
     }
 
     /// The number of detections and the sum of their scores.
@@ -46,11 +49,11 @@ pub struct Training {
 }
 
 impl Training {
-    pub fn new(batch: usize, size: usize, norm: NormKind, stages: usize) -> Self {
+    pub fn new(batch: usize, size: Size, norm: NormKind, stages: usize, device: &Device) -> Self {
         let config = FasterRcnnConfig::resnet50_fpn(7).with_norm(norm).with_trainable_layers(stages);
         let momentum = MomentumConfig::new().with_momentum(0.9).with_dampening(0.0);
         Self {
-            model: Some(detector(config, size, &Device::flex().autodiff())),
+            model: Some(detector(config, size, &device.clone().autodiff())),
             optimizer: SgdConfig::new().with_momentum(Some(momentum)).init(),
             images: images(batch, size),
             targets: (0..batch).map(|image| targets(image, size)).collect(),
@@ -69,21 +72,24 @@ impl Training {
     }
 }
 
-fn detector(config: FasterRcnnConfig, size: usize, device: &Device) -> FasterRcnn {
-    common::fill(config.with_image_size(size, size).init(device), SEED)
+fn detector(config: FasterRcnnConfig, (height, width): Size, device: &Device) -> FasterRcnn {
+    let config = config.with_image_size(height.min(width), height.max(width));
+    common::fill(config.init(device), SEED)
 }
 
-fn images(batch: usize, size: usize) -> Vec<Image> {
-    (0..batch).map(|index| common::image(&format!("bench{index}"), size, size)).collect()
+fn images(batch: usize, (height, width): Size) -> Vec<Image> {
+    (0..batch).map(|index| common::image(&format!("bench{index}"), height, width)).collect()
 }
 
 /// Eight boxes with sides of 5 to 30 % of the image's, anywhere inside it.
-fn targets(image: usize, size: usize) -> Vec<Annotation> {
+fn targets(image: usize, (image_height, image_width): Size) -> Vec<Annotation> {
     let numbers: Vec<f64> = common::unit(&format!("bench{image}/boxes")).take(32).collect();
     let (boxes, _) = numbers.as_chunks::<4>();
+    let (image_height, image_width) = (image_height as f64, image_width as f64);
     let target = |(index, [x, y, width, height]): (usize, &[f64; 4])| {
-        let [width, height] = [width, height].map(|u| (0.05 + 0.25 * u) * size as f64);
-        let (x, y) = (x * (size as f64 - width), y * (size as f64 - height));
+        let [width, height] =
+            [(width, image_width), (height, image_height)].map(|(u, side)| (0.05 + 0.25 * u) * side);
+        let (x, y) = (x * (image_width - width), y * (image_height - height));
         Annotation::new([x, y, x + width, y + height].map(|side| side as f32), index % 6 + 1)
     };
     boxes.iter().enumerate().map(target).collect()
