@@ -14,6 +14,12 @@
 //! measure convolutions --shapes FILE --iterations K
 //! ```
 //!
+//! and several of these in one process, which compiles a GPU's kernels once:
+//!
+//! ```text
+//! measure several --device cuda "inference --batch 1 --iterations K" "inference --batch 8 --iterations K" ...
+//! ```
+//!
 //! and what of that the machine can do at most (`docs/cpu.md`):
 //!
 //! ```text
@@ -59,6 +65,9 @@ struct Arguments {
     /// Of the detector's and the operations' work.
     #[arg(long, global = true, default_value = "cpu")]
     device: DeviceName,
+    /// No TF32 tensor cores for the convolutions on a GPU.
+    #[arg(long, global = true)]
+    exact: bool,
     #[command(subcommand)]
     mode: Mode,
 }
@@ -90,6 +99,10 @@ enum Mode {
         batch: usize,
         #[arg(long)]
         iterations: usize,
+    },
+    /// Several measurements, each as its words.
+    Several {
+        work: Vec<String>,
     },
     /// Multiplications and additions a second, and bytes read and copied a second, of all threads.
     Machine,
@@ -131,9 +144,21 @@ fn size(words: &str) -> Result<Size> {
 
 fn main() -> Result<()> {
     faster_rcnn::keep_heap();
-    let Arguments { device, mode } = Arguments::parse();
+    let Arguments { device, exact, mode } = Arguments::parse();
     let device = &device.open()?;
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    faster_rcnn::ops::set_allow_tf32(!exact);
+    anyhow::ensure!(!exact || cfg!(any(feature = "cuda", feature = "wgpu")), "--exact is for GPUs");
+    run(mode, device)
+}
+
+fn run(mode: Mode, device: &Device) -> Result<()> {
     match mode {
+        Mode::Several { work } => work.iter().try_for_each(|words| {
+            println!("{words}");
+            let words = ["measure"].into_iter().chain(words.split_whitespace());
+            run(Arguments::try_parse_from(words)?.mode, device)
+        }),
         Mode::Inference(Work { batch, size, iterations, .. }) => {
             let work = Inference::new(batch, size, device);
             measure(|| work.round(), identity, iterations, device)

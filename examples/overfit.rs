@@ -99,7 +99,7 @@ fn main() -> anyhow::Result<()> {
         clip_norm: Some(10.0),
         ..TrainConfig::default()
     };
-    let config = RunConfig { model, train, augment: AugmentConfig::none() };
+    let config = RunConfig { train, augment: AugmentConfig::none(), ..RunConfig::new(model) };
     let start = if arguments.resume { Start::Resume } else { Start::Random };
     // What it knows by heart is what it is asked.
     let data = Split { train: data.clone(), validation: data };

@@ -13,7 +13,7 @@ use faster_rcnn::FasterRcnnConfig;
 use faster_rcnn::NormKind;
 use faster_rcnn::ResNetDepth;
 use faster_rcnn::data::deep_pcb::CLASS_NAMES;
-use faster_rcnn::data::{self, AugmentConfig, SyntheticConfig, write_synthetic};
+use faster_rcnn::data::{self, SyntheticConfig, write_synthetic};
 use faster_rcnn::train::{Run, RunConfig, Schedule, Start, TrainConfig};
 
 /// Boards that the quickstart makes, and their side in pixels.
@@ -60,7 +60,7 @@ fn quickstart() -> RunConfig {
         clip_norm: Some(10.0),
         ..TrainConfig::default()
     };
-    RunConfig { model, train, augment: AugmentConfig::default() }
+    RunConfig { train, ..RunConfig::new(model) }
 }
 
 fn main() -> anyhow::Result<()> {

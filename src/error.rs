@@ -78,6 +78,8 @@ pub enum Error {
         /// In pixels.
         height: u32,
     },
+    /// A reference is missing, is not wanted, or does not show the same thing as the image.
+    Reference(String),
     /// Training or inference produced a NaN or an infinity.
     NonFinite(String),
     /// A device cannot be used.
@@ -166,9 +168,10 @@ impl fmt::Display for Error {
                 write!(f, "{}: tensor {tensor}: {message}", path.display())?;
             }
             Self::Download { url, message, .. } => write!(f, "{url}: {message}")?,
-            Self::Config(message) | Self::NonFinite(message) | Self::Device(message) => {
-                f.write_str(message)?
-            }
+            Self::Config(message)
+            | Self::Reference(message)
+            | Self::NonFinite(message)
+            | Self::Device(message) => f.write_str(message)?,
             Self::EmptyImage { width, height } => {
                 write!(f, "an image of {width} x {height} pixels has nothing in it to be found")?;
             }

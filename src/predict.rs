@@ -6,12 +6,12 @@ use std::path::Path;
 use burn::tensor::Device;
 use image::RgbImage;
 
-use crate::data::{Dataset, Loader};
+use crate::data::{Dataset, Loader, pair};
 use crate::error::{Error, Result};
 use crate::eval::ImageResult;
 use crate::model::{FasterRcnn, FasterRcnnConfig, PreparedFasterRcnn};
 use crate::ops::in_host_memory;
-use crate::structures::{Detection, Image};
+use crate::structures::{Detection, Image, ReferenceInput};
 use crate::weights;
 
 /// Threads that decode the images of a data set; each is far faster than the detector.
@@ -124,9 +124,28 @@ impl Predictor {
     /// # Errors
     ///
     /// [`Error::EmptyImage`] for an image without pixels, [`Error::NonFinite`] where the network computes a
-    /// NaN or an infinity.
+    /// NaN or an infinity, [`Error::Reference`] if the detector compares images with references.
     pub fn detect(&self, image: &RgbImage) -> Result<Vec<Detection>> {
-        self.detect_one(pixels(image)?)
+        self.detect_one(self.alone(image)?)
+    }
+
+    /// What is in the image and not in its reference, a picture of the same thing without objects, such as a
+    /// good board. By falling score, in pixels of the image.
+    ///
+    /// # Errors
+    ///
+    /// As [`detect`](Self::detect). [`Error::Reference`] if the detector takes no reference, or if this one
+    /// does not show what the image shows: it says how badly it fits.
+    pub fn detect_against(&self, image: &RgbImage, reference: &RgbImage) -> Result<Vec<Detection>> {
+        pixels(image)?;
+        match self.config().reference {
+            ReferenceInput::None => Err(Error::Reference(
+                "the detector takes no reference: it was trained on images alone".to_string(),
+            )),
+            ReferenceInput::Difference => {
+                self.detect_one(Image::from(pair(image, reference, self.config().reference_align)?))
+            }
+        }
     }
 
     /// The detections of each image. On a CPU they equal those of [`detect`](Self::detect), bit for bit. A
@@ -136,11 +155,21 @@ impl Predictor {
     ///
     /// As [`detect`](Self::detect), for the first image with an error.
     pub fn detect_batch(&self, images: &[RgbImage]) -> Result<Vec<Vec<Detection>>> {
-        let images = images.iter().map(pixels).collect::<Result<Vec<_>>>()?;
+        let images = images.iter().map(|image| self.alone(image)).collect::<Result<Vec<_>>>()?;
         if in_host_memory(self.detector.device()) {
             return images.into_iter().map(|image| self.detect_one(image)).collect();
         }
         self.detect_by_size(images)
+    }
+
+    /// The image, for a detector that looks at nothing else.
+    fn alone(&self, image: &RgbImage) -> Result<Image> {
+        match self.config().reference {
+            ReferenceInput::None => pixels(image),
+            ReferenceInput::Difference => Err(Error::Reference(
+                "the detector compares an image with its reference, and none is given".to_string(),
+            )),
+        }
     }
 
     /// Sends images of the same resized size to the device together.
@@ -161,13 +190,15 @@ impl Predictor {
     }
 
     /// The annotations and the detections of each image of a data set, in its order. Images are loaded on
-    /// background threads.
+    /// background threads, with their references if the detector takes them.
     ///
     /// # Errors
     ///
     /// The error of loading an image or of [`detect`](Self::detect), with the image's name.
     pub fn results(&self, data: &Dataset) -> impl Iterator<Item = Result<ImageResult>> {
-        let batches = Loader::in_order(&data.records, 1, LOADER_THREADS).next_epoch();
+        let FasterRcnnConfig { reference, reference_align, .. } = *self.config();
+        let loader = Loader::in_order(&data.records, 1, LOADER_THREADS);
+        let batches = loader.with_reference(reference, reference_align).next_epoch();
         batches.flat_map(|batch| match batch {
             Ok(batch) => {
                 let images = batch.names.into_iter().zip(batch.images).zip(batch.annotations);

@@ -148,3 +148,54 @@ fn plates_are_held_out_whole() {
     assert_eq!(plates.len(), 1, "{plates:#?}");
     println!("{}", plates[0]);
 }
+
+/// What the references of real boards differ by, before and after they are brought onto their boards, by kind of
+/// board; and how long that takes.
+#[cfg(feature = "align")]
+#[test]
+fn references_of_real_boards_are_brought_onto_them() {
+    use std::collections::BTreeMap;
+    use std::time::Instant;
+
+    use faster_rcnn::ReferenceAlign;
+    use faster_rcnn::data::pair;
+
+    let Some(folder) = folder() else { return };
+    let data = data::open(&folder).unwrap();
+    let aligns = [ReferenceAlign::Off, ReferenceAlign::Translation, ReferenceAlign::Affine];
+    // By kind, the first five digits of a name: boards, and the part of the pixels that differ by a quarter of the
+    // range, summed over the boards.
+    let mut kinds: BTreeMap<String, (usize, [f64; 3])> = BTreeMap::new();
+    let mut seconds = [0.0; 3];
+    let mut boards = 0;
+    for record in data.records.iter().step_by(10) {
+        let (board, reference) = (record.load().unwrap(), record.load_reference().unwrap());
+        let kind = kinds.entry(record.file_name()[..5].to_string()).or_default();
+        kind.0 += 1;
+        boards += 1;
+        for (index, align) in aligns.into_iter().enumerate() {
+            let started = Instant::now();
+            let pair = pair(&board, &reference, align).unwrap();
+            seconds[index] += started.elapsed().as_secs_f64();
+            let differ = pair.pixels().filter(|pixel| pixel[2] > 64).count();
+            kind.1[index] += differ as f64 / f64::from(pair.width() * pair.height());
+        }
+    }
+    for (kind, (boards, parts)) in &kinds {
+        let [off, shifted, mapped] = parts.map(|part| 100.0 * part / *boards as f64);
+        println!(
+            "{kind}, {boards} boards: {off:.2} % of the pixels differ, shifted {shifted:.2} %, mapped {mapped:.2} %"
+        );
+        assert!(mapped <= off + 0.05 && shifted <= off + 0.05, "{kind}");
+    }
+    let [off, shifted, mapped] = seconds.map(|seconds| 1000.0 * seconds / f64::from(boards));
+    println!("a pair takes {off:.1} ms, shifted {shifted:.1} ms, mapped {mapped:.1} ms");
+
+    // Another board of the same kind is no reference.
+    for (record, other) in data.records.iter().zip(&data.records[1..]).step_by(20) {
+        let (board, reference) = (record.load().unwrap(), other.load_reference().unwrap());
+        for align in aligns {
+            assert!(pair(&board, &reference, align).is_err(), "{} and {}", record.name, other.name);
+        }
+    }
+}

@@ -310,15 +310,22 @@ fn an_image_without_objects_trains_as_in_torchvision() {
     check_training("model", "frozen", "train_without_gt_in_second_image", &Device::flex());
 }
 
+/// A GPU that computes in f32, as the fixtures were.
+fn exact_gpu() -> Option<Device> {
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    faster_rcnn::ops::set_allow_tf32(false);
+    gpu()
+}
+
 #[test]
 fn on_a_gpu_resnet50_fpn_detects_what_torchvision_detects() {
-    let Some(gpu) = gpu() else { return };
+    let Some(gpu) = exact_gpu() else { return };
     check_inference(&Fixture::open("model"), "frozen", &gpu);
 }
 
 #[test]
 fn on_a_gpu_resnet50_fpn_has_torchvisions_losses_and_gradients() {
-    let Some(gpu) = gpu() else { return };
+    let Some(gpu) = exact_gpu() else { return };
     check_training("model", "frozen", "train", &gpu);
 }
 
@@ -363,7 +370,7 @@ fn a_prepared_detector_equals_the_unprepared_one_and_torchvisions() {
 
 #[test]
 fn on_a_gpu_a_prepared_detector_equals_the_unprepared_one_and_torchvisions() {
-    let Some(gpu) = gpu() else { return };
+    let Some(gpu) = exact_gpu() else { return };
     for (file, variants) in &PREPARED[1..] {
         let fixture = Fixture::open(file);
         variants.iter().for_each(|variant| check_prepared(&fixture, variant, &gpu));

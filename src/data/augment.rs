@@ -1,4 +1,4 @@
-//! Random variation of training images: scale, flips, quarter turns and crops, each with its boxes.
+//! Random variation of training images: scale, flips, quarter turns and crops, each with its boxes, and light.
 //!
 //! A defect has no preferred direction on a board, so flips and quarter turns give eight views of every image
 //! at no cost. Coordinates are continuous: a box `[x1, y1, x2, y2]` covers the pixels `x1..x2`, and a
@@ -11,15 +11,21 @@ use image::{
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
+use super::photometry::Photometry;
 use super::random::RandomKey;
+use super::reference::update_difference;
 use crate::bounds::{self, MAX_SIDE};
 use crate::error::Result;
-use crate::structures::{Annotation, Xyxy, area, clip};
+use crate::structures::{Annotation, ReferenceInput, Xyxy, area, clip};
 
 /// If a side of a box is shorter than this after a crop, in pixels, there is nothing to learn from.
 const SMALLEST_SIDE: f32 = 1.0;
 
-/// What may happen to a training image, in this order: scale, flips, quarter turns, crop.
+/// What may happen to a training image, in this order: scale, flips, quarter turns, crop, shift of the
+/// reference, light.
+///
+/// A reference goes with its image through all that changes places. Its light varies by itself: it is another
+/// photograph.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct AugmentConfig {
@@ -37,6 +43,11 @@ pub struct AugmentConfig {
     pub min_visible: f64,
     /// `[lowest, highest]` factor by which the image is enlarged. Default `[1, 1]`: not at all.
     pub scale_jitter: [f64; 2],
+    /// The reference is moved against the image by up to this many pixels in each direction, so that the
+    /// detector learns to bear what remains after references are aligned. Default 0.
+    pub reference_shift: f64,
+    /// How much light, noise and the like may change. Default not at all.
+    pub photometry: Photometry,
 }
 
 impl Default for AugmentConfig {
@@ -48,6 +59,8 @@ impl Default for AugmentConfig {
             crop: None,
             min_visible: 0.5,
             scale_jitter: [1.0, 1.0],
+            reference_shift: 0.0,
+            photometry: Photometry::default(),
         }
     }
 }
@@ -74,6 +87,8 @@ impl AugmentConfig {
         bounds::ensure(0.1 <= lowest && lowest <= highest && highest <= 10.0, || {
             format!("scale_jitter must be [lowest, highest] in 0.1..=10, is [{lowest}, {highest}]")
         })?;
+        bounds::within("reference_shift", self.reference_shift, 0.0..=64.0)?;
+        self.photometry.validate()?;
         match self.crop {
             Some((height, width)) => bounds::all_within(&[("crop", height), ("crop", width)], 1..=MAX_SIDE),
             None => Ok(()),
@@ -83,6 +98,8 @@ impl AugmentConfig {
 
 /// Varies an image and its boxes. The outcome depends on `key` only, so a run can be repeated and continued
 /// whatever the number of loader threads.
+///
+/// For a detector that takes a reference, the image is a [`pair`](super::pair).
 ///
 /// Boxes are in pixels of `image` and come back in pixels of the returned one. Only a crop drops any. Labels
 /// and crowd flags stay. An area grows with the scale; it becomes `None` if the crop cuts the box.
@@ -94,6 +111,7 @@ pub fn augment(
     image: RgbImage,
     annotations: &[Annotation],
     config: &AugmentConfig,
+    input: ReferenceInput,
     key: RandomKey,
 ) -> (RgbImage, Vec<Annotation>) {
     if let Err(error) = config.validate() {
@@ -121,7 +139,41 @@ pub fn augment(
         let left = rng.random_range(0..=view.image.width() - width);
         view.crop([left, top], [width, height], config.min_visible as f32);
     }
-    (view.image, view.annotations)
+    let View { mut image, annotations } = view;
+    match input {
+        ReferenceInput::None => config.photometry.vary(&mut image, 0..3, &mut rng),
+        ReferenceInput::Difference => {
+            if config.reference_shift > 0.0 {
+                let mut shift = || rng.random_range(-config.reference_shift..=config.reference_shift) as f32;
+                shift_reference(&mut image, [shift(), shift()]);
+            }
+            config.photometry.vary(&mut image, 0..1, &mut rng);
+            config.photometry.vary(&mut image, 1..2, &mut rng);
+            update_difference(&mut image);
+        }
+    }
+    (image, annotations)
+}
+
+/// Moves the second channel; values at the border go on outside.
+fn shift_reference(pair: &mut RgbImage, [x, y]: [f32; 2]) {
+    let (width, height) = (pair.width() as usize, pair.height() as usize);
+    let reference: Vec<f32> = pair.pixels().map(|pixel| f32::from(pixel[1])).collect();
+    let between = |position: usize, shift: f32, side: usize| {
+        let source = (position as f32 + shift).clamp(0.0, (side - 1) as f32);
+        let low = source as usize;
+        (low, (low + 1).min(side - 1), source - low as f32)
+    };
+    let columns: Vec<_> = (0..width).map(|column| between(column, x, width)).collect();
+    for (row, pixels) in pair.as_flat_samples_mut().samples.chunks_exact_mut(3 * width).enumerate() {
+        let (upper, lower, down) = between(row, y, height);
+        let (upper, lower) = (&reference[upper * width..], &reference[lower * width..]);
+        for (pixel, &(left, right, across)) in pixels.as_chunks_mut::<3>().0.iter_mut().zip(&columns) {
+            let top = upper[left] + (upper[right] - upper[left]) * across;
+            let bottom = lower[left] + (lower[right] - lower[left]) * across;
+            pixel[1] = (top + (bottom - top) * down).round() as u8;
+        }
+    }
 }
 
 /// An image and its boxes on the way through the variations.
@@ -250,7 +302,8 @@ mod tests {
         let (image, annotations) = rectangle((40, 64), [10, 5, 31, 17]);
         let config = AugmentConfig { crop: Some((36, 36)), min_visible: 0.0, ..AugmentConfig::default() };
         for index in 0..100 {
-            let (varied, boxes) = augment(image.clone(), &annotations, &config, key(1, 2, index));
+            let (varied, boxes) =
+                augment(image.clone(), &annotations, &config, ReferenceInput::None, key(1, 2, index));
             assert_eq!(varied.dimensions(), (36, 36));
             assert_eq!(boxes.first().map(|b| b.xyxy), find(&varied), "index {index}");
             assert!(boxes.iter().all(|b| b.label == 3 && b.crowd));
@@ -262,7 +315,8 @@ mod tests {
         let (image, annotations) = rectangle((60, 90), [20, 15, 50, 41]);
         let config = AugmentConfig { scale_jitter: [0.5, 2.0], ..AugmentConfig::none() };
         for index in 0..20 {
-            let (varied, boxes) = augment(image.clone(), &annotations, &config, key(1, 2, index));
+            let (varied, boxes) =
+                augment(image.clone(), &annotations, &config, ReferenceInput::None, key(1, 2, index));
             assert!((30..=120).contains(&varied.height()), "{}", varied.height());
             let found = find(&varied).expect("the rectangle is larger than a pixel");
             // Half a pixel of the scaled image to either side is interpolation; one is the limit.
@@ -291,7 +345,8 @@ mod tests {
     fn a_crop_larger_than_the_image_changes_nothing() {
         let (image, annotations) = rectangle((20, 30), [3, 4, 9, 9]);
         let config = AugmentConfig { crop: Some((100, 100)), ..AugmentConfig::none() };
-        let (varied, boxes) = augment(image.clone(), &annotations, &config, key(0, 0, 0));
+        let (varied, boxes) =
+            augment(image.clone(), &annotations, &config, ReferenceInput::None, key(0, 0, 0));
         assert_eq!((varied, boxes), (image, annotations));
     }
 
@@ -301,7 +356,7 @@ mod tests {
         let (image, mut annotations) = rectangle((40, 40), [10, 10, 13, 30]);
         annotations[0].area = Some(60.0);
         let config = AugmentConfig { scale_jitter: [0.25, 0.25], ..AugmentConfig::none() };
-        let (varied, boxes) = augment(image, &annotations, &config, key(0, 0, 0));
+        let (varied, boxes) = augment(image, &annotations, &config, ReferenceInput::None, key(0, 0, 0));
         assert_eq!(varied.dimensions(), (10, 10));
         assert_eq!((boxes[0].xyxy, boxes[0].area), ([2.5, 2.5, 3.25, 7.5], Some(3.75)));
 
@@ -330,7 +385,9 @@ mod tests {
     fn the_outcome_depends_on_seed_epoch_and_index_alone() {
         let (image, annotations) = rectangle((60, 60), [10, 5, 31, 17]);
         let config = AugmentConfig { crop: Some((20, 20)), ..AugmentConfig::default() };
-        let run = |seed, epoch, index| augment(image.clone(), &annotations, &config, key(seed, epoch, index));
+        let run = |seed, epoch, index| {
+            augment(image.clone(), &annotations, &config, ReferenceInput::None, key(seed, epoch, index))
+        };
         assert_eq!(run(1, 2, 3), run(1, 2, 3));
         for differs in [
             (0..8).any(|seed| run(seed, 0, 0) != run(8, 0, 0)),

@@ -6,8 +6,9 @@ use image::RgbImage;
 
 use super::boxes;
 use super::image_source::ImageSource;
+use super::reference::pair;
 use crate::error::{Error, Result};
-use crate::structures::Annotation;
+use crate::structures::{Annotation, ReferenceAlign};
 
 /// Images and what is known of them: what training, prediction and evaluation take.
 ///
@@ -143,6 +144,35 @@ impl Record {
         let image = self.image.load()?;
         self.check_size((image.height() as usize, image.width() as usize))?;
         Ok(image)
+    }
+
+    /// The image beside its reference: what a detector that takes one sees. See [`pair`].
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load) and [`pair`], with the image's name; [`Error::Reference`] if there is no
+    /// reference.
+    pub fn load_pair(&self, align: ReferenceAlign) -> Result<RgbImage> {
+        let image = self.load()?;
+        pair(&image, &self.load_reference()?, align).map_err(|error| match error {
+            Error::Reference(message) => Error::Reference(format!("{}: {message}", self.image)),
+            other => other,
+        })
+    }
+
+    /// Decodes the reference.
+    ///
+    /// # Errors
+    ///
+    /// As [`load_image`](super::load_image); [`Error::Reference`] if there is no reference.
+    pub fn load_reference(&self) -> Result<RgbImage> {
+        match &self.reference {
+            Some(reference) => reference.load(),
+            None => Err(Error::Reference(format!(
+                "{}: has no reference image, with which the detector compares",
+                self.image
+            ))),
+        }
     }
 
     /// Boxes belong to an image of one size.

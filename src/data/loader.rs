@@ -7,14 +7,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
-use rand::Rng;
 use rand::seq::SliceRandom;
+use rand::{Rng, RngExt};
 
 use super::augment::{AugmentConfig, augment};
 use super::dataset::Record;
 use super::random::RandomKey;
+use super::reference::pair_with_itself;
 use crate::error::{Error, Result};
-use crate::structures::{Annotation, Image};
+use crate::structures::{Annotation, Image, ReferenceAlign, ReferenceInput};
 
 /// Batches a thread keeps ready.
 const PREFETCH: usize = 2;
@@ -39,6 +40,15 @@ pub struct Batch {
 struct Variation {
     seed: u64,
     augment: AugmentConfig,
+    /// Part of the images that are replaced by their references.
+    clean_fraction: f64,
+}
+
+/// What a detector takes beside an image.
+#[derive(Debug, Clone, Copy, Default)]
+struct Reference {
+    input: ReferenceInput,
+    align: ReferenceAlign,
 }
 
 /// Gives the images of a data set in batches, once an epoch; the last batch may be smaller.
@@ -73,6 +83,7 @@ pub struct Loader {
     shard: (usize, usize),
     threads: usize,
     variation: Option<Variation>,
+    reference: Reference,
     /// The epoch that [`next_epoch`](Self::next_epoch) starts.
     epoch: AtomicUsize,
 }
@@ -92,6 +103,7 @@ impl Loader {
             shard: (0, 1),
             threads,
             variation: None,
+            reference: Reference::default(),
             epoch: AtomicUsize::new(1),
         }
     }
@@ -99,9 +111,25 @@ impl Loader {
     /// Shuffles and varies the images, differently in each epoch. The first epoch given is `epoch`.
     #[must_use]
     pub fn shuffled(mut self, augment: &AugmentConfig, seed: u64, epoch: usize) -> Self {
-        self.variation = Some(Variation { seed, augment: augment.clone() });
+        self.variation = Some(Variation { seed, augment: augment.clone(), clean_fraction: 0.0 });
         self.epoch = AtomicUsize::new(epoch);
         self
+    }
+
+    /// Replaces this part of the shuffled images, at random, by their references: pictures without objects.
+    /// Images without a reference stay.
+    #[must_use]
+    pub fn with_clean(mut self, fraction: f64) -> Self {
+        if let Some(variation) = &mut self.variation {
+            variation.clean_fraction = fraction;
+        }
+        self
+    }
+
+    /// Gives the images as a detector with these settings takes them: beside their references, or alone.
+    #[must_use]
+    pub fn with_reference(self, input: ReferenceInput, align: ReferenceAlign) -> Self {
+        Self { reference: Reference { input, align }, ..self }
     }
 
     /// The loader `index` of `count` that share each epoch. Together they give the batches of one loader with
@@ -147,6 +175,7 @@ impl Loader {
             shard: self.shard,
             threads: self.threads,
             variation: self.variation.clone(),
+            reference: self.reference,
             epoch: AtomicUsize::new(self.epoch.load(Ordering::Relaxed)),
         }
     }
@@ -177,10 +206,10 @@ impl Loader {
             .map(|first| {
                 let (sender, receiver) = sync_channel(PREFETCH);
                 let (batches, records) = (batches.clone(), self.records.clone());
-                let (variation, step) = (self.variation.clone(), self.threads);
+                let (variation, reference, step) = (self.variation.clone(), self.reference, self.threads);
                 thread::spawn(move || {
                     for (indices, share) in batches.iter().skip(first).step_by(step) {
-                        let batch = load(&records, indices, *share, variation.as_ref(), epoch);
+                        let batch = load(&records, indices, *share, variation.as_ref(), reference, epoch);
                         // Nobody receives: the iterator was dropped before the end of the epoch.
                         if sender.send(batch).is_err() {
                             return;
@@ -240,18 +269,30 @@ fn load(
     indices: &[usize],
     share: f32,
     variation: Option<&Variation>,
+    reference: Reference,
     epoch: usize,
 ) -> Result<Batch> {
     let (names, images, annotations) = (Vec::new(), Vec::new(), Vec::new());
     let mut batch = Batch { names, images, annotations, seeds: Vec::new(), share };
     for &index in indices {
         let record = &records[index];
-        let pixels = record.load()?;
         let seed = variation.map_or(0, |variation| variation.seed);
         let key = RandomKey { seed, epoch: epoch as u64, image: index as u64 };
+        let clean = variation.is_some_and(|variation| {
+            // No other random number has an index with the second highest bit.
+            let clean = RandomKey { image: key.image | 1 << 62, ..key };
+            record.reference.is_some() && clean.generator().random_bool(variation.clean_fraction)
+        });
+        let pixels = match (clean, reference.input) {
+            (false, ReferenceInput::None) => record.load()?,
+            (false, ReferenceInput::Difference) => record.load_pair(reference.align)?,
+            (true, ReferenceInput::None) => record.load_reference()?,
+            (true, ReferenceInput::Difference) => pair_with_itself(&record.load_reference()?),
+        };
+        let annotations = if clean { &[] } else { record.annotations.as_slice() };
         let (pixels, annotations) = match variation {
-            Some(variation) => augment(pixels, &record.annotations, &variation.augment, key),
-            None => (pixels, record.annotations.clone()),
+            Some(variation) => augment(pixels, annotations, &variation.augment, reference.input, key),
+            None => (pixels, annotations.to_vec()),
         };
         batch.names.push(record.name.clone());
         batch.images.push(Image::from(pixels));

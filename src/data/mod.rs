@@ -19,7 +19,9 @@ mod images;
 mod jpeg;
 mod loader;
 mod objects;
+mod photometry;
 mod random;
+mod reference;
 mod report;
 mod similar;
 mod split;
@@ -42,7 +44,9 @@ pub use formats::{Format, Transfer, deep_pcb, open};
 pub use image_source::ImageSource;
 pub use images::{image_size, load_image};
 pub use loader::{Batch, Batches, Loader};
+pub use photometry::Photometry;
 pub use random::RandomKey;
+pub use reference::pair;
 pub use report::Report;
 pub use stats::{
     AnchorStats, Bin, COVERED, ClassStats, DatasetStats, Distribution, QUANTILES, ResizedBox, SideStats,

@@ -98,24 +98,9 @@ impl Judged {
     fn new(results: &[ImageResult], keep: impl Fn(usize) -> bool) -> Self {
         let (mut objects, mut verdicts) = (0, Vec::new());
         for result in results {
-            let (ignored, truths): (Vec<&Annotation>, Vec<&Annotation>) =
-                result.annotations.iter().filter(|a| keep(a.label)).partition(|a| a.is_ignored());
-            let mut detections: Vec<&Detection> =
-                result.detections.iter().filter(|d| keep(d.label)).collect();
-            detections.sort_by(|a, b| highest_first(a.score, b.score));
-
-            objects += truths.len();
-            let mut free: Vec<(Rect, usize)> = truths.iter().map(|a| (Rect::cut(&a.xyxy), a.label)).collect();
-            let ignored: Vec<Rect> = ignored.iter().map(|a| Rect::cut(&a.xyxy)).collect();
-            for detection in detections {
-                let rect = Rect::cut(&detection.xyxy);
-                if ignored.iter().any(|region| rect.overlap(region) > IGNORED_SHARE * rect.area()) {
-                    continue;
-                }
-                let partner =
-                    free.iter().position(|(truth, _)| rect.iou(truth) > IOU).map(|i| free.remove(i));
-                verdicts.push((detection.score, partner.is_some_and(|(_, label)| label == detection.label)));
-            }
+            let board = board_verdicts(result, &keep);
+            objects += board.objects;
+            verdicts.extend(board.detections);
         }
         verdicts.sort_by(|a, b| highest_first(a.0, b.0));
         Self { objects, verdicts }
@@ -148,6 +133,34 @@ impl Judged {
         }
         Some(best)
     }
+}
+
+/// The verdicts on one image.
+pub(super) struct BoardVerdicts {
+    /// Ground truths.
+    pub objects: usize,
+    /// Score of each detection and whether it is correct, highest score first.
+    pub detections: Vec<(f32, bool)>,
+}
+
+/// Judges the annotations and detections of an image whose label is to be kept.
+pub(super) fn board_verdicts(result: &ImageResult, keep: impl Fn(usize) -> bool) -> BoardVerdicts {
+    let (ignored, truths): (Vec<&Annotation>, Vec<&Annotation>) =
+        result.annotations.iter().filter(|a| keep(a.label)).partition(|a| a.is_ignored());
+    let mut detections: Vec<&Detection> = result.detections.iter().filter(|d| keep(d.label)).collect();
+    detections.sort_by(|a, b| highest_first(a.score, b.score));
+
+    let mut free: Vec<(Rect, usize)> = truths.iter().map(|a| (Rect::cut(&a.xyxy), a.label)).collect();
+    let ignored: Vec<Rect> = ignored.iter().map(|a| Rect::cut(&a.xyxy)).collect();
+    let judge = |detection: &Detection| {
+        let rect = Rect::cut(&detection.xyxy);
+        if ignored.iter().any(|region| rect.overlap(region) > IGNORED_SHARE * rect.area()) {
+            return None;
+        }
+        let partner = free.iter().position(|(truth, _)| rect.iou(truth) > IOU).map(|i| free.remove(i));
+        Some((detection.score, partner.is_some_and(|(_, label)| label == detection.label)))
+    };
+    BoardVerdicts { objects: truths.len(), detections: detections.into_iter().filter_map(judge).collect() }
 }
 
 /// A box of whole pixels.

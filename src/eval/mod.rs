@@ -26,6 +26,7 @@ mod confusion_matrix;
 mod deep_pcb;
 mod evaluation;
 mod image_result;
+mod operating_points;
 mod per_class;
 mod ranking;
 
@@ -34,3 +35,6 @@ pub use confusion_matrix::{ConfusionMatrix, confusion_matrix};
 pub use deep_pcb::{DeepPcbClass, DeepPcbMetrics};
 pub use evaluation::{Evaluation, evaluate};
 pub use image_result::ImageResult;
+pub use operating_points::{
+    FalseCalls, OperatingPoint, OperatingPoints, ReliabilityBin, Thresholds, Tolerances, operating_points,
+};

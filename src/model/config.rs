@@ -11,6 +11,7 @@ use super::rpn::RpnConfig;
 use super::transform::TransformConfig;
 use crate::bounds::{self, MAX_COUNT};
 use crate::error::{Error, Result};
+use crate::structures::{ReferenceAlign, ReferenceInput};
 
 /// Architecture and settings; the defaults are torchvision's `fasterrcnn_resnet50_fpn`.
 ///
@@ -52,6 +53,12 @@ pub struct FasterRcnnConfig {
     pub class_names: Vec<String>,
     /// Seed of the random weights.
     pub seed: u64,
+    /// What the detector sees besides the image.
+    #[serde(default)]
+    pub reference: ReferenceInput,
+    /// How a reference is brought onto the image.
+    #[serde(default)]
+    pub reference_align: ReferenceAlign,
     /// The input transform.
     #[serde(default)]
     pub transform: TransformConfig,
@@ -84,6 +91,8 @@ impl FasterRcnnConfig {
             num_classes,
             class_names: Vec::new(),
             seed: 0,
+            reference: ReferenceInput::None,
+            reference_align: ReferenceAlign::Off,
             transform: TransformConfig::default(),
             anchors: AnchorConfig::default(),
             rpn: RpnConfig::default(),
@@ -161,6 +170,18 @@ impl FasterRcnnConfig {
     #[must_use]
     pub fn with_seed(self, seed: u64) -> Self {
         Self { seed, ..self }
+    }
+
+    /// Sets what the detector sees besides the image.
+    #[must_use]
+    pub fn with_reference(self, reference: ReferenceInput) -> Self {
+        Self { reference, ..self }
+    }
+
+    /// Sets how a reference is brought onto the image.
+    #[must_use]
+    pub fn with_reference_align(self, reference_align: ReferenceAlign) -> Self {
+        Self { reference_align, ..self }
     }
 
     /// Sets the short and the long side that images are resized to, in pixels.
@@ -280,6 +301,14 @@ impl FasterRcnnConfig {
             || format!("fpn_channels must be a multiple of 32 for group norm, is {}", self.fpn_channels),
         )?;
         bounds::within("frozen_epsilon", self.frozen_epsilon, 0.0..=1.0)?;
+        bounds::ensure(
+            self.reference != ReferenceInput::None || self.reference_align == ReferenceAlign::Off,
+            || "reference_align needs a reference: set reference to \"difference\"".to_string(),
+        )?;
+        bounds::ensure(cfg!(feature = "align") || self.reference_align == ReferenceAlign::Off, || {
+            "reference_align needs the Cargo feature `align`, which this program was built without"
+                .to_string()
+        })?;
         self.transform.validate()?;
         self.anchors.validate()?;
         self.rpn.validate()?;

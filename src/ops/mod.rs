@@ -39,6 +39,8 @@ pub(crate) mod primitives;
 mod tests;
 
 pub use conv_weight::{ConvWeight, WinogradWeight};
+#[cfg(feature = "cube")]
+pub use cube::convolution::set_allow_tf32;
 #[cfg(feature = "train")]
 pub(crate) use device::in_another_process;
 pub(crate) use device::in_host_memory;

@@ -5,7 +5,9 @@
 mod boxes;
 mod detections;
 mod image;
+mod reference;
 
 pub use self::image::Image;
 pub use boxes::{Xyxy, area, clip, intersection, iou};
 pub use detections::{Annotation, Detection};
+pub use reference::{ReferenceAlign, ReferenceInput};

@@ -19,8 +19,22 @@ pub struct RunConfig {
     pub model: FasterRcnnConfig,
     /// How it is trained.
     pub train: TrainConfig,
+    /// What it is trained on.
+    #[serde(default)]
+    pub data: DataConfig,
     /// How its training images are varied.
     pub augment: AugmentConfig,
+}
+
+/// What a detector is trained on, besides the images that a data set has.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataConfig {
+    /// Part of the training images that are replaced by their references, others in each epoch: pictures
+    /// without objects, from which the detector learns what no object looks like. A detector that takes a
+    /// reference gets the same picture twice then, which is varied apart. Images without a reference stay.
+    /// Default 0.
+    pub clean_fraction: f64,
 }
 
 /// How a detector is trained. The defaults are those of torchvision's detection reference for one GPU
@@ -128,7 +142,9 @@ impl TrainConfig {
 impl RunConfig {
     /// A detector with the defaults of [`TrainConfig`] and [`AugmentConfig`].
     pub fn new(model: FasterRcnnConfig) -> Self {
-        Self { model, train: TrainConfig::default(), augment: AugmentConfig::default() }
+        let (train, data, augment) =
+            (TrainConfig::default(), DataConfig::default(), AugmentConfig::default());
+        Self { model, train, data, augment }
     }
 
     /// Settings for the data at hand: ResNet-50-FPN at the images' own size, but at most torchvision's 800 by
@@ -198,6 +214,7 @@ impl RunConfig {
         }
         model.validate().map_err(|error| within("model", error))?;
         self.train.validate()?;
+        bounds::within("data.clean_fraction", self.data.clean_fraction, 0.0..=1.0)?;
         self.augment.validate().map_err(|error| within("augment", error))
     }
 

@@ -49,9 +49,14 @@ pub(super) fn launch(
         return Ok(());
     }
 
-    let loader =
-        |data: &Dataset| Loader::in_order(&data.records, settings.batch_size, settings.loader_threads);
-    let training = loader(&data.train).shuffled(&info.config.augment, settings.seed, done + 1);
+    let detector = &info.config.model;
+    let loader = |data: &Dataset| {
+        Loader::in_order(&data.records, settings.batch_size, settings.loader_threads)
+            .with_reference(detector.reference, detector.reference_align)
+    };
+    let training = loader(&data.train)
+        .shuffled(&info.config.augment, settings.seed, done + 1)
+        .with_clean(info.config.data.clean_fraction);
     let (strategy, batches) = strategy(compute, &training);
     let rates = LearningRates::new(settings, batches);
     let checkpoints = Checkpoints::new(&folder.checkpoints(), model.valid(), info.clone());

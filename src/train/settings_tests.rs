@@ -10,6 +10,7 @@ use crate::any_number;
 use crate::data::{Loader, RandomKey, Record, augment};
 use crate::error::Error;
 use crate::model::FasterRcnnConfig;
+use crate::structures::ReferenceInput;
 
 /// All settings that have a number, with one.
 fn complete() -> RunConfig {
@@ -41,7 +42,7 @@ fn calculate(config: &RunConfig) {
         }
     }
     let key = RandomKey { seed: config.train.seed, epoch: 1, image: 0 };
-    let (image, _) = augment(RgbImage::new(8, 8), &[], &config.augment, key);
+    let (image, _) = augment(RgbImage::new(8, 8), &[], &config.augment, ReferenceInput::Difference, key);
     assert!(image.width() <= 80 && image.height() <= 80);
 }
 

@@ -15,6 +15,7 @@ mod output;
 mod predict;
 mod predictions;
 mod progress;
+mod references;
 mod results;
 mod settings;
 mod sides;

@@ -14,6 +14,7 @@ use image::ImageFormat;
 
 use crate::detector::DetectorArguments;
 use crate::predictions::Prediction;
+use crate::references::{ReferenceArguments, References};
 use crate::{inputs, output, progress, results};
 
 const EXAMPLES: &str = "\
@@ -34,6 +35,7 @@ Examples:
   faster-rcnn predict --weights best.safetensors board.jpg
   faster-rcnn predict --weights best.safetensors --json found.json --draw pictures boards/*.jpg
   faster-rcnn predict --weights best.safetensors --csv found.csv --yolo labels boards
+  faster-rcnn predict --weights best.safetensors --reference good.png board.jpg
   faster-rcnn predict --weights best.safetensors --coco found.json --coco-ids instances_val2017.json val2017
   faster-rcnn predict --weights best.safetensors --score-threshold 0.5 --detections-per-image 500 board.jpg
   faster-rcnn predict --weights model.pth --image-size 640,640 \\
@@ -48,6 +50,8 @@ pub struct Arguments {
     weights: PathBuf,
     #[command(flatten)]
     detector: DetectorArguments,
+    #[command(flatten)]
+    references: ReferenceArguments,
     /// Write the JSON to a file.
     #[arg(long, value_name = "OUT")]
     json: Option<PathBuf>,
@@ -83,17 +87,19 @@ pub struct Arguments {
 pub fn run(arguments: Arguments) -> Result<()> {
     let Arguments { weights, json, coco, coco_ids, csv, list, .. } = &arguments;
     let images = inputs::images(&arguments.images, list.as_deref())?;
-    let read = || iter::once(weights).chain(list).chain(coco_ids).chain(&images);
+    let references = &arguments.references;
+    let read = || iter::once(weights).chain(list).chain(coco_ids).chain(&images).chain(references.files());
     for file in [json, coco, csv].into_iter().flatten() {
         output::prepare(file, read().map(PathBuf::as_path))?;
     }
     let files = Files::prepare(&arguments, &images, read())?;
     let predictor = arguments.detector.load(weights)?;
+    let references = references.open(predictor.config().reference, weights)?;
 
     let (mut predictions, mut failures) = (Vec::new(), Vec::new());
     let bar = progress::bar(images.len(), "images");
     for (index, image) in images.iter().enumerate() {
-        match predict(&predictor, image, &files, index) {
+        match predict(&predictor, image, &references, &files, index) {
             Ok(prediction) => predictions.push(prediction),
             Err(error) => failures.push(format!("{error:#}")),
         }
@@ -148,9 +154,19 @@ impl Files {
     }
 }
 
-fn predict(predictor: &Predictor, path: &Path, files: &Files, index: usize) -> Result<Prediction, Error> {
+fn predict(
+    predictor: &Predictor,
+    path: &Path,
+    references: &References,
+    files: &Files,
+    index: usize,
+) -> Result<Prediction, Error> {
     let image = load_image(path)?;
-    let detections = predictor.detect(&image).map_err(|error| Error::file(path, format!("{error:#}")))?;
+    let found = match references.of(path)? {
+        None => predictor.detect(&image),
+        Some(reference) => predictor.detect_against(&image, &reference),
+    };
+    let detections = found.map_err(|error| Error::file(path, format!("{error:#}")))?;
     tracing::info!(image = %path.display(), detections = detections.len(), "looked for objects");
     if let Some(pictures) = &files.draw {
         let picture = &pictures[index];

@@ -2,6 +2,7 @@
 //!
 //! Every kernel gives the same bits at every run: none adds with atomics.
 
+pub(crate) mod convolution;
 #[cfg(test)]
 mod cuda_tests;
 mod nms;
@@ -11,14 +12,17 @@ mod sampling;
 mod tensors;
 mod top_k;
 
+use burn::backend::ops::ModuleOps;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::IntDType;
+use burn::tensor::ops::ConvOptions;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 
 use crate::ops::backend::DetectionOps;
+use crate::ops::fallback;
 use crate::ops::options::RoiAlignOptions;
-use crate::ops::primitives::{FeatureMaps, MapShapes};
+use crate::ops::primitives::{FeatureMaps, MapShapes, Residual};
 use tensors::floats;
 
 impl DetectionOps for CubeBackend {
@@ -53,5 +57,38 @@ impl DetectionOps for CubeBackend {
         iou_threshold: f32,
     ) -> IntTensor<Self> {
         nms::batched_nms(floats(boxes), floats(scores), into_contiguous(groups), iou_threshold)
+    }
+
+    fn convolution(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        residual: Residual<Self>,
+        relu: bool,
+        options: ConvOptions<2>,
+    ) -> FloatTensor<Self> {
+        let sums = convolution::forward(&x, &weight, &bias, &options)
+            .unwrap_or_else(|| Self::conv2d(x, weight, Some(bias), options));
+        fallback::residual_and_relu::<Self>(sums, residual, relu)
+    }
+
+    fn convolution_input_backward(
+        weight: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        shape: [usize; 4],
+        options: ConvOptions<2>,
+    ) -> FloatTensor<Self> {
+        convolution::input_backward(&weight, &grad, shape, &options)
+            .unwrap_or_else(|| fallback::convolution_input_backward::<Self>(weight, grad, shape, options))
+    }
+
+    fn convolution_weight_backward(
+        x: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        shape: [usize; 4],
+        options: ConvOptions<2>,
+    ) -> FloatTensor<Self> {
+        convolution::weight_backward(&x, &grad, shape, &options)
+            .unwrap_or_else(|| fallback::convolution_weight_backward::<Self>(x, grad, shape, options))
     }
 }

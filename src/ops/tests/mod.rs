@@ -56,6 +56,9 @@ impl Places {
         #[cfg(not(feature = "workers"))]
         println!("skipped: remote devices, in a build without the feature `workers`");
         if let Some(gpu) = gpu() {
+            // The references are exact.
+            #[cfg(feature = "cube")]
+            super::set_allow_tf32(false);
             devices.push(gpu);
             #[cfg(all(feature = "workers", feature = "wgpu"))]
             devices.push(remote::<CubeBackend>(CubeDevice::Wgpu(Default::default())));

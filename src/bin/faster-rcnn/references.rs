@@ -1,0 +1,85 @@
+//! The reference of each image, for detectors that take one.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use faster_rcnn::data::load_image;
+use faster_rcnn::image::RgbImage;
+use faster_rcnn::{Error, ReferenceInput};
+
+/// Endings of image files, in the order in which they are looked for.
+const ENDINGS: [&str; 8] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "PNG"];
+
+/// What to compare images with.
+#[derive(clap::Args)]
+pub struct ReferenceArguments {
+    /// A picture of the same thing without objects, such as a good board, for a detector that compares with
+    /// one.
+    #[arg(long, value_name = "IMAGE")]
+    reference: Option<PathBuf>,
+    /// A folder with a reference for each image: a file of the same name, with the ending of any image format;
+    /// NAME_temp for NAME_test, as DeepPCB has it.
+    #[arg(long, value_name = "DIR", conflicts_with = "reference")]
+    reference_dir: Option<PathBuf>,
+}
+
+/// References that are at hand.
+pub enum References {
+    /// The detector takes none.
+    None,
+    /// The same one for all images.
+    One(RgbImage),
+    /// Files of a folder.
+    Folder(PathBuf),
+}
+
+impl ReferenceArguments {
+    /// Checks that the detector takes what is given.
+    pub fn open(&self, input: ReferenceInput, weights: &Path) -> Result<References> {
+        match (input, &self.reference, &self.reference_dir) {
+            (ReferenceInput::None, None, None) => Ok(References::None),
+            (ReferenceInput::None, ..) => Err(Error::file(
+                weights,
+                "the detector takes no reference: leave out --reference and --reference-dir",
+            )
+            .into()),
+            (ReferenceInput::Difference, Some(path), _) => Ok(References::One(load_image(path)?)),
+            (ReferenceInput::Difference, None, Some(folder)) => Ok(References::Folder(folder.clone())),
+            (ReferenceInput::Difference, None, None) => Err(Error::file(
+                weights,
+                "the detector compares an image with a reference: give --reference or --reference-dir",
+            )
+            .into()),
+        }
+    }
+
+    /// The files that are named, which nothing is written over.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.reference.iter()
+    }
+}
+
+impl References {
+    /// That of an image, if the detector takes one.
+    pub fn of(&self, image: &Path) -> Result<Option<RgbImage>, Error> {
+        match self {
+            Self::None => Ok(None),
+            Self::One(reference) => Ok(Some(reference.clone())),
+            Self::Folder(folder) => load_image(find(folder, image)?).map(Some),
+        }
+    }
+}
+
+fn find(folder: &Path, image: &Path) -> Result<PathBuf, Error> {
+    let stem = image.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let template = stem.strip_suffix("_test").map(|name| format!("{name}_temp"));
+    let own = image.extension().and_then(|ending| ending.to_str());
+    let names = template.iter().chain([&stem]);
+    let mut paths = names.flat_map(|name| {
+        own.into_iter().chain(ENDINGS).map(move |ending| folder.join(format!("{name}.{ending}")))
+    });
+    // An image is no reference of itself.
+    paths
+        .find(|path| path.is_file() && path != image)
+        .ok_or_else(|| Error::file(image, format!("no reference called {stem} in {}", folder.display())))
+}

@@ -1,0 +1,422 @@
+//! Which score threshold to ship: what escapes and what alarms falsely at each.
+//!
+//! Hits and misses are those of [DeepPCB's metric](super::DeepPcbMetrics). At a threshold
+//!
+//! - a defect *escapes* if no correct detection reaches the threshold;
+//! - a *false call* is a detection that reaches it and is not correct;
+//! - a clean board, one without defects, *alarms* if any detection on it reaches it.
+//!
+//! A threshold of one class judges the defects and detections of this class alone.
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::deep_pcb::{BoardVerdicts, board_verdicts};
+use super::image_result::{ImageResult, check_labels};
+use super::per_class::{as_map, for_each_class, owned};
+use super::ranking::highest_first;
+
+/// Recalls at which false calls are counted.
+const RECALLS: [f64; 4] = [0.90, 0.95, 0.98, 0.99];
+/// Data sets that the bootstrap draws.
+const RESAMPLES: usize = 1000;
+/// Intervals hold this part of the resamples.
+const CONFIDENCE: f64 = 0.95;
+/// Bins of scores for calibration.
+const BINS: usize = 10;
+
+/// What a threshold may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Tolerances {
+    /// The part of the defects that may escape, in `0..=1`.
+    pub escapes: f64,
+    /// The part of the clean boards that may alarm, in `0..=1`.
+    pub alarms: f64,
+}
+
+impl Default for Tolerances {
+    /// 1 % of the defects, 2 % of the clean boards.
+    fn default() -> Self {
+        Self { escapes: 0.01, alarms: 0.02 }
+    }
+}
+
+/// A threshold and what it gives on the images of an evaluation.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct OperatingPoint {
+    /// Detections with at least this score count.
+    pub threshold: f32,
+    /// Part of the defects that are found.
+    pub recall: f64,
+    /// Part of the detections that are correct.
+    pub precision: f64,
+    /// False calls an image with defects.
+    pub false_calls: f64,
+    /// Part of the clean boards that alarm; `None` where there are none.
+    pub alarms: Option<f64>,
+    /// Where the threshold lies in 95 % of data sets that are drawn from the images, with replacement.
+    pub threshold_interval: [f32; 2],
+    /// Where the recall at this threshold lies in 95 % of them.
+    pub recall_interval: [f64; 2],
+}
+
+/// False calls at a recall.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct FalseCalls {
+    /// At least this part of the defects is found.
+    pub recall: f64,
+    /// False calls an image with defects, at the highest threshold that reaches the recall; `None` where none
+    /// does.
+    pub per_board: Option<f64>,
+    /// Where it lies in 95 % of the resamples that reach the recall.
+    pub interval: Option<[f64; 2]>,
+}
+
+/// Detections whose scores lie close together.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ReliabilityBin {
+    /// Mean of the scores.
+    pub score: f64,
+    /// Part of the detections that are correct.
+    pub correct: f64,
+    /// Number of the detections.
+    pub count: usize,
+}
+
+/// The thresholds for all classes together, or for one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Thresholds {
+    /// The one with the highest F-score.
+    pub best_f: Option<OperatingPoint>,
+    /// The highest one at which no more defects escape than tolerated.
+    pub escapes: Option<OperatingPoint>,
+    /// The lowest one at which no more clean boards alarm than tolerated.
+    pub alarms: Option<OperatingPoint>,
+    /// False calls over recall (FROC).
+    pub false_calls: Vec<FalseCalls>,
+    /// Mean difference between score and part that is correct, over bins of scores, weighted by their counts
+    /// (expected calibration error).
+    pub calibration_error: Option<f64>,
+    /// The bins, from low scores to high ones; empty ones are left out.
+    pub reliability: Vec<ReliabilityBin>,
+}
+
+/// The thresholds that an evaluation gives.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OperatingPoints {
+    /// What they may cost.
+    pub tolerances: Tolerances,
+    /// Images with defects, and clean ones.
+    pub boards: [usize; 2],
+    /// For all classes together.
+    pub overall: Thresholds,
+    /// For each class, in the order of the labels.
+    #[serde(serialize_with = "as_map")]
+    pub per_class: Vec<(String, Thresholds)>,
+}
+
+/// Finds the thresholds. Images without annotations are clean boards. Label `l` is called `class_names[l - 1]`.
+/// The intervals depend on `seed`.
+///
+/// # Panics
+///
+/// If a label lies outside `1..=class_names.len()`.
+pub fn operating_points(
+    results: &[ImageResult],
+    class_names: &[impl AsRef<str>],
+    tolerances: Tolerances,
+    seed: u64,
+) -> OperatingPoints {
+    check_labels(results, class_names.len());
+    let clean = results.iter().filter(|result| is_clean(result)).count();
+    let of = |keep: &(dyn Fn(usize) -> bool + Sync)| {
+        let boards: Vec<Board> = results.iter().map(|result| Board::new(result, keep)).collect();
+        thresholds(&boards, tolerances, seed)
+    };
+    OperatingPoints {
+        tolerances,
+        boards: [results.len() - clean, clean],
+        overall: of(&|_| true),
+        per_class: for_each_class(&owned(class_names), |label| of(&move |other| other == label)),
+    }
+}
+
+fn is_clean(result: &ImageResult) -> bool {
+    result.annotations.is_empty()
+}
+
+/// What one image gives.
+struct Board {
+    clean: bool,
+    verdicts: BoardVerdicts,
+}
+
+impl Board {
+    fn new(result: &ImageResult, keep: &(dyn Fn(usize) -> bool + Sync)) -> Self {
+        Self { clean: is_clean(result), verdicts: board_verdicts(result, keep) }
+    }
+}
+
+/// All detections of some boards, the highest score first, each board as often as it was drawn.
+struct Pool {
+    objects: usize,
+    /// Boards with defects, and clean ones.
+    boards: [usize; 2],
+    /// Score, and whether the detection is correct, of boards with defects.
+    detections: Vec<(f32, bool)>,
+    /// The highest score of each clean board that has a detection.
+    clean: Vec<f32>,
+}
+
+/// Counts of the detections at or above a threshold.
+#[derive(Clone, Copy)]
+struct Counts {
+    threshold: f32,
+    correct: usize,
+    detected: usize,
+}
+
+impl Pool {
+    fn new<'a>(boards: impl Iterator<Item = &'a Board>) -> Self {
+        let mut pool = Self { objects: 0, boards: [0; 2], detections: Vec::new(), clean: Vec::new() };
+        for Board { clean, verdicts } in boards {
+            pool.boards[usize::from(*clean)] += 1;
+            pool.objects += verdicts.objects;
+            if *clean {
+                pool.clean.extend(verdicts.detections.first().map(|(score, _)| *score));
+            } else {
+                pool.detections.extend(&verdicts.detections);
+            }
+        }
+        pool.detections.sort_by(|a, b| highest_first(a.0, b.0));
+        pool.clean.sort_by(|a, b| highest_first(*a, *b));
+        pool
+    }
+
+    /// By falling threshold; detections of equal scores pass together.
+    fn counts(&self) -> impl Iterator<Item = Counts> {
+        let mut counts = Counts { threshold: 0.0, correct: 0, detected: 0 };
+        self.detections.chunk_by(|a, b| a.0 == b.0).map(move |tied| {
+            counts.threshold = tied[0].0;
+            counts.correct += tied.iter().filter(|detection| detection.1).count();
+            counts.detected += tied.len();
+            counts
+        })
+    }
+
+    fn recall(&self, counts: Counts) -> f64 {
+        counts.correct as f64 / self.objects as f64
+    }
+
+    fn false_calls(&self, counts: Counts) -> f64 {
+        (counts.detected - counts.correct) as f64 / self.boards[0] as f64
+    }
+
+    fn at(&self, threshold: f32) -> Counts {
+        let start = Counts { threshold, correct: 0, detected: 0 };
+        let counts = self.counts().take_while(|counts| counts.threshold >= threshold).last();
+        Counts { threshold, ..counts.unwrap_or(start) }
+    }
+
+    /// At the highest threshold with at least this recall.
+    fn reaching(&self, recall: f64) -> Option<Counts> {
+        if self.objects == 0 {
+            return None;
+        }
+        // Rounding of the share must not ask for one more than there are.
+        let needed = (recall * self.objects as f64 - 1e-9).ceil() as usize;
+        self.counts().find(|counts| counts.correct >= needed)
+    }
+
+    fn best_f(&self) -> Option<Counts> {
+        if self.objects == 0 {
+            return None;
+        }
+        let f_score = |counts: &Counts| 2.0 * counts.correct as f64 / (counts.detected + self.objects) as f64;
+        self.counts().reduce(|best, counts| if f_score(&counts) > f_score(&best) { counts } else { best })
+    }
+
+    /// At the lowest threshold at which no more clean boards alarm than tolerated: just above the score of the
+    /// first one that is too many.
+    fn within_alarms(&self, alarms: f64) -> Option<Counts> {
+        if self.boards[1] == 0 {
+            return None;
+        }
+        let allowed = (alarms * self.boards[1] as f64 + 1e-9) as usize;
+        Some(self.at(self.clean.get(allowed).map_or(0.0, |score| score.next_up())))
+    }
+
+    fn alarms(&self, threshold: f32) -> Option<f64> {
+        let alarming = self.clean.iter().filter(|score| **score >= threshold).count();
+        (self.boards[1] > 0).then(|| alarming as f64 / self.boards[1] as f64)
+    }
+}
+
+type Find = dyn Fn(&Pool) -> Option<Counts> + Sync;
+
+fn thresholds(boards: &[Board], tolerances: Tolerances, seed: u64) -> Thresholds {
+    let pool = Pool::new(boards.iter());
+    let resamples: Vec<Pool> = (0..RESAMPLES as u64)
+        .into_par_iter()
+        .map(|index| {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            rng.set_stream(index);
+            Pool::new((0..boards.len()).map(|_| &boards[rng.random_range(0..boards.len())]))
+        })
+        .collect();
+    let point = |find: &Find| -> Option<OperatingPoint> {
+        let counts = find(&pool)?;
+        let thresholds = resamples.par_iter().filter_map(|resample| Some(find(resample)?.threshold.into()));
+        let recalls = resamples.par_iter().filter(|resample| resample.objects > 0);
+        let recalls = recalls.map(|resample| resample.recall(resample.at(counts.threshold)));
+        Some(OperatingPoint {
+            threshold: counts.threshold,
+            recall: if pool.objects > 0 { pool.recall(counts) } else { 0.0 },
+            precision: counts.correct as f64 / counts.detected.max(1) as f64,
+            false_calls: if pool.boards[0] > 0 { pool.false_calls(counts) } else { 0.0 },
+            alarms: pool.alarms(counts.threshold),
+            threshold_interval: interval(thresholds.collect())?.map(|threshold| threshold as f32),
+            recall_interval: interval(recalls.collect()).unwrap_or([0.0; 2]),
+        })
+    };
+    let false_calls = |recall: f64| {
+        let per_board = |pool: &Pool| Some(pool.false_calls(pool.reaching(recall)?));
+        let resampled = resamples.par_iter().filter_map(per_board).collect();
+        FalseCalls { recall, per_board: per_board(&pool), interval: interval(resampled) }
+    };
+    let (reliability, calibration_error) = reliability(&pool.detections);
+    Thresholds {
+        best_f: point(&Pool::best_f),
+        escapes: point(&|pool| pool.reaching(1.0 - tolerances.escapes)),
+        alarms: point(&|pool| pool.within_alarms(tolerances.alarms)),
+        false_calls: RECALLS.map(false_calls).to_vec(),
+        calibration_error,
+        reliability,
+    }
+}
+
+/// The values that hold [`CONFIDENCE`] of all between them.
+fn interval(mut values: Vec<f64>) -> Option<[f64; 2]> {
+    values.sort_by(f64::total_cmp);
+    let rest = (1.0 - CONFIDENCE) / 2.0;
+    let at = |part: f64| values.get(((values.len() as f64 - 1.0) * part).round() as usize).copied();
+    Some([at(rest)?, at(1.0 - rest)?])
+}
+
+fn reliability(detections: &[(f32, bool)]) -> (Vec<ReliabilityBin>, Option<f64>) {
+    let mut bins = [(0.0, 0_usize, 0_usize); BINS];
+    for &(score, correct) in detections {
+        let bin = &mut bins[((f64::from(score) * BINS as f64) as usize).min(BINS - 1)];
+        *bin = (bin.0 + f64::from(score), bin.1 + usize::from(correct), bin.2 + 1);
+    }
+    let bins = bins.into_iter().filter(|bin| bin.2 > 0).map(|(scores, correct, count)| ReliabilityBin {
+        score: scores / count as f64,
+        correct: correct as f64 / count as f64,
+        count,
+    });
+    let bins: Vec<ReliabilityBin> = bins.collect();
+    let error = bins.iter().map(|bin| (bin.score - bin.correct).abs() * bin.count as f64).sum::<f64>();
+    let error = (!detections.is_empty()).then(|| error / detections.len() as f64);
+    (bins, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::structures::{Annotation, Detection};
+
+    fn object(x: f32) -> [f32; 4] {
+        [x, 0.0, x + 10.0, 10.0]
+    }
+
+    fn board(objects: &[(f32, usize)], found: &[(f32, usize, f32)]) -> ImageResult {
+        ImageResult {
+            annotations: objects.iter().map(|(x, label)| Annotation::new(object(*x), *label)).collect(),
+            detections: found
+                .iter()
+                .map(|(x, label, score)| Detection { xyxy: object(*x), label: *label, score: *score })
+                .collect(),
+        }
+    }
+
+    /// Two boards with four defects, and four clean ones. By falling score on those with defects:
+    ///
+    /// | score | correct | recall | false calls a board | F |
+    /// |-------|---------|--------|---------------------|---|
+    /// | .9    | yes     | 1/4    | 0                   | 2/5 |
+    /// | .8    | yes     | 2/4    | 0                   | 4/6 |
+    /// | .7    | no      | 2/4    | 1/2                 | 4/7 |
+    /// | .6    | yes     | 3/4    | 1/2                 | 6/8 |
+    /// | .3    | no      | 3/4    | 2/2                 | 6/9 |
+    ///
+    /// The clean boards have their highest scores at .65, .4 and .2; one has none.
+    fn results() -> Vec<ImageResult> {
+        vec![
+            board(&[(0.0, 1), (40.0, 2)], &[(0.0, 1, 0.9), (80.0, 1, 0.7), (40.0, 2, 0.6)]),
+            board(&[(0.0, 2), (40.0, 2)], &[(0.0, 2, 0.8), (80.0, 2, 0.3)]),
+            board(&[], &[(0.0, 1, 0.1), (9.0, 2, 0.65)]),
+            board(&[], &[(0.0, 1, 0.4)]),
+            board(&[], &[(0.0, 1, 0.2)]),
+            board(&[], &[]),
+        ]
+    }
+
+    #[test]
+    fn thresholds_are_those_of_the_table() {
+        let names = ["open", "short"];
+        let points = operating_points(&results(), &names, Tolerances { escapes: 0.5, alarms: 0.25 }, 0);
+        assert_eq!(points.boards, [2, 4]);
+        let best = points.overall.best_f.unwrap();
+        assert_eq!((best.threshold, best.recall, best.precision), (0.6, 0.75, 0.75));
+        assert_eq!((best.false_calls, best.alarms), (0.5, Some(0.25)));
+        let escapes = points.overall.escapes.unwrap();
+        assert_eq!((escapes.threshold, escapes.recall, escapes.false_calls), (0.8, 0.5, 0.0));
+        // One clean board in four may alarm: that at .65, so the threshold is just above .4.
+        let alarms = points.overall.alarms.unwrap();
+        assert_eq!((alarms.threshold, alarms.alarms, alarms.recall), (0.4_f32.next_up(), Some(0.25), 0.75));
+        assert!(points.overall.false_calls.iter().all(|point| point.per_board.is_none()));
+
+        let strict = operating_points(&results(), &names, Tolerances { escapes: 0.0, alarms: 0.0 }, 0);
+        assert_eq!(strict.overall.escapes, None);
+        assert_eq!(strict.overall.alarms.unwrap().threshold, 0.65_f32.next_up());
+        // The open at .9 and the false call at .7, clean boards at .4, .2 and .1.
+        let open = &points.per_class[0].1;
+        assert_eq!(open.best_f.unwrap().threshold, 0.9);
+        assert_eq!(open.alarms.unwrap().threshold, 0.2_f32.next_up());
+        for point in [best, escapes, alarms] {
+            let [low, high] = point.threshold_interval;
+            assert!(low <= point.threshold && point.threshold <= high, "{point:?}");
+            let [low, high] = point.recall_interval;
+            assert!(low <= point.recall && point.recall <= high, "{point:?}");
+        }
+    }
+
+    #[test]
+    fn false_calls_over_recall_and_calibration() {
+        let results = vec![
+            board(&[(0.0, 1), (40.0, 1)], &[(0.0, 1, 0.95), (40.0, 1, 0.91), (80.0, 1, 0.93)]),
+            board(&[(0.0, 1)], &[(0.0, 1, 0.15)]),
+        ];
+        let points = operating_points(&results, &["open"], Tolerances::default(), 0);
+        let calls = |index: usize| points.overall.false_calls[index].per_board;
+        assert_eq!([calls(0), calls(3)], [Some(0.5); 2]);
+        // In the highest bin 2 of 3 are correct at a mean of .93, in another 1 of 1 at .15.
+        let error = (3.0 * (0.93 - 2.0 / 3.0_f64).abs() + 0.85) / 4.0;
+        assert!((points.overall.calibration_error.unwrap() - error).abs() < 1e-6);
+        assert_eq!(points.overall.reliability.len(), 2);
+    }
+
+    #[test]
+    fn nothing_is_known_of_nothing() {
+        let points = operating_points(&[], &["open"], Tolerances::default(), 0);
+        assert_eq!(
+            (points.overall.best_f, points.overall.escapes, points.overall.alarms),
+            (None, None, None)
+        );
+        let clean = operating_points(&results()[2..], &["open", "short"], Tolerances::default(), 0);
+        assert_eq!((clean.overall.best_f, clean.boards), (None, [0, 4]));
+        assert!(clean.overall.alarms.is_some());
+    }
+}

@@ -1,0 +1,178 @@
+//! Convolutions as implicit matrix products (cubek): the columns of a patch matrix are read from the image when
+//! they are needed, so no such matrix is stored.
+//!
+//! burn's own way would be to try a dozen kernels for each shape and to keep the fastest. On CUDA that takes
+//! minutes at every start, because each kernel is compiled first, and the choice, and with it the last digits of
+//! every result, differ from run to run. So the kernel is chosen here, by what the device has:
+//!
+//! - tensor cores, in f16 and bf16, and in f32 as TF32 (10 bits of mantissa, sums in f32), as PyTorch does by
+//!   default, unless [`set_allow_tf32`] forbids it;
+//! - else registers, exact f32.
+//!
+//! | pass | matrix product, rows x sum x columns |
+//! |---|---|
+//! | forward | pixels of the output x (kernel x channels in) x channels out |
+//! | gradient of the input | pixels of the input x (kernel x channels out) x channels in |
+//! | gradient of the weight | channels out x pixels of the output x (kernel x channels in) |
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use burn::backend::TensorMetadata;
+use burn::backend::cubecl::dtype_to_storage_type;
+use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
+use burn::tensor::{DType, Shape};
+use burn_cubecl::kernel::conv::{ConvTranspose2dStrategy, conv_transpose2d};
+use burn_cubecl::ops::numeric::empty_device_dtype;
+use burn_cubecl::ops::{permute_nchw_to_nhwc, permute_nchw_to_nhwc_shape, permute_nhwc_to_nchw};
+use burn_cubecl::tensor::CubeTensor;
+use cubek::convolution::components::ConvSetupError;
+use cubek::convolution::{
+    AcceleratedTileKind, ConvAlgorithm, ConvolutionArgs, ConvolutionInputs, Strategy, UnitStrategy,
+    launch_ref,
+};
+use cubek::matmul::definition::{MatmulElems, MatmulGlobalElems};
+use cubek::matmul::multi_level::routines::TileSizeSelection;
+use cubek::std::InputBinding;
+
+static ALLOW_TF32: AtomicBool = AtomicBool::new(true);
+
+/// Whether convolutions of f32 may use TF32 tensor cores; true by default, as `torch.backends.cudnn.allow_tf32`.
+pub fn set_allow_tf32(allow: bool) {
+    ALLOW_TF32.store(allow, Ordering::Relaxed);
+}
+
+/// Kernels for tensors of this type on this device, the preferred one first.
+fn strategies(like: &CubeTensor) -> Vec<Strategy> {
+    let has_tensor_cores = !like.client.properties().features.matmul.cmma.is_empty();
+    let is_f32 = like.dtype == DType::F32;
+    let mut strategies = Vec::new();
+    if has_tensor_cores && (!is_f32 || ALLOW_TF32.load(Ordering::Relaxed)) {
+        strategies.push(Strategy::Inferred {
+            algorithm: ConvAlgorithm::SimpleSyncCyclic,
+            tile_kind: AcceleratedTileKind::Cmma,
+        });
+    }
+    if is_f32 {
+        strategies.push(Strategy::Unit(UnitStrategy::Inferred(TileSizeSelection::MaxTileSize)));
+        strategies.push(Strategy::Unit(UnitStrategy::Inferred(TileSizeSelection::MinTileSize)));
+    }
+    strategies
+}
+
+/// `[N, H out, W out, C out]` seen as `[N, C out, H out, W out]`, of `x` and `weight`; none where no kernel takes
+/// them.
+pub(super) fn forward(
+    x: &CubeTensor,
+    weight: &CubeTensor,
+    bias: &CubeTensor,
+    options: &ConvOptions<2>,
+) -> Option<CubeTensor> {
+    let ([batch, _, height, width], [outputs, _, kernel_y, kernel_x]) =
+        (x.shape().dims::<4>(), weight.shape().dims::<4>());
+    let side = |axis: usize, side: usize, kernel: usize| {
+        let (before, after) = options.padding[axis];
+        let reach = options.dilation[axis] * (kernel - 1) + 1;
+        (side + before + after - reach) / options.stride[axis] + 1
+    };
+    let shape = [batch, side(0, height, kernel_y), side(1, width, kernel_x), outputs];
+    let (x, weight) = (permute_nchw_to_nhwc(x.clone()), permute_nchw_to_nhwc(weight.clone()));
+    let (input, weight, bias) = (binding(&x), binding(&weight), binding(bias));
+    run(&x, shape.into(), options, |out| ConvolutionInputs::Forward {
+        input: input.clone(),
+        weight: weight.clone(),
+        bias: Some(bias.clone()),
+        out: out.binding(),
+    })
+}
+
+/// The gradient of `x`, of that `shape`, `[N, C in, H, W]`; none where no kernel takes it.
+pub(super) fn input_backward(
+    weight: &CubeTensor,
+    grad: &CubeTensor,
+    shape: [usize; 4],
+    options: &ConvOptions<2>,
+) -> Option<CubeTensor> {
+    if options.stride != [1, 1] {
+        return strided_input_backward(weight, grad, shape, options);
+    }
+    let nhwc = permute_nchw_to_nhwc_shape(shape.into());
+    let (grad, weight) = (permute_nchw_to_nhwc(grad.clone()), permute_nchw_to_nhwc(weight.clone()));
+    let (out_grad, weights) = (binding(&grad), binding(&weight));
+    run(&grad, nhwc, options, |out| ConvolutionInputs::BackwardData {
+        out_grad: out_grad.clone(),
+        weights: weights.clone(),
+        in_grad: out.binding(),
+    })
+}
+
+/// As a transposed convolution: a matrix product, whose columns are then added where they belong.
+fn strided_input_backward(
+    weight: &CubeTensor,
+    grad: &CubeTensor,
+    [_, _, height, width]: [usize; 4],
+    options: &ConvOptions<2>,
+) -> Option<CubeTensor> {
+    if options.is_asymmetric() {
+        return None;
+    }
+    let padding = options.padding_begin();
+    let [_, _, kernel_y, kernel_x] = weight.shape().dims();
+    let [_, _, rows, columns] = grad.shape().dims();
+    // What the last window does not reach.
+    let rest = |axis: usize, side: usize, kernel: usize, count: usize| {
+        let reached = (count - 1) * options.stride[axis] + options.dilation[axis] * (kernel - 1) + 1;
+        side + 2 * padding[axis] - reached
+    };
+    let padding_out = [rest(0, height, kernel_y, rows), rest(1, width, kernel_x, columns)];
+    let options =
+        ConvTransposeOptions::new(options.stride, padding, padding_out, options.dilation, options.groups);
+    conv_transpose2d(grad.clone(), weight.clone(), None, options, ConvTranspose2dStrategy::Gemm).ok()
+}
+
+/// The gradient of the weight, of that `shape`, `[C out, C in, kernel height, kernel width]`; none where no kernel
+/// takes it.
+pub(super) fn weight_backward(
+    x: &CubeTensor,
+    grad: &CubeTensor,
+    shape: [usize; 4],
+    options: &ConvOptions<2>,
+) -> Option<CubeTensor> {
+    let nhwc = permute_nchw_to_nhwc_shape(shape.into());
+    let (x, grad) = (permute_nchw_to_nhwc(x.clone()), permute_nchw_to_nhwc(grad.clone()));
+    let (input, out_grad) = (binding(&x), binding(&grad));
+    run(&x, nhwc, options, |out| ConvolutionInputs::BackwardWeight {
+        input: input.clone(),
+        out_grad: out_grad.clone(),
+        weight_grad: out.binding(),
+    })
+}
+
+fn binding(tensor: &CubeTensor) -> InputBinding {
+    InputBinding::new(tensor.clone().binding(), dtype_to_storage_type(tensor.dtype))
+}
+
+/// Launches the first kernel that takes these inputs. `shape` is that of the output, channels last; it comes back
+/// seen with channels second.
+fn run(
+    like: &CubeTensor,
+    shape: Shape,
+    options: &ConvOptions<2>,
+    inputs: impl Fn(CubeTensor) -> ConvolutionInputs,
+) -> Option<CubeTensor> {
+    if options.is_asymmetric() || options.groups != 1 || shape.num_elements() == 0 {
+        return None;
+    }
+    let elem = dtype_to_storage_type(like.dtype);
+    let launch = |strategy: &Strategy| -> Result<CubeTensor, ConvSetupError> {
+        let out = empty_device_dtype(like.client.clone(), like.device.clone(), shape.clone(), like.dtype);
+        let args = ConvolutionArgs {
+            stride: options.stride,
+            padding: options.padding_begin(),
+            dilation: options.dilation,
+        };
+        let elems = MatmulElems::from_globals(&MatmulGlobalElems { lhs: elem, rhs: elem, out: elem });
+        launch_ref::<2>(strategy, &like.client, inputs(out.clone()), args, elems)?;
+        Ok(permute_nhwc_to_nchw(out))
+    };
+    strategies(like).iter().find_map(|strategy| launch(strategy).ok())
+}
