@@ -254,7 +254,7 @@ impl Pool {
     }
 }
 
-type Find = dyn Fn(&Pool) -> Option<Counts> + Sync;
+type Find<'a> = dyn Fn(&Pool) -> Option<Counts> + Sync + 'a;
 
 fn thresholds(boards: &[Board], tolerances: Tolerances, seed: u64) -> Thresholds {
     let pool = Pool::new(boards.iter());
@@ -266,7 +266,7 @@ fn thresholds(boards: &[Board], tolerances: Tolerances, seed: u64) -> Thresholds
             Pool::new((0..boards.len()).map(|_| &boards[rng.random_range(0..boards.len())]))
         })
         .collect();
-    let point = |find: &Find| -> Option<OperatingPoint> {
+    let point = |find: &Find<'_>| -> Option<OperatingPoint> {
         let counts = find(&pool)?;
         let thresholds = resamples.par_iter().filter_map(|resample| Some(find(resample)?.threshold.into()));
         let recalls = resamples.par_iter().filter(|resample| resample.objects > 0);

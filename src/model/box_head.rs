@@ -7,11 +7,10 @@
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::Tensor;
-use burn::tensor::activation::relu;
 use serde::{Deserialize, Serialize};
 
 use super::init::WeightInit;
-use super::layers::{ConvBlock, ConvNorm, NormKind, PreparedConvNorm};
+use super::layers::{ConvBlock, ConvNorm, NormKind, PreparedConvNorm, linear};
 use crate::ops::Fused;
 
 /// Which layers the box head has.
@@ -90,12 +89,12 @@ impl<C: ConvBlock> BoxHead<C> {
     pub fn forward(&self, pooled: Tensor<4>) -> Tensor<2> {
         match self {
             Self::TwoMlp(TwoMlpHead { fc6, fc7 }) => {
-                let x = relu(fc6.forward(pooled.flatten::<2>(1, 3)));
-                relu(fc7.forward(x))
+                let x = linear(fc6, pooled.flatten::<2>(1, 3), true);
+                linear(fc7, x, true)
             }
             Self::FourConv(FourConvHead { convs, fc }) => {
                 let x = convs.iter().fold(pooled, |x, conv| conv.forward(x, Fused::default().relu()));
-                relu(fc.forward(x.flatten::<2>(1, 3)))
+                linear(fc, x.flatten::<2>(1, 3), true)
             }
         }
     }

@@ -1,7 +1,7 @@
 //! A convolution and the norm after it: as it is trained, and as it runs at inference.
 
 use burn::module::{Module, Param};
-use burn::nn::{BatchNorm, BatchNormConfig, GroupNorm, GroupNormConfig};
+use burn::nn::{BatchNorm, BatchNormConfig, GroupNorm, GroupNormConfig, Linear};
 use burn::tensor::Tensor;
 use burn::tensor::ops::ConvOptions;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,12 @@ pub trait ConvBlock {
     /// `norm(conv(x))`, then the steps of `fused`: `[N, C in, H, W]` to `[N, C out, H / stride, W / stride]`,
     /// sides rounded up.
     fn forward(&self, x: Tensor<4>, fused: Fused) -> Tensor<4>;
+}
+
+/// A linear layer, and ReLU if `relu`: `[K, in]` to `[K, out]`.
+pub fn linear(layer: &Linear, x: Tensor<2>, relu: bool) -> Tensor<2> {
+    let bias = layer.bias.as_ref().expect("linear layers of the detector have a bias");
+    ops::linear(x, layer.weight.val(), bias.val(), relu)
 }
 
 /// A square convolution with the same stride and padding on both axes.

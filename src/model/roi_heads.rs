@@ -14,7 +14,7 @@ use super::box_coder::BoxCoder;
 use super::box_head::{BoxHead, BoxHeadKind};
 use super::detections::DeviceDetections;
 use super::init::WeightInit;
-use super::layers::{ConvBlock, ConvNorm, PreparedConvNorm};
+use super::layers::{ConvBlock, ConvNorm, PreparedConvNorm, linear};
 use super::losses::{cross_entropy, smooth_l1_sum};
 use super::matcher::{Match, Matcher};
 use super::roi_pool::multi_scale_roi_align;
@@ -170,7 +170,8 @@ impl<C: ConvBlock> RoiHeads<C> {
     /// `[K, channels, size, size]` to classes and boxes.
     pub fn classify(&self, pooled: Tensor<4>) -> RoiOutput {
         let x = self.box_head.forward(pooled);
-        RoiOutput { class_logits: self.cls_score.forward(x.clone()), box_deltas: self.bbox_pred.forward(x) }
+        let class_logits = linear(&self.cls_score, x.clone(), false);
+        RoiOutput { class_logits, box_deltas: linear(&self.bbox_pred, x, false) }
     }
 }
 

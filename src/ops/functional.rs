@@ -2,10 +2,11 @@
 
 use burn::backend::Dispatch;
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Int, Tensor, activation, module};
 
 use super::backend::DetectionOps;
 use super::conv_weight::ConvWeight;
+use super::device::in_host_memory;
 use super::options::{Fused, MOST_SAMPLES, NormOptions, PoolOptions, RoiAlignOptions};
 use super::primitives::FeatureMaps;
 
@@ -113,6 +114,22 @@ pub fn batched_nms(
 pub(super) fn round_down(value: f64) -> f32 {
     let nearest = value as f32;
     if f64::from(nearest) > value { nearest.next_down() } else { nearest }
+}
+
+/// `x * weight + bias`, and ReLU: `[K, in]`, `[in, out]`, `[out]` to `[K, out]`.
+///
+/// On a GPU it is a convolution of images of one pixel, whose kernels are exact where
+/// [`set_allow_tf32`](super::set_allow_tf32) asks for it. burn's matrix product there is not.
+pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>, relu: bool) -> Tensor<2> {
+    let ([rows, inputs], [_, outputs]) = (x.dims(), weight.dims());
+    if rows == 0 || in_host_memory(&x.device()) {
+        let sums = module::linear(x, weight, Some(bias));
+        return if relu { activation::relu(sums) } else { sums };
+    }
+    let weight = weight.swap_dims(0, 1).reshape([outputs, inputs, 1, 1]);
+    let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
+    let fused = if relu { Fused::default().relu() } else { Fused::default() };
+    conv2d(x.reshape([rows, inputs, 1, 1]), weight, bias, options, fused).reshape([rows, outputs])
 }
 
 /// Two-dimensional convolution, `x * weight + bias`, and the steps of `fused`.

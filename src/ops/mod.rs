@@ -44,5 +44,7 @@ pub use cube::convolution::set_allow_tf32;
 #[cfg(feature = "train")]
 pub(crate) use device::in_another_process;
 pub(crate) use device::in_host_memory;
-pub use functional::{batched_nms, conv2d, max_pool2d, normalize, pyramid_roi_align, roi_align, top_k};
+pub use functional::{
+    batched_nms, conv2d, linear, max_pool2d, normalize, pyramid_roi_align, roi_align, top_k,
+};
 pub use options::{ABSENT, Fused, NormOptions, PoolOptions, RoiAlignOptions};

@@ -19,10 +19,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::backend::TensorMetadata;
 use burn::backend::cubecl::dtype_to_storage_type;
+use burn::backend::ops::FloatTensorOps;
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
-use burn::tensor::{DType, Shape};
+use burn::tensor::{DType, Shape, Slice};
+use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::conv::{ConvTranspose2dStrategy, conv_transpose2d};
-use burn_cubecl::ops::numeric::empty_device_dtype;
+use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::ops::{permute_nchw_to_nhwc, permute_nchw_to_nhwc_shape, permute_nhwc_to_nchw};
 use burn_cubecl::tensor::CubeTensor;
 use cubek::convolution::components::ConvSetupError;
@@ -41,12 +43,17 @@ pub fn set_allow_tf32(allow: bool) {
     ALLOW_TF32.store(allow, Ordering::Relaxed);
 }
 
+/// Whether tensor cores multiply tensors like this one.
+fn takes_tensor_cores(like: &CubeTensor) -> bool {
+    let are_there = !like.client.properties().features.matmul.cmma.is_empty();
+    are_there && (like.dtype != DType::F32 || ALLOW_TF32.load(Ordering::Relaxed))
+}
+
 /// Kernels for tensors of this type on this device, the preferred one first.
 fn strategies(like: &CubeTensor) -> Vec<Strategy> {
-    let has_tensor_cores = !like.client.properties().features.matmul.cmma.is_empty();
     let is_f32 = like.dtype == DType::F32;
     let mut strategies = Vec::new();
-    if has_tensor_cores && (!is_f32 || ALLOW_TF32.load(Ordering::Relaxed)) {
+    if takes_tensor_cores(like) {
         strategies.push(Strategy::Inferred {
             algorithm: ConvAlgorithm::SimpleSyncCyclic,
             tile_kind: AcceleratedTileKind::Cmma,
@@ -105,28 +112,51 @@ pub(super) fn input_backward(
     })
 }
 
-/// As a transposed convolution: a matrix product, whose columns are then added where they belong.
+/// The kernels take steps of 1 only.
+///
+/// - On tensor cores as a transposed convolution: burn's matrix product, which computes in TF32, too, and whose
+///   columns are then added where they belong.
+/// - Else with zeros between the gradients, as if the steps were 1: four times the products for steps of 2.
 fn strided_input_backward(
     weight: &CubeTensor,
     grad: &CubeTensor,
-    [_, _, height, width]: [usize; 4],
+    shape: [usize; 4],
     options: &ConvOptions<2>,
 ) -> Option<CubeTensor> {
     if options.is_asymmetric() {
         return None;
     }
+    let [_, _, height, width] = shape;
     let padding = options.padding_begin();
-    let [_, _, kernel_y, kernel_x] = weight.shape().dims();
-    let [_, _, rows, columns] = grad.shape().dims();
-    // What the last window does not reach.
-    let rest = |axis: usize, side: usize, kernel: usize, count: usize| {
-        let reached = (count - 1) * options.stride[axis] + options.dilation[axis] * (kernel - 1) + 1;
-        side + 2 * padding[axis] - reached
+    let ([_, _, kernel_y, kernel_x], [batch, outputs, rows, columns]) =
+        (weight.shape().dims(), grad.shape().dims());
+    // Windows along an axis if the steps were 1.
+    let dense = |axis: usize, side: usize, kernel: usize| {
+        side + 2 * padding[axis] - options.dilation[axis] * (kernel - 1)
     };
-    let padding_out = [rest(0, height, kernel_y, rows), rest(1, width, kernel_x, columns)];
-    let options =
-        ConvTransposeOptions::new(options.stride, padding, padding_out, options.dilation, options.groups);
-    conv_transpose2d(grad.clone(), weight.clone(), None, options, ConvTranspose2dStrategy::Gemm).ok()
+    let (dense_rows, dense_columns) = (dense(0, height, kernel_y), dense(1, width, kernel_x));
+    let reached = |count: usize, step: usize| (count - 1) * step + 1;
+    let (reached_rows, reached_columns) =
+        (reached(rows, options.stride[0]), reached(columns, options.stride[1]));
+    if takes_tensor_cores(grad) {
+        // What the last window does not reach.
+        let padding_out = [dense_rows - reached_rows, dense_columns - reached_columns];
+        let options =
+            ConvTransposeOptions::new(options.stride, padding, padding_out, options.dilation, options.groups);
+        let strategy = ConvTranspose2dStrategy::Gemm;
+        return conv_transpose2d(grad.clone(), weight.clone(), None, options, strategy).ok();
+    }
+    let dense_shape = Shape::from([batch, outputs, dense_rows, dense_columns]);
+    let zeros = CubeBackend::float_zeros(dense_shape, &grad.device, grad.dtype.into());
+    let places = [
+        Slice::from(0..batch),
+        Slice::from(0..outputs),
+        Slice::new(0, Some(reached_rows as isize), options.stride[0] as isize),
+        Slice::new(0, Some(reached_columns as isize), options.stride[1] as isize),
+    ];
+    let grad = CubeBackend::float_slice_assign(zeros, &places, grad.clone());
+    let options = ConvOptions { stride: [1, 1], ..options.clone() };
+    input_backward(weight, &grad, shape, &options)
 }
 
 /// The gradient of the weight, of that `shape`, `[C out, C in, kernel height, kernel width]`; none where no kernel
@@ -164,7 +194,12 @@ fn run(
     }
     let elem = dtype_to_storage_type(like.dtype);
     let launch = |strategy: &Strategy| -> Result<CubeTensor, ConvSetupError> {
-        let out = empty_device_dtype(like.client.clone(), like.device.clone(), shape.clone(), like.dtype);
+        let out = empty_device_contiguous_dtype(
+            like.client.clone(),
+            like.device.clone(),
+            shape.clone(),
+            like.dtype,
+        );
         let args = ConvolutionArgs {
             stride: options.stride,
             padding: options.padding_begin(),

@@ -5,6 +5,7 @@
 pub(crate) mod convolution;
 #[cfg(test)]
 mod cuda_tests;
+mod epilogue;
 mod nms;
 mod roi_align;
 mod roi_align_backward;
@@ -69,7 +70,7 @@ impl DetectionOps for CubeBackend {
     ) -> FloatTensor<Self> {
         let sums = convolution::forward(&x, &weight, &bias, &options)
             .unwrap_or_else(|| Self::conv2d(x, weight, Some(bias), options));
-        fallback::residual_and_relu::<Self>(sums, residual, relu)
+        epilogue::add_and_relu(sums, residual.into_option(), relu)
     }
 
     fn convolution_input_backward(
@@ -90,5 +91,9 @@ impl DetectionOps for CubeBackend {
     ) -> FloatTensor<Self> {
         convolution::weight_backward(&x, &grad, shape, &options)
             .unwrap_or_else(|| fallback::convolution_weight_backward::<Self>(x, grad, shape, options))
+    }
+
+    fn convolution_bias_backward(grad: FloatTensor<Self>) -> FloatTensor<Self> {
+        epilogue::channel_sums(grad)
     }
 }
