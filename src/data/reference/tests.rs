@@ -73,9 +73,8 @@ fn a_reference_is_brought_onto_its_image() {
         for (shift, degrees, scale) in cases {
             let reference = photograph(&clean, shift, degrees, scale, 10.0, 1);
             let before = differing(&image, &reference);
-            let of_shift =
-                differing(&image, &aligned(&image, reference.clone(), ReferenceAlign::Translation));
-            let of_map = differing(&image, &aligned(&image, reference, ReferenceAlign::Affine));
+            let of_shift = differing(&image, &aligned(&image, &reference, ReferenceAlign::Translation));
+            let of_map = differing(&image, &aligned(&image, &reference, ReferenceAlign::Affine));
             println!("  {shift:?} px, {degrees} degrees, x {scale}: {before:.4} {of_shift:.4} {of_map:.4}");
             assert!(of_map < unmoved + 0.004, "{of_map}");
             if degrees == 0.0 && scale == 1.0 {
