@@ -5,7 +5,7 @@ use std::path::Path;
 use super::chart::{Series, line_chart};
 use super::confusion_matrix::plot_confusion_matrix;
 use crate::error::Result;
-use crate::eval::{ImageResult, confusion_matrix, precision_recall};
+use crate::eval::{ImageResult, OperatingPoints, confusion_matrix, escape_curve, precision_recall};
 
 /// Above this IoU a detection and an object can be a pair.
 const IOU_THRESHOLD: f32 = 0.5;
@@ -38,4 +38,31 @@ pub fn plot_evaluation(
     line_chart(path, "precision over recall at IoU 0.5", "recall", "precision", &series)?;
     let matrix = confusion_matrix(results, names.len(), score_threshold, IOU_THRESHOLD);
     plot_confusion_matrix(output.join("confusion_matrix.png"), &matrix, names)
+}
+
+/// The most false calls an image that `escapes.png` shows.
+const MOST_FALSE_CALLS: f64 = 2.0;
+
+/// Writes two charts into the existing folder `output`: `escapes.png`, the part of the objects that escapes over
+/// false calls an image, and `reliability.png`, the part of the detections that is correct over their scores.
+///
+/// # Errors
+///
+/// If a file cannot be written.
+pub fn plot_operating_points(
+    output: impl AsRef<Path>,
+    results: &[ImageResult],
+    points: &OperatingPoints,
+) -> Result<()> {
+    let output = output.as_ref();
+    let curve = escape_curve(results).into_iter().filter(|(calls, _)| *calls <= MOST_FALSE_CALLS).collect();
+    let escapes = [Series { name: String::new(), points: curve }];
+    let (x, y) = ("false calls an image", "part that escapes");
+    line_chart(output.join("escapes.png"), "escapes over false calls", x, y, &escapes)?;
+    let bins = points.overall.reliability.iter().map(|bin| (bin.score, bin.correct)).collect();
+    let reliability = [
+        Series { name: "measured".to_string(), points: bins },
+        Series { name: "calibrated".to_string(), points: vec![(0.0, 0.0), (1.0, 1.0)] },
+    ];
+    line_chart(output.join("reliability.png"), "reliability of scores", "score", "part correct", &reliability)
 }

@@ -13,5 +13,5 @@ mod style;
 pub use boxes::{draw_annotations, draw_detections, side_by_side};
 pub use chart::{Panel, Series, line_chart, line_charts};
 pub use confusion_matrix::plot_confusion_matrix;
-pub use evaluation::plot_evaluation;
+pub use evaluation::{plot_evaluation, plot_operating_points};
 pub use stats::plot_stats;

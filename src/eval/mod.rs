@@ -29,6 +29,7 @@ mod image_result;
 mod operating_points;
 mod per_class;
 mod ranking;
+mod threshold_table;
 
 pub use coco::{CocoMetrics, CocoStats, PrecisionRecall, precision_recall};
 pub use confusion_matrix::{ConfusionMatrix, confusion_matrix};
@@ -36,5 +37,6 @@ pub use deep_pcb::{DeepPcbClass, DeepPcbMetrics};
 pub use evaluation::{Evaluation, evaluate};
 pub use image_result::ImageResult;
 pub use operating_points::{
-    FalseCalls, OperatingPoint, OperatingPoints, ReliabilityBin, Thresholds, Tolerances, operating_points,
+    FalseCalls, OperatingPoint, OperatingPoints, ReliabilityBin, Thresholds, Tolerances, escape_curve,
+    operating_points,
 };

@@ -117,6 +117,17 @@ pub struct OperatingPoints {
     pub per_class: Vec<(String, Thresholds)>,
 }
 
+/// `(false calls an image, part of the defects that escape)` from the highest threshold to the lowest, for the
+/// images with annotations.
+pub fn escape_curve(results: &[ImageResult]) -> Vec<(f64, f64)> {
+    let boards: Vec<Board> = results.iter().map(|result| Board::new(result, &|_| true)).collect();
+    let pool = Pool::new(boards.iter());
+    if pool.objects == 0 {
+        return Vec::new();
+    }
+    pool.counts().map(|counts| (pool.false_calls(counts), 1.0 - pool.recall(counts))).collect()
+}
+
 /// Finds the thresholds. Images without annotations are clean boards. Label `l` is called `class_names[l - 1]`.
 /// The intervals depend on `seed`.
 ///

@@ -10,6 +10,7 @@ use faster_rcnn::weights::{LoadOptions, WeightFile};
 use faster_rcnn::{DeviceName, Error, Predictor};
 
 use crate::settings::WeightArguments;
+use crate::shipped::{self, Threshold};
 
 /// How to detect. Options not given are taken from the weights' settings, or from torchvision's if they have
 /// none.
@@ -18,6 +19,9 @@ pub struct DetectorArguments {
     /// Leave out detections with this score or less, in 0..=1 [default: the weights' setting, else 0.05].
     #[arg(long, value_name = "SCORE", value_parser = fraction)]
     score_threshold: Option<f32>,
+    /// Leave out detections below a threshold that `evaluate --store` wrote into the weights.
+    #[arg(long, value_name = "THRESHOLD", conflicts_with = "score_threshold")]
+    threshold: Option<Threshold>,
     /// Where two detections of a class overlap by more than this IoU, in 0..=1, leave out the one with the
     /// lower score [default: the weights' setting, else 0.5].
     #[arg(long, value_name = "IOU", value_parser = fraction)]
@@ -83,14 +87,19 @@ impl DetectorArguments {
     pub fn load(&self, weights: &Path) -> Result<Predictor> {
         let device = self.device.open()?;
         let model = WeightFile::open(weights)?.load(&self.options(), &device)?;
-        let predictor = self.resize(Predictor::new(model));
+        let mut predictor = self.resize(Predictor::new(model));
+        if let Some(threshold) = self.threshold {
+            // Detections above the next lower number are at or above the threshold.
+            predictor =
+                predictor.with_score_thresh(shipped::read(weights, threshold)?.next_down().max(0.0))?;
+        }
         let classes = predictor.config().num_classes - 1;
         tracing::info!(path = %weights.display(), classes, "read a detector");
         Ok(predictor)
     }
 
     /// The options as settings of the model. They override those of `--set`.
-    fn options(&self) -> LoadOptions {
+    pub fn options(&self) -> LoadOptions {
         let given = |key: &str, value: Option<String>| value.map(|value| format!("roi_heads.{key}={value}"));
         let options = [
             given("score_thresh", self.score_threshold.map(toml_float)),

@@ -1,18 +1,22 @@
 //! `faster-rcnn evaluate`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::slice;
 
 use anyhow::{Result, bail};
 use clap::ArgGroup;
-use faster_rcnn::data::{Dataset, Side};
-use faster_rcnn::eval::{ImageResult, evaluate};
+use faster_rcnn::data::{Dataset, Side, load_image};
+use faster_rcnn::eval::{Evaluation, ImageResult, OperatingPoints, Tolerances, evaluate, operating_points};
 use faster_rcnn::train::RunInfo;
-use faster_rcnn::{Predictor, draw};
+use faster_rcnn::{Error, Predictor, draw};
+use serde::Serialize;
 
 use crate::data::DataArguments;
 use crate::detector::{DetectorArguments, check_classes};
+use crate::references::ReferenceArguments;
+use crate::shipped::{self, Threshold};
 use crate::sides::SideArguments;
-use crate::{output, predictions, progress};
+use crate::{inputs, output, predictions, progress};
 
 /// Detections below this score are left out of the confusion matrix if the threshold of the best F-score is
 /// unknown.
@@ -48,7 +52,7 @@ pub struct Arguments {
     weights: Option<PathBuf>,
     /// Detections made elsewhere, in the JSON of `predict`.
     #[arg(long, value_name = "PRED.json", group = "source")]
-    #[arg(conflicts_with_all = ["score_threshold", "nms_threshold", "detections_per_image"])]
+    #[arg(conflicts_with_all = ["score_threshold", "threshold", "nms_threshold", "detections_per_image"])]
     #[arg(conflicts_with_all = ["image_size", "min_size", "max_size", "settings", "prefix"])]
     detections: Option<PathBuf>,
     #[command(flatten)]
@@ -69,11 +73,37 @@ pub struct Arguments {
     /// Write all numbers to a JSON file.
     #[arg(long, value_name = "OUT")]
     json: Option<PathBuf>,
-    /// Write precision_recall.png and confusion_matrix.png into a folder.
+    /// Write precision_recall.png, confusion_matrix.png, escapes.png and reliability.png into a folder.
     #[arg(long, value_name = "DIR")]
     plots: Option<PathBuf>,
+    /// More images: clean ones, on which every detection is a false alarm. A folder, or a file with a path a line.
+    #[arg(long, value_name = "DIR_OR_LIST", requires = "weights")]
+    clean: Option<PathBuf>,
+    /// References of the clean images, for a detector that takes them.
+    #[command(flatten)]
+    references: ReferenceArguments,
+    /// Find the threshold at which at most this part of the objects escapes.
+    #[arg(long, value_name = "PART", default_value_t = 0.01, value_parser = part)]
+    escapes: f64,
+    /// Find the threshold at which at most this part of the clean images alarms.
+    #[arg(long, value_name = "PART", default_value_t = 0.02, value_parser = part)]
+    alarms: f64,
+    /// Write the weights with the thresholds of this evaluation to a new file, from which `predict --threshold`
+    /// takes them.
+    #[arg(long, value_name = "FILE", requires = "weights")]
+    store: Option<PathBuf>,
+    /// The threshold of --store that `predict --threshold shipped` is to take.
+    #[arg(long, value_name = "THRESHOLD", default_value = "best_f", requires = "store")]
+    ship: Threshold,
     #[command(flatten)]
     detector: DetectorArguments,
+}
+
+fn part(text: &str) -> Result<f64, &'static str> {
+    match text.parse() {
+        Ok(number) if (0.0..=1.0).contains(&number) => Ok(number),
+        _ => Err("expected a number in 0..=1"),
+    }
 }
 
 /// What is not trained on.
@@ -95,10 +125,10 @@ impl From<HeldOut> for Side {
 }
 
 pub fn run(arguments: Arguments) -> Result<()> {
-    let Arguments { weights, detections, list, json, plots, .. } = &arguments;
-    if let Some(json) = json {
+    let Arguments { weights, detections, list, json, plots, store, .. } = &arguments;
+    for file in [json, store].into_iter().flatten() {
         let inputs = [weights, detections, list].into_iter().flatten();
-        output::prepare(json, inputs.map(PathBuf::as_path))?;
+        output::prepare(file, inputs.map(PathBuf::as_path))?;
     }
     plots.as_deref().map_or(Ok(()), output::create_folder)?;
     let run = weights.as_ref().map(RunInfo::read).transpose()?.flatten();
@@ -108,24 +138,71 @@ pub fn run(arguments: Arguments) -> Result<()> {
         None => held_out(&arguments, run.as_ref(), seed)?,
     };
     warn_of_training_images(run.as_ref(), &data);
-    let results = match (weights, detections) {
+    let mut results = match (weights, detections) {
         (Some(weights), _) => {
             let predictor = arguments.detector.load(weights)?;
             check_classes(&predictor, weights, &data.class_names)?;
-            detect(&predictor, &data)?
+            let mut results = detect(&predictor, &data)?;
+            results.extend(clean(&predictor, weights, &arguments)?);
+            results
         }
         (None, Some(detections)) => predictions::read(detections, &data)?,
         (None, None) => unreachable!("clap asks for one of the two"),
     };
-    let evaluation = evaluate(&results, &data.class_names);
+    let with_clean = operating_points(
+        &results,
+        &data.class_names,
+        Tolerances { escapes: arguments.escapes, alarms: arguments.alarms },
+        seed,
+    );
+    results.truncate(data.records.len());
+    let evaluation = Figures { evaluation: evaluate(&results, &data.class_names), thresholds: with_clean };
     if let Some(path) = json {
         output::write_file(path, output::to_json(&evaluation))?;
     }
+    let Figures { evaluation, thresholds } = evaluation;
     if let Some(folder) = plots {
         let threshold = evaluation.deep_pcb.threshold.unwrap_or(DEFAULT_THRESHOLD);
         draw::plot_evaluation(folder, &results, threshold, &data.class_names)?;
+        draw::plot_operating_points(folder, &results, &thresholds)?;
     }
-    output::print(format!("{evaluation}\n"))
+    if let (Some(weights), Some(to)) = (weights, store) {
+        shipped::store(weights, &arguments.detector.options(), &thresholds, arguments.ship, to)?;
+    }
+    output::print(format!("{evaluation}\n\n{thresholds}\n"))
+}
+
+/// All numbers, as JSON has them.
+#[derive(Serialize)]
+struct Figures {
+    #[serde(flatten)]
+    evaluation: Evaluation,
+    thresholds: OperatingPoints,
+}
+
+/// Looks for objects on the images of --clean, where there are none.
+fn clean(predictor: &Predictor, weights: &Path, arguments: &Arguments) -> Result<Vec<ImageResult>> {
+    let Some(clean) = &arguments.clean else { return Ok(Vec::new()) };
+    let images = if clean.is_dir() {
+        inputs::images(slice::from_ref(clean), None)?
+    } else {
+        inputs::images(&[], Some(clean))?
+    };
+    let references = arguments.references.open(predictor.config().reference, weights)?;
+    let bar = progress::bar(images.len(), "clean images");
+    let mut results = Vec::with_capacity(images.len());
+    for path in &images {
+        let image = load_image(path)?;
+        let found = match references.of(path)? {
+            None => predictor.detect(&image),
+            Some(reference) => predictor.detect_against(&image, &reference),
+        };
+        let detections = found.map_err(|error| Error::file(path, format!("{error:#}")))?;
+        results.push(ImageResult { annotations: Vec::new(), detections });
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(results)
 }
 
 /// The images that the run held out, where that is known, or else those that training would hold out.

@@ -18,6 +18,7 @@ mod progress;
 mod references;
 mod results;
 mod settings;
+mod shipped;
 mod sides;
 mod split;
 mod stats;

@@ -1,9 +1,13 @@
-//! A detector that `tests/export.rs` exported, through tract: it must find what torchvision found with the
-//! same weights. Run that test first; it leaves `export` in the folder for temporary files.
+//! Exported detectors through tract: they must find what torchvision found with the same weights.
+//!
+//! One is committed. The other is what `tests/export.rs` left in the folder for temporary files; run that test
+//! first.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 
+use flate2::read::GzDecoder;
 use onnx_tests::with_roi_align;
 use serde_json::Value;
 use tract_onnx::prelude::*;
@@ -11,12 +15,33 @@ use tract_onnx::prelude::*;
 /// Pixels and score: what another runtime may differ by.
 const TOLERANCE: (f32, f32) = (0.05, 1e-4);
 
+/// Written by `reference/exported_detector.py`.
 #[test]
-fn tract_finds_what_torchvision_finds() -> TractResult<()> {
+fn tract_finds_what_torchvision_finds_in_the_committed_file() -> TractResult<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/onnx");
+    let unpacked = |name: &str| -> TractResult<Vec<u8>> {
+        let mut bytes = Vec::new();
+        GzDecoder::new(fs::File::open(folder.join(name))?).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let model = unpacked("detector.onnx.gz")?;
+    check(
+        with_roi_align(tract_onnx::onnx()).model_for_read(&mut model.as_slice())?,
+        &serde_json::from_slice(&unpacked("case.json.gz")?)?,
+    )
+}
+
+#[test]
+fn tract_finds_what_torchvision_finds_in_a_file_of_today() -> TractResult<()> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("export");
     let case = fs::read(folder.join("case.json")).expect("run `cargo test --test export` first");
-    let case: Value = serde_json::from_slice(&case)?;
-    let model = with_roi_align(tract_onnx::onnx()).model_for_path(folder.join("model.onnx"))?;
+    check(
+        with_roi_align(tract_onnx::onnx()).model_for_path(folder.join("model.onnx"))?,
+        &serde_json::from_slice(&case)?,
+    )
+}
+
+fn check(model: InferenceModel, case: &Value) -> TractResult<()> {
     let model = model.into_optimized()?.into_runnable()?;
 
     let images = tensor(&case["images"], &floats(&case["images"]["values"]))?;
