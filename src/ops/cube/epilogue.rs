@@ -65,7 +65,7 @@ pub(super) fn add_residual<F: Float>(
     #[comptime] relu: bool,
     #[define(F)] _dtype: ElemType,
 ) {
-    let mut index = ABSOLUTE_POS;
+    let mut index = first_element(elements, stride);
     while index < elements as usize {
         let sum = sums[index] + residual[index];
         if comptime!(relu) {
@@ -84,11 +84,17 @@ pub(super) fn clip_below<F: Float>(
     stride: u32,
     #[define(F)] _dtype: ElemType,
 ) {
-    let mut index = ABSOLUTE_POS;
+    let mut index = first_element(elements, stride);
     while index < elements as usize {
         sums[index] = max(sums[index], F::new(0.0));
         index += stride as usize;
     }
+}
+
+/// Units past the first `stride` have no element of their own.
+#[cube]
+fn first_element(elements: u32, stride: u32) -> usize {
+    if ABSOLUTE_POS < stride as usize { ABSOLUTE_POS } else { elements as usize }
 }
 
 /// Sums over images and pixels, `[N, C, H, W]` to `[C]`, in f32 and in the same order at every run: each cube adds a

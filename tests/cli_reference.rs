@@ -1,0 +1,150 @@
+//! The command line with references and thresholds: `train`, `predict` and `evaluate`.
+
+#[path = "common/program.rs"]
+mod program;
+
+use std::fs;
+
+use burn::tensor::Device;
+use faster_rcnn::data::load_image;
+use faster_rcnn::train::RunConfig;
+use faster_rcnn::{Detection, FasterRcnnConfig, Predictor, ReferenceAlign, ReferenceInput, weights};
+use serde_json::{Value, json};
+
+use program::{Bench, tiny};
+
+fn with_reference() -> FasterRcnnConfig {
+    tiny().with_reference(ReferenceInput::Difference).with_reference_align(ReferenceAlign::Affine)
+}
+
+/// A bench with a detector that takes a reference, in `pairs.safetensors`.
+fn bench(boards: usize) -> Bench {
+    let bench = Bench::new(boards);
+    weights::save(&with_reference().init(&Device::flex()), bench.path("pairs.safetensors")).unwrap();
+    bench
+}
+
+fn template(bench: &Bench, index: usize) -> String {
+    bench.image(index).replace("_test", "_temp")
+}
+
+fn json_of(found: &[Detection]) -> Vec<Value> {
+    found.iter().map(|found| json!([found.xyxy, found.label, found.score])).collect()
+}
+
+#[test]
+fn predict_compares_with_references() {
+    let bench = bench(2);
+    let (first, second) = (bench.image(0), bench.image(1));
+    let boxes = |printed: &str| -> Vec<Value> {
+        let images: Value = serde_json::from_str(printed).unwrap();
+        let found = images[0]["detections"].as_array().unwrap().clone();
+        found.iter().map(|found| json!([found["box"], found["label"], found["score"]])).collect()
+    };
+    let predict = "predict --weights pairs.safetensors";
+    let printed = bench.succeed(&format!("{predict} --reference {} {first}", template(&bench, 0)));
+    let predictor = Predictor::load(bench.path("pairs.safetensors"), &Device::flex()).unwrap();
+    let [image, reference] =
+        [first.clone(), template(&bench, 0)].map(|path| load_image(bench.path(&path)).unwrap());
+    let found = predictor.detect_against(&image, &reference).unwrap();
+    assert!(!found.is_empty());
+    assert_eq!(boxes(&printed), json_of(&found));
+    // DeepPCB's templates lie beside the boards; others have the names of their images.
+    let by_name = bench.succeed(&format!("{predict} --reference-dir boards/group00000/00000 {first}"));
+    assert_eq!(by_name, printed);
+    fs::create_dir(bench.path("good")).unwrap();
+    for (index, image) in [&first, &second].into_iter().enumerate() {
+        let stem = image.rsplit('/').next().unwrap().trim_end_matches(".jpg");
+        let reference = load_image(bench.path(&template(&bench, index))).unwrap();
+        reference.save(bench.path(&format!("good/{stem}.png"))).unwrap();
+    }
+    assert_eq!(bench.succeed(&format!("{predict} --reference-dir good {first}")), printed);
+
+    let message = bench.fail(&format!("{predict} {first}"));
+    assert!(
+        message.contains("pairs.safetensors: the detector compares an image with a reference"),
+        "{message}"
+    );
+    let message = bench
+        .fail(&format!("predict --weights tiny.safetensors --reference {} {first}", template(&bench, 0)));
+    assert!(message.contains("tiny.safetensors: the detector takes no reference"), "{message}");
+    let message = bench.fail(&format!("{predict} --reference {} {first}", template(&bench, 1)));
+    assert!(message.contains(&first) && message.contains("their correlation is"), "{message}");
+    let message = bench.fail(&format!("{predict} --reference-dir boards {first}"));
+    assert!(message.contains(&first) && message.contains("no reference called 00000000_test"), "{message}");
+}
+
+#[test]
+fn a_detector_learns_from_pairs_and_clean_boards_and_ships_a_threshold() {
+    let bench = bench(10);
+    let mut config = RunConfig::new(with_reference());
+    config.train.epochs = 1;
+    config.train.sample_pictures = 1;
+    config.data.clean_fraction = 0.3;
+    config.augment.reference_shift = 1.5;
+    config.augment.photometry.noise = 0.05;
+    config.augment.photometry.brightness = 0.1;
+    config.augment.photometry.contrast = 0.2;
+    config.augment.photometry.blur = 1.0;
+    config.augment.photometry.morphology = 0.5;
+    bench.write("run.toml", config.to_toml());
+    let train = bench.run("train --config run.toml --data boards --output run");
+    assert!(train.status.success(), "{}", program::text(&train.stderr));
+    let weights = "run/checkpoints/best.safetensors";
+
+    // The clean boards are the templates, as if photographed twice.
+    fs::create_dir(bench.path("clean")).unwrap();
+    fs::create_dir(bench.path("good")).unwrap();
+    for index in 0..4 {
+        for folder in ["clean", "good"] {
+            fs::copy(bench.path(&template(&bench, index)), bench.path(&format!("{folder}/{index}.jpg")))
+                .unwrap();
+        }
+    }
+    fs::create_dir(bench.path("charts")).unwrap();
+    let evaluate = format!("evaluate --weights {weights} --data boards --clean clean");
+    let printed = bench.succeed(&format!(
+        "{evaluate} --reference-dir good --alarms 0.5 --json figures.json --plots charts --store shipped.safetensors \
+         --ship alarms"
+    ));
+    assert!(printed.contains("1 image with objects and 4 clean"), "{printed}");
+    for chart in ["escapes.png", "reliability.png", "precision_recall.png"] {
+        assert!(image::open(bench.path("charts").join(chart)).is_ok(), "{chart}");
+    }
+    let figures = bench.json("figures.json");
+    assert_eq!(figures["thresholds"]["boards"], json!([1, 4]));
+    let point = &figures["thresholds"]["overall"]["alarms"];
+    assert!(point["alarms"].as_f64().unwrap() <= 0.5, "{point}");
+    let threshold = point["threshold"].as_f64().unwrap();
+
+    let board = bench.image(9);
+    let predict = |more: &str| -> Vec<f64> {
+        let reference = template(&bench, 9);
+        let printed = bench.succeed(&format!("predict --reference {reference} {board} {more}"));
+        let images: Value = serde_json::from_str(&printed).unwrap();
+        let found = images[0]["detections"].as_array().unwrap().clone();
+        found.iter().map(|found| found["score"].as_f64().unwrap()).collect()
+    };
+    let all = predict(&format!("--weights {weights}"));
+    let shipped = predict("--weights shipped.safetensors --threshold shipped");
+    let expected: Vec<f64> = all.into_iter().filter(|score| *score >= threshold).collect();
+    assert_eq!(shipped, expected);
+    assert_eq!(predict("--weights shipped.safetensors --threshold alarms"), shipped);
+    let message = bench.fail(&format!(
+        "predict --weights {weights} --threshold shipped --reference {} {board}",
+        template(&bench, 9)
+    ));
+    assert!(message.contains("best.safetensors: has no thresholds"), "{message}");
+    let message = bench.fail(&evaluate);
+    assert!(message.contains("compares an image with a reference"), "{message}");
+}
+
+#[test]
+fn a_board_without_its_reference_is_named() {
+    let bench = bench(10);
+    for index in 0..10 {
+        let _ = fs::remove_file(bench.path(&template(&bench, index)));
+    }
+    let message = bench.fail("evaluate --weights pairs.safetensors --data boards");
+    assert!(message.contains("_test.jpg: has no reference image"), "{message}");
+}
