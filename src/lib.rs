@@ -132,6 +132,7 @@
 //! | `draw` | [boxes on images, and charts](draw) |
 //! | `data` | data sets in VOC's and YOLO's layouts, groups by names, pictures that are almost the same |
 //! | `download` | torchvision's weights from the network |
+//! | `align` | references that are brought onto their images |
 //! | `export` | [ONNX files](export) for other runtimes |
 //! | `cli` (on by default) | the program `faster-rcnn`, and all of the above |
 //! | `tables` | [Parquet tables](data::formats::tables), also in the program |

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use anyhow::Result;
 use faster_rcnn::data::{SyntheticConfig, write_synthetic};
 
-use crate::output;
+use crate::{output, progress};
 
 const EXAMPLES: &str = "\
 The folder afterwards has DeepPCB's layout: trainval.txt and test.txt (one board in ten) list the images and
 their label files, one defect a line: `x1 y1 x2 y2 class`, in pixels; the classes are 1 open, 2 short,
-3 mousebite, 4 spur, 5 copper, 6 pin-hole. Same seed and size, same bytes.
+3 mousebite, 4 spur, 5 copper, 6 pin-hole. Beside each board is its reference, the same board without
+defects: NAME_temp.jpg for NAME_test.jpg, slightly shifted and with noise, as another photograph has it. Same
+seed and size, same bytes.
 
 Until all is written, it lies in a hidden folder beside the output; where the program is killed, that stays.
 
@@ -38,6 +40,8 @@ pub struct Arguments {
 }
 
 pub fn run(Arguments { output, images, seed, size }: Arguments) -> Result<()> {
+    let spinner = progress::spinner("drawing boards");
     write_synthetic(&output, images, &SyntheticConfig { size, seed })?;
+    spinner.finish_and_clear();
     output::print(format!("{}: {images} boards of {size} x {size} pixels\n", output.display()))
 }

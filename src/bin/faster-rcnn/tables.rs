@@ -6,7 +6,7 @@ use anyhow::Result;
 use faster_rcnn::data::write_tables;
 
 use crate::data::DataArguments;
-use crate::output;
+use crate::{output, progress};
 
 const EXAMPLES: &str = "\
 The folder afterwards has four Parquet tables:
@@ -42,7 +42,9 @@ pub struct Arguments {
 pub fn run(Arguments { data, output, seed }: Arguments) -> Result<()> {
     let split = data.open()?.sides(seed);
     let (training, held_out) = (split.train.records.len(), split.validation.records.len());
+    let spinner = progress::spinner("writing tables");
     write_tables(split, &output)?;
+    spinner.finish_and_clear();
     let output = output.display();
     output::print(format!("{output}: {training} images to train on, {held_out} held out\n"))
 }

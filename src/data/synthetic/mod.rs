@@ -12,11 +12,12 @@ use std::fs;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use image::{GrayImage, codecs::jpeg::JpegEncoder};
+use image::{GrayImage, codecs::jpeg::JpegEncoder, imageops};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
+use super::random::RandomKey;
 use crate::error::{Error, Result};
 use crate::files::{write_folder_atomically, write_new};
 use crate::structures::Annotation;
@@ -26,6 +27,10 @@ const SIZES: RangeInclusive<usize> = 128..=1024;
 /// That of DeepPCB's files, by their quantisation tables.
 const JPEG_QUALITY: u8 = 75;
 const MOST_DEFECTS: usize = 12;
+/// Of a reference against its board, in pixels.
+const LARGEST_SHIFT: f32 = 1.0;
+/// Standard deviation of a reference's noise, in grey values of 256.
+const NOISE: f32 = 4.0;
 const BOARDS_PER_GROUP: usize = 100;
 /// One board in this many goes to the validation list.
 const HELD_OUT: usize = 10;
@@ -92,9 +97,9 @@ pub fn board(config: &SyntheticConfig, index: u64) -> (GrayImage, GrayImage, Vec
 }
 
 /// Writes `images` boards to the folder `output` in DeepPCB's layout, which
-/// [`open`](super::open) reads: per board the image, its template without defects and
-/// its labels, in groups of 100; one board in ten (at least one of two) goes to `test.txt`, the others to
-/// `trainval.txt`.
+/// [`open`](super::open) reads: per board the image, its template without defects and its labels, in groups of
+/// 100. The template is slightly shifted and has noise, as another photograph. One board in ten (at least one of
+/// two) goes to `test.txt`, the others to `trainval.txt`.
 ///
 /// `output` must not exist yet, or be an empty folder, which is replaced. Everything is first written to a
 /// hidden folder beside it, which is renamed in the end. So a folder with that name holds the whole data set.
@@ -163,7 +168,8 @@ fn list_line(index: usize) -> String {
 fn write_board(folder: &Path, index: usize, config: &SyntheticConfig) -> Result<()> {
     let path = BoardPath::of(index);
     let (with_defects, template, annotations) = board(config, index as u64);
-    for (kind, image) in [("test", with_defects), ("temp", template)] {
+    let reference = photograph(&template, config.seed, index as u64);
+    for (kind, image) in [("test", with_defects), ("temp", reference)] {
         let path = folder.join(path.images()).join(format!("{}_{kind}.jpg", path.name));
         let mut bytes = Vec::new();
         let encoder = JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY);
@@ -175,6 +181,21 @@ fn write_board(folder: &Path, index: usize, config: &SyntheticConfig) -> Result<
         .map(|Annotation { xyxy: [x1, y1, x2, y2], label, .. }| format!("{x1} {y1} {x2} {y2} {label}\n"))
         .collect();
     write_new(&folder.join(path.labels()).join(format!("{}.txt", path.name)), labels.as_bytes())
+}
+
+/// A board as another photograph has it: shifted by up to [`LARGEST_SHIFT`] pixels along each axis, where values at
+/// the border go on outside, and with noise.
+fn photograph(template: &GrayImage, seed: u64, index: u64) -> GrayImage {
+    let mut rng = RandomKey { seed, epoch: 0, image: index }.generator();
+    let [x, y] = [(); 2].map(|()| rng.random_range(-LARGEST_SHIFT..=LARGEST_SHIFT));
+    let (right, bottom) = ((template.width() - 1) as f32, (template.height() - 1) as f32);
+    GrayImage::from_fn(template.width(), template.height(), |to_x, to_y| {
+        let (from_x, from_y) = ((to_x as f32 + x).clamp(0.0, right), (to_y as f32 + y).clamp(0.0, bottom));
+        let value =
+            imageops::interpolate_bilinear(template, from_x, from_y).map_or(0.0, |pixel| f32::from(pixel[0]));
+        let noise: f32 = rng.sample(rand_distr::StandardNormal);
+        [(value + NOISE * noise).round().clamp(0.0, 255.0) as u8].into()
+    })
 }
 
 #[cfg(test)]
