@@ -182,7 +182,7 @@ pub use model::{
     AnchorConfig, BoxHeadKind, FasterRcnn, FasterRcnnConfig, Losses, NormKind, PreparedFasterRcnn,
     ResNetDepth, RoiHeadsConfig, RpnConfig, Sampling, TransformConfig,
 };
-pub use predict::Predictor;
+pub use predict::{Predictor, Tiles};
 pub use structures::{Annotation, Detection, Image, ReferenceAlign, ReferenceInput, Xyxy};
 
 /// For this crate's own program, tests and benches: no part of the library's interface.

@@ -2,6 +2,7 @@
 
 use std::array;
 use std::borrow::Cow;
+use std::ops::Range;
 
 use ::image::RgbImage;
 
@@ -71,6 +72,23 @@ impl Image {
         }
     }
 
+    /// A part of the image.
+    pub(crate) fn crop(&self, rows: Range<usize>, columns: Range<usize>) -> Self {
+        let (height, width) = self.size;
+        let line = |start: usize, of: usize| start + of * columns.start..start + of * columns.end;
+        let pixels = match &self.pixels {
+            Pixels::Bytes(bytes) => Pixels::Bytes(
+                rows.clone().flat_map(|row| &bytes[line(3 * row * width, 3)]).copied().collect(),
+            ),
+            Pixels::Floats(data) => {
+                let starts =
+                    (0..3).flat_map(|channel| rows.clone().map(move |row| (channel * height + row) * width));
+                Pixels::Floats(starts.flat_map(|start| &data[line(start, 1)]).copied().collect())
+            }
+        };
+        Self { pixels, size: (rows.len(), columns.len()) }
+    }
+
     /// `(height, width)` in pixels.
     pub fn size(&self) -> (usize, usize) {
         self.size
@@ -134,6 +152,10 @@ mod tests {
             };
             assert_eq!(normalised(&image), normalised(&floats));
         }
+
+        assert_eq!(image.crop(2..9, 5..16), floats.crop(2..9, 5..16));
+        let part = ::image::imageops::crop_imm(&bytes, 5, 2, 11, 7).to_image();
+        assert_eq!(image.crop(2..9, 5..16), Image::from(part));
 
         let mut other = bytes.clone();
         other.get_pixel_mut(3, 5)[1] ^= 1;

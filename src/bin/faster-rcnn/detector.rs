@@ -7,7 +7,7 @@ use std::str::FromStr;
 use anyhow::Result;
 use clap::error::ErrorKind;
 use faster_rcnn::weights::{LoadOptions, WeightFile};
-use faster_rcnn::{DeviceName, Error, Predictor};
+use faster_rcnn::{DeviceName, Error, Predictor, Tiles};
 
 use crate::settings::WeightArguments;
 use crate::shipped::{self, Threshold};
@@ -41,6 +41,13 @@ pub struct DetectorArguments {
     /// MAX of --image-size.
     #[arg(long, value_name = "PIXELS", hide = true)]
     max_size: Option<usize>,
+    /// Look at larger images through windows of this many pixels in each direction: the size of the images that
+    /// the detector was trained on.
+    #[arg(long, value_name = "PIXELS")]
+    tile: Option<usize>,
+    /// By how many pixels windows overlap: as many as the largest object has.
+    #[arg(long, value_name = "PIXELS", default_value_t = 64, requires = "tile")]
+    overlap: usize,
     #[command(flatten)]
     weights: WeightArguments,
     /// Where to compute: cpu, cuda, cuda:N or wgpu.
@@ -92,6 +99,9 @@ impl DetectorArguments {
             // Detections above the next lower number are at or above the threshold.
             predictor =
                 predictor.with_score_thresh(shipped::read(weights, threshold)?.next_down().max(0.0))?;
+        }
+        if let Some(size) = self.tile {
+            predictor = predictor.with_tiles(Tiles { size, overlap: self.overlap })?;
         }
         let classes = predictor.config().num_classes - 1;
         tracing::info!(path = %weights.display(), classes, "read a detector");

@@ -52,7 +52,7 @@ pub struct Arguments {
     weights: Option<PathBuf>,
     /// Detections made elsewhere, in the JSON of `predict`.
     #[arg(long, value_name = "PRED.json", group = "source")]
-    #[arg(conflicts_with_all = ["score_threshold", "threshold", "nms_threshold", "detections_per_image"])]
+    #[arg(conflicts_with_all = ["score_threshold", "threshold", "nms_threshold", "detections_per_image", "tile"])]
     #[arg(conflicts_with_all = ["image_size", "min_size", "max_size", "settings", "prefix"])]
     detections: Option<PathBuf>,
     #[command(flatten)]

@@ -1,5 +1,7 @@
 //! Inference: images in, [`Detection`]s out. The command line and the examples all go through [`Predictor`].
 
+mod tiles;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -13,6 +15,8 @@ use crate::model::{FasterRcnn, FasterRcnnConfig, PreparedFasterRcnn};
 use crate::ops::in_host_memory;
 use crate::structures::{Detection, Image, ReferenceInput};
 use crate::weights;
+
+pub use tiles::Tiles;
 
 /// Threads that decode the images of a data set; each is far faster than the detector.
 const LOADER_THREADS: usize = 2;
@@ -45,12 +49,13 @@ const MAX_BATCH: usize = 8;
 #[derive(Debug, Clone)]
 pub struct Predictor {
     detector: PreparedFasterRcnn,
+    tiles: Option<Tiles>,
 }
 
 impl Predictor {
     /// Predicts with the model's own settings, such as image size and thresholds.
     pub fn new(model: FasterRcnn) -> Self {
-        Self { detector: model.prepare() }
+        Self { detector: model.prepare(), tiles: None }
     }
 
     /// Reads a weight file: one of this crate's, or one of torchvision's detectors.
@@ -106,7 +111,19 @@ impl Predictor {
     }
 
     fn with_settings(&self, change: impl FnOnce(&mut FasterRcnnConfig)) -> Result<Self> {
-        Ok(Self { detector: self.detector.with_settings(change)? })
+        Ok(Self { detector: self.detector.with_settings(change)?, tiles: self.tiles })
+    }
+
+    /// One with the same weights that looks at large images through overlapping windows, so that small objects keep
+    /// their size and memory does not grow with the image. An image that fits into a window gives the same
+    /// detections as without. There may be more than `detections_per_img` in an image then, but not in a window.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tiles::validate`].
+    pub fn with_tiles(&self, tiles: Tiles) -> Result<Self> {
+        tiles.validate()?;
+        Ok(Self { tiles: Some(tiles), ..self.clone() })
     }
 
     /// The detector's settings.
@@ -156,7 +173,7 @@ impl Predictor {
     /// As [`detect`](Self::detect), for the first image with an error.
     pub fn detect_batch(&self, images: &[RgbImage]) -> Result<Vec<Vec<Detection>>> {
         let images = images.iter().map(|image| self.alone(image)).collect::<Result<Vec<_>>>()?;
-        if in_host_memory(self.detector.device()) {
+        if self.tiles.is_some() || in_host_memory(self.detector.device()) {
             return images.into_iter().map(|image| self.detect_one(image)).collect();
         }
         self.detect_by_size(images)
@@ -215,7 +232,25 @@ impl Predictor {
 
     /// As [`detect`](Self::detect), of an image that is converted already.
     pub(crate) fn detect_one(&self, image: Image) -> Result<Vec<Detection>> {
-        Ok(self.detector.detect(&[image])?.remove(0))
+        match &self.tiles {
+            None => Ok(self.detector.detect(&[image])?.remove(0)),
+            Some(tiles) => self.detect_in_windows(&image, tiles),
+        }
+    }
+
+    fn detect_in_windows(&self, image: &Image, tiles: &Tiles) -> Result<Vec<Detection>> {
+        let windows = tiles.windows(image.size());
+        if windows.len() == 1 {
+            return Ok(self.detector.detect(std::slice::from_ref(image))?.remove(0));
+        }
+        let together = if in_host_memory(self.detector.device()) { 1 } else { MAX_BATCH };
+        let mut found = Vec::with_capacity(windows.len());
+        for windows in windows.chunks(together) {
+            let images: Vec<Image> =
+                windows.iter().map(|(rows, columns)| image.crop(rows.clone(), columns.clone())).collect();
+            found.extend(windows.iter().cloned().zip(self.detector.detect(&images)?));
+        }
+        Ok(tiles::merge(found.into_iter(), image.size(), self.config().roi_heads.nms_thresh))
     }
 }
 
@@ -332,6 +367,32 @@ mod tests {
                 assert!((a.score - b.score).abs() < 1e-5, "{a:?} {b:?}");
             }
         }
+    }
+
+    #[test]
+    fn tiles_of_one_window_change_nothing_and_several_find_what_each_window_shows() {
+        let predictor = predictor();
+        let board = board(150, 100);
+        let tiles = |size, overlap| predictor.with_tiles(Tiles { size, overlap }).unwrap();
+        assert_eq!(tiles(150, 0).detect(&board).unwrap(), predictor.detect(&board).unwrap());
+        assert_eq!(
+            tiles(200, 50).detect_batch(std::slice::from_ref(&board)).unwrap()[0],
+            predictor.detect(&board).unwrap()
+        );
+
+        let found = tiles(100, 50).detect(&board).unwrap();
+        let left = image::imageops::crop_imm(&board, 0, 0, 100, 100).to_image();
+        let right = image::imageops::crop_imm(&board, 50, 0, 100, 100).to_image();
+        let alone = [(0.0, left), (50.0, right)].map(|(x, window)| {
+            let found = predictor.detect(&window).unwrap().into_iter();
+            found.map(move |found| Detection {
+                xyxy: [found.xyxy[0] + x, found.xyxy[1], found.xyxy[2] + x, found.xyxy[3]],
+                ..found
+            })
+        });
+        let alone: Vec<Detection> = alone.into_iter().flatten().collect();
+        assert!(found.len() > 3 && found.iter().all(|found| alone.contains(found)));
+        assert!(predictor.with_tiles(Tiles { size: 10, overlap: 10 }).is_err());
     }
 
     #[test]

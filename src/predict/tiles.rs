@@ -1,0 +1,156 @@
+//! Large images by overlapping windows.
+//!
+//! ```text
+//! image ─ windows ─ detector ─ boxes in the image's pixels ─ one box an object
+//! ```
+//!
+//! An object that is not larger than the overlap is whole in some window, so what a window cuts is only second
+//! choice:
+//!
+//! 1. Of all detections that no window cuts, non-maximum suppression by class keeps the best ones.
+//! 2. A detection that touches a border inside the image is cut. By falling score it is kept, too, unless at least
+//!    half of it lies in a kept one of its class.
+
+use std::ops::Range;
+
+use crate::bounds::{self, MAX_SIDE};
+use crate::error::Result;
+use crate::structures::{Detection, Xyxy, area, intersection, iou};
+
+/// A detection that ends this near to a border of its window is cut by it, in pixels of the image.
+const BORDER: f32 = 2.0;
+/// A cut detection of which this part lies in a kept one is a part of the same object.
+const SAME: f32 = 0.5;
+
+/// Windows that an image is looked at through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tiles {
+    /// Height and width of a window, in pixels of the image. The detector resizes a window as it would an image of
+    /// this size, so it should be the size of the images that it was trained on.
+    pub size: usize,
+    /// By how much windows overlap at least, in pixels: as much as the largest object.
+    pub overlap: usize,
+}
+
+impl Tiles {
+    /// Finds sizes that cannot work.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`](crate::Error::Config) unless `0 < size <= 16384` and `overlap < size`.
+    pub fn validate(&self) -> Result<()> {
+        bounds::within("tile", self.size, 1..=MAX_SIDE)?;
+        bounds::within("overlap", self.overlap, 0..=self.size - 1)
+    }
+
+    /// `(rows, columns)` of each window, of an image of `(height, width)`, row by row. A smaller image is one window.
+    /// The last windows end at the border, and the others are spread evenly.
+    pub(super) fn windows(&self, (height, width): (usize, usize)) -> Vec<(Range<usize>, Range<usize>)> {
+        let rows = self.along(height);
+        let columns = self.along(width);
+        rows.iter().flat_map(|row| columns.iter().map(|column| (row.clone(), column.clone()))).collect()
+    }
+
+    fn along(&self, side: usize) -> Vec<Range<usize>> {
+        if side <= self.size {
+            return std::iter::once(0..side).collect();
+        }
+        let steps = (side - self.size).div_ceil(self.size - self.overlap);
+        let start = |step: usize| step * (side - self.size) / steps;
+        (0..=steps).map(|step| start(step)..start(step) + self.size).collect()
+    }
+}
+
+/// The detections of all windows, each with the windows' rows and columns, as those of one image.
+pub(super) fn merge(
+    found: impl Iterator<Item = ((Range<usize>, Range<usize>), Vec<Detection>)>,
+    (height, width): (usize, usize),
+    nms_thresh: f64,
+) -> Vec<Detection> {
+    let (mut whole, mut cut) = (Vec::new(), Vec::new());
+    for ((rows, columns), detections) in found {
+        let [top, bottom, left, right] = [rows.start, rows.end, columns.start, columns.end].map(|v| v as f32);
+        for Detection { xyxy: [x1, y1, x2, y2], label, score } in detections {
+            let xyxy = [x1 + left, y1 + top, x2 + left, y2 + top];
+            let is_cut = xyxy[0] < left + BORDER && columns.start > 0
+                || xyxy[1] < top + BORDER && rows.start > 0
+                || xyxy[2] > right - BORDER && columns.end < width
+                || xyxy[3] > bottom - BORDER && rows.end < height;
+            let detection = Detection { xyxy, label, score };
+            if is_cut { cut.push(detection) } else { whole.push(detection) }
+        }
+    }
+    let mut kept: Vec<Detection> = Vec::new();
+    keep(&mut kept, whole, |a, b| f64::from(iou(a, b)) > nms_thresh);
+    keep(&mut kept, cut, |a, b| intersection(a, b) >= SAME * area(b).min(area(a)));
+    kept.sort_by(|a, b| b.score.total_cmp(&a.score));
+    kept
+}
+
+/// Adds each detection, by falling score, unless it is the same as a kept one of its class.
+fn keep(kept: &mut Vec<Detection>, mut found: Vec<Detection>, same: impl Fn(&Xyxy, &Xyxy) -> bool) {
+    found.sort_by(|a, b| b.score.total_cmp(&a.score));
+    for detection in found {
+        let is_new =
+            |other: &Detection| other.label != detection.label || !same(&other.xyxy, &detection.xyxy);
+        if kept.iter().all(is_new) {
+            kept.push(detection);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_cover_the_image_and_overlap_enough() {
+        for (size, overlap) in [(640, 64), (100, 0), (7, 6), (512, 100)] {
+            let tiles = Tiles { size, overlap };
+            tiles.validate().unwrap();
+            for side in [1, size - 1, size, size + 1, 3 * size, 5 * size + 3] {
+                let windows = tiles.along(side);
+                assert_eq!((windows[0].start, windows.last().unwrap().end), (0, side));
+                assert!(windows.iter().all(|window| window.len() == size.min(side)));
+                let enough = |pair: &[Range<usize>]| pair[1].start + overlap <= pair[0].end;
+                assert!(windows.windows(2).all(enough), "{size} {overlap} {side}: {windows:?}");
+            }
+        }
+        assert_eq!(Tiles { size: 640, overlap: 64 }.windows((3200, 3200)).len(), 36);
+        for (size, overlap) in [(0, 0), (64, 64), (1 << 20, 0)] {
+            assert!(Tiles { size, overlap }.validate().is_err());
+        }
+    }
+
+    fn at(x1: f32, x2: f32, label: usize, score: f32) -> Detection {
+        Detection { xyxy: [x1, 10.0, x2, 20.0], label, score }
+    }
+
+    /// Two windows of 100 pixels side by side, the second one from 60 on, in an image of 160 x 100.
+    #[test]
+    fn an_object_is_found_once_and_a_cut_one_only_where_it_is_nowhere_whole() {
+        let windows = Tiles { size: 100, overlap: 40 }.windows((100, 160));
+        assert_eq!(windows, [(0..100, 0..100), (0..100, 60..160)]);
+        let merged = |left: Vec<Detection>, right: Vec<Detection>| {
+            merge(windows.iter().cloned().zip([left, right]), (100, 160), 0.5)
+        };
+        // Whole in both windows: the better one stays.
+        assert_eq!(
+            merged(vec![at(65.0, 90.0, 1, 0.8)], vec![at(5.0, 30.0, 1, 0.9)]),
+            [at(65.0, 90.0, 1, 0.9)]
+        );
+        // Cut on the left with a better score, whole on the right.
+        assert_eq!(
+            merged(vec![at(90.0, 100.0, 1, 0.99)], vec![at(30.0, 55.0, 1, 0.6)]),
+            [at(90.0, 115.0, 1, 0.6)]
+        );
+        // Of another class both stay; by falling score.
+        let both = merged(vec![at(90.0, 100.0, 2, 0.99)], vec![at(30.0, 55.0, 1, 0.6)]);
+        assert_eq!(both, [at(90.0, 100.0, 2, 0.99), at(90.0, 115.0, 1, 0.6)]);
+        // Larger than the overlap: cut everywhere, so the best part stays, and the parts beside it.
+        let parts = merged(vec![at(20.0, 100.0, 1, 0.7)], vec![at(0.0, 90.0, 1, 0.9)]);
+        assert_eq!(parts, [at(60.0, 150.0, 1, 0.9), at(20.0, 100.0, 1, 0.7)][..1]);
+        // At the image's own border nothing is cut.
+        assert_eq!(merged(vec![at(0.0, 10.0, 1, 0.5)], vec![]), [at(0.0, 10.0, 1, 0.5)]);
+    }
+}
