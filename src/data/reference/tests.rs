@@ -44,6 +44,7 @@ fn photograph(
 
 /// The part of the pixels away from the border that differ by more than a quarter of the range, beyond what
 /// light does.
+#[cfg(feature = "align")]
 fn differing(image: &GrayImage, reference: &GrayImage) -> f64 {
     let inner = |image: &GrayImage| imageops::crop_imm(image, 48, 48, 544, 544).to_image();
     let (image, reference) = (inner(image), inner(reference));
