@@ -12,7 +12,7 @@ use burn::tensor::Device;
 use common::{Fixture, fill, image};
 use faster_rcnn::export::{OnnxOptions, Pixels, onnx};
 use faster_rcnn::weights::{self, NamedTensor, collect};
-use faster_rcnn::{BoxHeadKind, Error, FasterRcnn, FasterRcnnConfig, NormKind, ResNetDepth};
+use faster_rcnn::{BoxHeadKind, Error, FasterRcnn, FasterRcnnConfig, NormKind, ReferenceInput, ResNetDepth};
 use program::{Bench, assert_no_temporary_files, text};
 use serde_json::{Value, json};
 
@@ -117,6 +117,17 @@ fn weights_of_their_own_file_are_found_by_its_name() {
     assert_eq!(files().len(), 2, "the same weights are in the same file");
     save(&FasterRcnnConfig::tiny(3).with_seed(1).init(&Device::flex()));
     assert_eq!(files().len(), 3, "other weights leave those of the old graph alone");
+}
+
+/// The host has to know what goes into the three channels.
+#[test]
+fn a_file_says_whether_its_detector_takes_a_reference() {
+    let with_reference = FasterRcnnConfig::tiny(3).with_reference(ReferenceInput::Difference);
+    for (model, expected) in [(tiny(), "none"), (with_reference.init(&Device::flex()), "difference")] {
+        let file = bytes(&model, &OnnxOptions::default());
+        let entry = [b"reference".as_slice(), &[0x12, expected.len() as u8], expected.as_bytes()].concat();
+        assert!(file.windows(entry.len()).any(|window| window == entry), "{expected}");
+    }
 }
 
 #[test]

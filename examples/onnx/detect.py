@@ -1,4 +1,4 @@
-"""What an exported detector finds in an image: `python detect.py model.onnx board.png`.
+"""What an exported detector finds in an image: `python detect.py model.onnx board.png [reference.png]`.
 
 Needs numpy, onnxruntime and pillow. The model takes f32 images of any size: export it without `--size`.
 """
@@ -26,7 +26,11 @@ def resized(image, height, width):
 
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 settings = session.get_modelmeta().custom_metadata_map
-image = np.asarray(Image.open(sys.argv[2]).convert("RGB"), np.float32) / 255
+if settings["reference"] == "difference":  # the detector sees the image, its reference, and what differs, all grey
+    pair = [np.asarray(Image.open(path).convert("RGB")) @ [2126, 7152, 722] // 10000 for path in sys.argv[2:4]]
+    image = np.stack([*pair, abs(pair[0] - pair[1])], 2).astype(np.float32) / 255
+else:
+    image = np.asarray(Image.open(sys.argv[2]).convert("RGB"), np.float32) / 255
 
 short, long = min(image.shape[:2]), max(image.shape[:2])
 scale = min(int(settings["min_size"]) / short, int(settings["max_size"]) / long)

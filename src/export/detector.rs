@@ -13,6 +13,7 @@ use super::roi_heads::detections;
 use super::rpn::proposals;
 use crate::error::Result;
 use crate::model::{FasterRcnn, FasterRcnnConfig};
+use crate::structures::ReferenceInput;
 
 /// The version of ONNX's operators. `RoiAlign` as torchvision computes it takes 16, and a range of `Shape`
 /// takes 15. All runtimes have known 17 for years.
@@ -62,6 +63,7 @@ fn metadata(config: &FasterRcnnConfig) -> Vec<StringStringEntryProto> {
         entry("min_size", transform.min_size),
         entry("max_size", transform.max_size),
         entry("size_divisible", SIZE_DIVISIBLE),
+        entry("reference", json!(config.reference).as_str().unwrap_or_default()),
         entry("score_thresh", roi_heads.score_thresh),
         entry("nms_thresh", roi_heads.nms_thresh),
         entry("detections_per_img", roi_heads.detections_per_img),
@@ -82,8 +84,15 @@ fn how_to_use(config: &FasterRcnnConfig, options: &OnnxOptions) -> String {
              width."
         }
     };
+    let image = match config.reference {
+        ReferenceInput::None => "RGB image,",
+        ReferenceInput::Difference => {
+            "image beside its reference, as three channels (the grey image, the grey reference, their absolute \
+             difference),"
+        }
+    };
     format!(
-        "Faster R-CNN. Resize each RGB image, bilinear, half-pixel centres, no antialiasing, so that its \
+        "Faster R-CNN. Resize each {image} bilinear, half-pixel centres, no antialiasing, so that its \
          short side has {min} pixels, but its long side {max} at most. {input} `images` is [N, 3, H, W], \
          {values}; H and W are multiples of {SIZE_DIVISIBLE}. Of image i, the first num_detections[i] rows \
          of boxes, scores and labels are its detections; boxes are in pixels of `images`: divide them by \

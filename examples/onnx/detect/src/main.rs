@@ -1,4 +1,4 @@
-//! What an exported detector finds in an image: `cargo run --release -- model.onnx board.png`.
+//! What an exported detector finds in an image: `cargo run --release -- model.onnx board.png [reference.png]`.
 //!
 //! `ORT_DYLIB_PATH` names the library of ONNX Runtime. The model takes f32 images of any size: export it
 //! without `--size`.
@@ -21,7 +21,15 @@ fn main() -> Result<()> {
     let names: Vec<String> = serde_json::from_str(&setting("class_names")?)?;
 
     // Bilinear with half-pixel centres and without antialiasing, as in training.
-    let image = image::open(path)?.to_rgb8();
+    let mut image = image::open(path)?.to_rgb8();
+    if setting("reference")? == "difference" {
+        // The detector sees the image, its reference, and what differs, all grey.
+        let reference = image::open(arguments.next().context("detect MODEL IMAGE REFERENCE")?)?.to_luma8();
+        let grey = image::imageops::grayscale(&image);
+        for ((pixel, a), b) in image.pixels_mut().zip(grey.as_raw()).zip(reference.as_raw()) {
+            pixel.0 = [*a, *b, a.abs_diff(*b)];
+        }
+    }
     let (old_width, old_height) = (image.width() as f64, image.height() as f64);
     let scale = (min / old_width.min(old_height)).min(max / old_width.max(old_height));
     let (height, width) = ((old_height * scale) as usize, (old_width * scale) as usize);
