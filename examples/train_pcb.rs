@@ -9,12 +9,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use faster_rcnn::FasterRcnnConfig;
-use faster_rcnn::NormKind;
-use faster_rcnn::ResNetDepth;
 use faster_rcnn::data::deep_pcb::CLASS_NAMES;
 use faster_rcnn::data::{self, SyntheticConfig, write_synthetic};
 use faster_rcnn::train::{Run, RunConfig, Schedule, Start, TrainConfig};
+use faster_rcnn::{AnchorConfig, FasterRcnnConfig, NormKind, ReferenceInput, ResNetDepth};
 
 /// Boards that the quickstart makes, and their side in pixels.
 const BOARDS: usize = 1000;
@@ -43,10 +41,14 @@ struct Arguments {
     set: Vec<String>,
 }
 
-/// Small enough for two cores and a few minutes.
+/// Small enough for two cores and a few minutes. The detector sees each board beside one without defects, and
+/// has anchors for defects of 16 pixels and more.
 fn quickstart() -> RunConfig {
+    let anchors = AnchorConfig { sizes: [16.0, 32.0, 64.0, 128.0, 256.0], ..AnchorConfig::default() };
     let mut model = FasterRcnnConfig::new(ResNetDepth::ResNet18, 7)
         .with_class_names(&CLASS_NAMES)
+        .with_reference(ReferenceInput::Difference)
+        .with_anchors(anchors)
         .with_image_size(SIZE, SIZE);
     model.fpn_channels = 96;
     model.roi_heads.representation_size = 256;

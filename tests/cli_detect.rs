@@ -204,7 +204,7 @@ fn a_perfect_prediction_evaluates_to_1() {
         bench.succeed("evaluate --detections perfect.json --data boards --json out.json --plots plots");
     assert!(table.contains("mAP 1.000") && table.contains("pin-hole"), "{table}");
     let out = bench.json("out.json");
-    assert_eq!(keys(&out), ["coco", "deep_pcb"]);
+    assert_eq!(keys(&out), ["coco", "deep_pcb", "thresholds"]);
     let coco =
         ["ap", "ap50", "ap75", "ap_large", "ap_medium", "ap_small", "ar1", "ar10", "ar100", "per_class"];
     assert_eq!(keys(&out["coco"]), coco);

@@ -149,8 +149,8 @@ fn plates_are_held_out_whole() {
     println!("{}", plates[0]);
 }
 
-/// What the references of real boards differ by, before and after they are brought onto their boards, by kind of
-/// board; and how long that takes.
+/// What the references of real boards differ by, before and after they are brought onto their boards, by kind
+/// of board; and how long that takes.
 #[cfg(feature = "align")]
 #[test]
 fn references_of_real_boards_are_brought_onto_them() {
@@ -163,8 +163,8 @@ fn references_of_real_boards_are_brought_onto_them() {
     let Some(folder) = folder() else { return };
     let data = data::open(&folder).unwrap();
     let aligns = [ReferenceAlign::Off, ReferenceAlign::Translation, ReferenceAlign::Affine];
-    // By kind, the first five digits of a name: boards, and the part of the pixels that differ by a quarter of the
-    // range, summed over the boards.
+    // By kind, the first five digits of a name: boards, and the part of the pixels that differ by a quarter
+    // of the range, summed over the boards.
     let mut kinds: BTreeMap<String, (usize, [f64; 3])> = BTreeMap::new();
     let mut seconds = [0.0; 3];
     let mut boards = 0;

@@ -1,4 +1,5 @@
-//! Random light, contrast, noise, blur and thickness of lines: what differs between two photographs of one board.
+//! Random light, contrast, noise, blur and thickness of lines: what differs between two photographs of one
+//! board.
 
 use image::{RgbImage, imageops};
 use rand::{Rng, RngExt};

@@ -43,8 +43,9 @@ pub fn plot_evaluation(
 /// The most false calls an image that `escapes.png` shows.
 const MOST_FALSE_CALLS: f64 = 2.0;
 
-/// Writes two charts into the existing folder `output`: `escapes.png`, the part of the objects that escapes over
-/// false calls an image, and `reliability.png`, the part of the detections that is correct over their scores.
+/// Writes two charts into the existing folder `output`: `escapes.png`, the part of the objects that escapes
+/// over false calls an image, and `reliability.png`, the part of the detections that is correct over their
+/// scores.
 ///
 /// # Errors
 ///

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::coco::{CocoMetrics, CocoStats};
 use super::deep_pcb::DeepPcbMetrics;
 use super::image_result::{ImageResult, check_labels};
+use super::operating_points::OperatingPoints;
 use super::per_class::owned;
 
 /// The metrics of one set of images. Printed, it is a table with a row for each class.
@@ -16,6 +17,9 @@ pub struct Evaluation {
     pub coco: CocoMetrics,
     /// Average precision and F-score as DeepPCB's evaluation script computes them.
     pub deep_pcb: DeepPcbMetrics,
+    /// Which threshold to ship, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thresholds: Option<OperatingPoints>,
 }
 
 /// Evaluates the detections of a set of images. Label `l` is called `class_names[l - 1]`.
@@ -31,10 +35,17 @@ pub fn evaluate(results: &[ImageResult], class_names: &[impl AsRef<str>]) -> Eva
     Evaluation {
         coco: CocoMetrics::new(results, &class_names),
         deep_pcb: DeepPcbMetrics::new(results, &class_names),
+        thresholds: None,
     }
 }
 
 impl Evaluation {
+    /// With thresholds, from [`operating_points`](super::operating_points).
+    #[must_use]
+    pub fn with_thresholds(self, thresholds: OperatingPoints) -> Self {
+        Self { thresholds: Some(thresholds), ..self }
+    }
+
     /// The cells of the printed table, one row for the titles, one for the mean and one for each class.
     fn rows(&self) -> Vec<(&str, Vec<String>)> {
         let row = |coco: &CocoStats, deep_pcb: Option<f64>| {
@@ -80,7 +91,11 @@ impl fmt::Display for Evaluation {
             cell(self.deep_pcb.precision),
             cell(self.deep_pcb.recall),
             cell(self.deep_pcb.threshold.map(f64::from)),
-        )
+        )?;
+        match &self.thresholds {
+            None => Ok(()),
+            Some(thresholds) => write!(f, "\n\n{thresholds}"),
+        }
     }
 }
 

@@ -117,8 +117,8 @@ pub struct OperatingPoints {
     pub per_class: Vec<(String, Thresholds)>,
 }
 
-/// `(false calls an image, part of the defects that escape)` from the highest threshold to the lowest, for the
-/// images with annotations.
+/// `(false calls an image, part of the defects that escape)` from the highest threshold to the lowest, for
+/// the images with annotations.
 pub fn escape_curve(results: &[ImageResult]) -> Vec<(f64, f64)> {
     let boards: Vec<Board> = results.iter().map(|result| Board::new(result, &|_| true)).collect();
     let pool = Pool::new(boards.iter());
@@ -128,8 +128,8 @@ pub fn escape_curve(results: &[ImageResult]) -> Vec<(f64, f64)> {
     pool.counts().map(|counts| (pool.false_calls(counts), 1.0 - pool.recall(counts))).collect()
 }
 
-/// Finds the thresholds. Images without annotations are clean boards. Label `l` is called `class_names[l - 1]`.
-/// The intervals depend on `seed`.
+/// Finds the thresholds. Images without annotations are clean boards. Label `l` is called `class_names[l -
+/// 1]`. The intervals depend on `seed`.
 ///
 /// # Panics
 ///
@@ -249,8 +249,8 @@ impl Pool {
         self.counts().reduce(|best, counts| if f_score(&counts) > f_score(&best) { counts } else { best })
     }
 
-    /// At the lowest threshold at which no more clean boards alarm than tolerated: just above the score of the
-    /// first one that is too many.
+    /// At the lowest threshold at which no more clean boards alarm than tolerated: just above the score of
+    /// the first one that is too many.
     fn within_alarms(&self, alarms: f64) -> Option<Counts> {
         if self.boards[1] == 0 {
             return None;
@@ -334,100 +334,4 @@ fn reliability(detections: &[(f32, bool)]) -> (Vec<ReliabilityBin>, Option<f64>)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::structures::{Annotation, Detection};
-
-    fn object(x: f32) -> [f32; 4] {
-        [x, 0.0, x + 10.0, 10.0]
-    }
-
-    fn board(objects: &[(f32, usize)], found: &[(f32, usize, f32)]) -> ImageResult {
-        ImageResult {
-            annotations: objects.iter().map(|(x, label)| Annotation::new(object(*x), *label)).collect(),
-            detections: found
-                .iter()
-                .map(|(x, label, score)| Detection { xyxy: object(*x), label: *label, score: *score })
-                .collect(),
-        }
-    }
-
-    /// Two boards with four defects, and four clean ones. By falling score on those with defects:
-    ///
-    /// | score | correct | recall | false calls a board | F |
-    /// |-------|---------|--------|---------------------|---|
-    /// | .9    | yes     | 1/4    | 0                   | 2/5 |
-    /// | .8    | yes     | 2/4    | 0                   | 4/6 |
-    /// | .7    | no      | 2/4    | 1/2                 | 4/7 |
-    /// | .6    | yes     | 3/4    | 1/2                 | 6/8 |
-    /// | .3    | no      | 3/4    | 2/2                 | 6/9 |
-    ///
-    /// The clean boards have their highest scores at .65, .4 and .2; one has none.
-    fn results() -> Vec<ImageResult> {
-        vec![
-            board(&[(0.0, 1), (40.0, 2)], &[(0.0, 1, 0.9), (80.0, 1, 0.7), (40.0, 2, 0.6)]),
-            board(&[(0.0, 2), (40.0, 2)], &[(0.0, 2, 0.8), (80.0, 2, 0.3)]),
-            board(&[], &[(0.0, 1, 0.1), (9.0, 2, 0.65)]),
-            board(&[], &[(0.0, 1, 0.4)]),
-            board(&[], &[(0.0, 1, 0.2)]),
-            board(&[], &[]),
-        ]
-    }
-
-    #[test]
-    fn thresholds_are_those_of_the_table() {
-        let names = ["open", "short"];
-        let points = operating_points(&results(), &names, Tolerances { escapes: 0.5, alarms: 0.25 }, 0);
-        assert_eq!(points.boards, [2, 4]);
-        let best = points.overall.best_f.unwrap();
-        assert_eq!((best.threshold, best.recall, best.precision), (0.6, 0.75, 0.75));
-        assert_eq!((best.false_calls, best.alarms), (0.5, Some(0.25)));
-        let escapes = points.overall.escapes.unwrap();
-        assert_eq!((escapes.threshold, escapes.recall, escapes.false_calls), (0.8, 0.5, 0.0));
-        // One clean board in four may alarm: that at .65, so the threshold is just above .4.
-        let alarms = points.overall.alarms.unwrap();
-        assert_eq!((alarms.threshold, alarms.alarms, alarms.recall), (0.4_f32.next_up(), Some(0.25), 0.75));
-        assert!(points.overall.false_calls.iter().all(|point| point.per_board.is_none()));
-
-        let strict = operating_points(&results(), &names, Tolerances { escapes: 0.0, alarms: 0.0 }, 0);
-        assert_eq!(strict.overall.escapes, None);
-        assert_eq!(strict.overall.alarms.unwrap().threshold, 0.65_f32.next_up());
-        // The open at .9 and the false call at .7, clean boards at .4, .2 and .1.
-        let open = &points.per_class[0].1;
-        assert_eq!(open.best_f.unwrap().threshold, 0.9);
-        assert_eq!(open.alarms.unwrap().threshold, 0.2_f32.next_up());
-        for point in [best, escapes, alarms] {
-            let [low, high] = point.threshold_interval;
-            assert!(low <= point.threshold && point.threshold <= high, "{point:?}");
-            let [low, high] = point.recall_interval;
-            assert!(low <= point.recall && point.recall <= high, "{point:?}");
-        }
-    }
-
-    #[test]
-    fn false_calls_over_recall_and_calibration() {
-        let results = vec![
-            board(&[(0.0, 1), (40.0, 1)], &[(0.0, 1, 0.95), (40.0, 1, 0.91), (80.0, 1, 0.93)]),
-            board(&[(0.0, 1)], &[(0.0, 1, 0.15)]),
-        ];
-        let points = operating_points(&results, &["open"], Tolerances::default(), 0);
-        let calls = |index: usize| points.overall.false_calls[index].per_board;
-        assert_eq!([calls(0), calls(3)], [Some(0.5); 2]);
-        // In the highest bin 2 of 3 are correct at a mean of .93, in another 1 of 1 at .15.
-        let error = (3.0 * (0.93 - 2.0 / 3.0_f64).abs() + 0.85) / 4.0;
-        assert!((points.overall.calibration_error.unwrap() - error).abs() < 1e-6);
-        assert_eq!(points.overall.reliability.len(), 2);
-    }
-
-    #[test]
-    fn nothing_is_known_of_nothing() {
-        let points = operating_points(&[], &["open"], Tolerances::default(), 0);
-        assert_eq!(
-            (points.overall.best_f, points.overall.escapes, points.overall.alarms),
-            (None, None, None)
-        );
-        let clean = operating_points(&results()[2..], &["open", "short"], Tolerances::default(), 0);
-        assert_eq!((clean.overall.best_f, clean.boards), (None, [0, 4]));
-        assert!(clean.overall.alarms.is_some());
-    }
-}
+mod tests;

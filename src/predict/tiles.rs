@@ -4,12 +4,12 @@
 //! image ─ windows ─ detector ─ boxes in the image's pixels ─ one box an object
 //! ```
 //!
-//! An object that is not larger than the overlap is whole in some window, so what a window cuts is only second
-//! choice:
+//! An object that is not larger than the overlap is whole in some window, so what a window cuts is only
+//! second choice:
 //!
 //! 1. Of all detections that no window cuts, non-maximum suppression by class keeps the best ones.
-//! 2. A detection that touches a border inside the image is cut. By falling score it is kept, too, unless at least
-//!    half of it lies in a kept one of its class.
+//! 2. A detection that touches a border inside the image is cut. By falling score it is kept, too, unless at
+//!    least half of it lies in a kept one of its class.
 
 use std::ops::Range;
 
@@ -25,8 +25,8 @@ const SAME: f32 = 0.5;
 /// Windows that an image is looked at through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tiles {
-    /// Height and width of a window, in pixels of the image. The detector resizes a window as it would an image of
-    /// this size, so it should be the size of the images that it was trained on.
+    /// Height and width of a window, in pixels of the image. The detector resizes a window as it would an
+    /// image of this size, so it should be the size of the images that it was trained on.
     pub size: usize,
     /// By how much windows overlap at least, in pixels: as much as the largest object.
     pub overlap: usize,
@@ -43,8 +43,8 @@ impl Tiles {
         bounds::within("overlap", self.overlap, 0..=self.size - 1)
     }
 
-    /// `(rows, columns)` of each window, of an image of `(height, width)`, row by row. A smaller image is one window.
-    /// The last windows end at the border, and the others are spread evenly.
+    /// `(rows, columns)` of each window, of an image of `(height, width)`, row by row. A smaller image is one
+    /// window. The last windows end at the border, and the others are spread evenly.
     pub(super) fn windows(&self, (height, width): (usize, usize)) -> Vec<(Range<usize>, Range<usize>)> {
         let rows = self.along(height);
         let columns = self.along(width);

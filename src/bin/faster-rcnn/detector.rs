@@ -41,8 +41,8 @@ pub struct DetectorArguments {
     /// MAX of --image-size.
     #[arg(long, value_name = "PIXELS", hide = true)]
     max_size: Option<usize>,
-    /// Look at larger images through windows of this many pixels in each direction: the size of the images that
-    /// the detector was trained on.
+    /// Look at larger images through windows of this many pixels in each direction: the size of the images
+    /// that the detector was trained on.
     #[arg(long, value_name = "PIXELS")]
     tile: Option<usize>,
     /// By how many pixels windows overlap: as many as the largest object has.

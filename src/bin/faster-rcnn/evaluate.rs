@@ -6,10 +6,9 @@ use std::slice;
 use anyhow::{Result, bail};
 use clap::ArgGroup;
 use faster_rcnn::data::{Dataset, Side, load_image};
-use faster_rcnn::eval::{Evaluation, ImageResult, OperatingPoints, Tolerances, evaluate, operating_points};
+use faster_rcnn::eval::{ImageResult, Tolerances, evaluate, operating_points};
 use faster_rcnn::train::RunInfo;
 use faster_rcnn::{Error, Predictor, draw};
-use serde::Serialize;
 
 use crate::data::DataArguments;
 use crate::detector::{DetectorArguments, check_classes};
@@ -76,7 +75,8 @@ pub struct Arguments {
     /// Write precision_recall.png, confusion_matrix.png, escapes.png and reliability.png into a folder.
     #[arg(long, value_name = "DIR")]
     plots: Option<PathBuf>,
-    /// More images: clean ones, on which every detection is a false alarm. A folder, or a file with a path a line.
+    /// More images: clean ones, on which every detection is a false alarm. A folder, or a file with a path a
+    /// line.
     #[arg(long, value_name = "DIR_OR_LIST", requires = "weights")]
     clean: Option<PathBuf>,
     /// References of the clean images, for a detector that takes them.
@@ -88,8 +88,8 @@ pub struct Arguments {
     /// Find the threshold at which at most this part of the clean images alarms.
     #[arg(long, value_name = "PART", default_value_t = 0.02, value_parser = part)]
     alarms: f64,
-    /// Write the weights with the thresholds of this evaluation to a new file, from which `predict --threshold`
-    /// takes them.
+    /// Write the weights with the thresholds of this evaluation to a new file, from which `predict
+    /// --threshold` takes them.
     #[arg(long, value_name = "FILE", requires = "weights")]
     store: Option<PathBuf>,
     /// The threshold of --store that `predict --threshold shipped` is to take.
@@ -149,35 +149,24 @@ pub fn run(arguments: Arguments) -> Result<()> {
         (None, Some(detections)) => predictions::read(detections, &data)?,
         (None, None) => unreachable!("clap asks for one of the two"),
     };
-    let with_clean = operating_points(
-        &results,
-        &data.class_names,
-        Tolerances { escapes: arguments.escapes, alarms: arguments.alarms },
-        seed,
-    );
+    let tolerances = Tolerances { escapes: arguments.escapes, alarms: arguments.alarms };
+    let thresholds = operating_points(&results, &data.class_names, tolerances, seed);
     results.truncate(data.records.len());
-    let evaluation = Figures { evaluation: evaluate(&results, &data.class_names), thresholds: with_clean };
-    if let Some(path) = json {
-        output::write_file(path, output::to_json(&evaluation))?;
-    }
-    let Figures { evaluation, thresholds } = evaluation;
     if let Some(folder) = plots {
-        let threshold = evaluation.deep_pcb.threshold.unwrap_or(DEFAULT_THRESHOLD);
-        draw::plot_evaluation(folder, &results, threshold, &data.class_names)?;
         draw::plot_operating_points(folder, &results, &thresholds)?;
     }
     if let (Some(weights), Some(to)) = (weights, store) {
         shipped::store(weights, &arguments.detector.options(), &thresholds, arguments.ship, to)?;
     }
-    output::print(format!("{evaluation}\n\n{thresholds}\n"))
-}
-
-/// All numbers, as JSON has them.
-#[derive(Serialize)]
-struct Figures {
-    #[serde(flatten)]
-    evaluation: Evaluation,
-    thresholds: OperatingPoints,
+    let evaluation = evaluate(&results, &data.class_names).with_thresholds(thresholds);
+    if let Some(path) = json {
+        output::write_file(path, output::to_json(&evaluation))?;
+    }
+    if let Some(folder) = plots {
+        let threshold = evaluation.deep_pcb.threshold.unwrap_or(DEFAULT_THRESHOLD);
+        draw::plot_evaluation(folder, &results, threshold, &data.class_names)?;
+    }
+    output::print(format!("{evaluation}\n"))
 }
 
 /// Looks for objects on the images of --clean, where there are none.

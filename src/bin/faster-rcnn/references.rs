@@ -17,8 +17,8 @@ pub struct ReferenceArguments {
     /// one.
     #[arg(long, value_name = "IMAGE")]
     reference: Option<PathBuf>,
-    /// A folder with a reference for each image: a file of the same name, with the ending of any image format;
-    /// NAME_temp for NAME_test, as DeepPCB has it.
+    /// A folder with a reference for each image: a file of the same name, with the ending of any image
+    /// format; NAME_temp for NAME_test, as DeepPCB has it.
     #[arg(long, value_name = "DIR", conflicts_with = "reference")]
     reference_dir: Option<PathBuf>,
 }

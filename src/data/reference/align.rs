@@ -1,7 +1,7 @@
 //! Brings a reference onto its image: phase correlation finds the shift, Gauss-Newton steps refine it.
 //!
-//! Both work on smaller pictures: a shift of 32 pixels is one of 8 at a quarter of the resolution, and half the
-//! resolution is enough to find a tenth of a pixel. Source of the refinement: Baker and Matthews,
+//! Both work on smaller pictures: a shift of 32 pixels is one of 8 at a quarter of the resolution, and half
+//! the resolution is enough to find a tenth of a pixel. Source of the refinement: Baker and Matthews,
 //! "Lucas-Kanade 20 Years On" (2004), the inverse compositional algorithm.
 
 use image::GrayImage;
@@ -16,7 +16,8 @@ const LARGEST_SHIFT: f32 = 32.0;
 const TURNS: [f32; 5] = [0.0, -1.5, 1.5, -3.0, 3.0];
 /// The coarsest picture has at least this many pixels on its short side.
 const COARSEST_SIDE: usize = 80;
-/// Gauss-Newton steps from the coarsest picture to the finest one that is used, which has half the resolution.
+/// Gauss-Newton steps from the coarsest picture to the finest one that is used, which has half the
+/// resolution.
 const STEPS: [usize; 2] = [12, 5];
 /// A step that moves no corner by more than this, in pixels of its picture, is the last one.
 const STILL: f32 = 0.02;
@@ -129,7 +130,8 @@ fn find(image: &GrayImage, reference: &GrayImage, affine: bool) -> Map {
     map.doubled()
 }
 
-/// Of the turns that are tried, the one with the highest peak of phase correlation, and the shift of the peak.
+/// Of the turns that are tried, the one with the highest peak of phase correlation, and the shift of the
+/// peak.
 fn start(image: &Plane, reference: &Plane, reach: f32, affine: bool) -> Map {
     let size = (image.width, image.height);
     let spectrum = Spectrum::new(size);
@@ -238,10 +240,12 @@ impl Spectrum {
 /// Gauss-Newton steps that make the reference, seen through the map, as equal to the image as can be.
 ///
 /// With `T` the image, `R` the reference and `W` the map, each step solves `sum (dT/dp)^T (dT/dp) p = sum
-/// (dT/dp)^T (R(W x) - T(x))` and goes on with `W after p^-1`. The left side does not change from step to step.
+/// (dT/dp)^T (R(W x) - T(x))` and goes on with `W after p^-1`. The left side does not change from step to
+/// step.
 fn refine(image: &Plane, reference: &Plane, mut map: Map, affine: bool, steps: usize) -> Map {
     let (width, height) = (image.width, image.height);
-    // The middle of the picture is the origin of `x` and `y` in the equations, and they are scaled to about 1.
+    // The middle of the picture is the origin of `x` and `y` in the equations, and they are scaled to about
+    // 1.
     let (middle_x, middle_y) = (width as f32 / 2.0, height as f32 / 2.0);
     let scale = 2.0 / width.max(height) as f32;
     let unknowns = if affine { 6 } else { 2 };

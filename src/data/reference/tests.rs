@@ -18,8 +18,8 @@ fn colour(image: &GrayImage) -> RgbImage {
     image::DynamicImage::ImageLuma8(image.clone()).into_rgb8()
 }
 
-/// What another photograph of the same thing shows: moved by `x`, `y`, turned by `degrees` and scaled about the
-/// middle, darker and noisy.
+/// What another photograph of the same thing shows: moved by `x`, `y`, turned by `degrees` and scaled about
+/// the middle, darker and noisy.
 fn photograph(
     image: &GrayImage,
     [x, y]: [f32; 2],

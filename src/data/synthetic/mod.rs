@@ -96,10 +96,10 @@ pub fn board(config: &SyntheticConfig, index: u64) -> (GrayImage, GrayImage, Vec
     }
 }
 
-/// Writes `images` boards to the folder `output` in DeepPCB's layout, which
-/// [`open`](super::open) reads: per board the image, its template without defects and its labels, in groups of
-/// 100. The template is slightly shifted and has noise, as another photograph. One board in ten (at least one of
-/// two) goes to `test.txt`, the others to `trainval.txt`.
+/// Writes `images` boards to the folder `output` in DeepPCB's layout, which [`open`](super::open) reads: per
+/// board the image, its template without defects and its labels, in groups of
+/// 100. The template is slightly shifted and has noise, as another photograph. One board in ten (at least one
+///      of two) goes to `test.txt`, the others to `trainval.txt`.
 ///
 /// `output` must not exist yet, or be an empty folder, which is replaced. Everything is first written to a
 /// hidden folder beside it, which is renamed in the end. So a folder with that name holds the whole data set.
@@ -183,8 +183,8 @@ fn write_board(folder: &Path, index: usize, config: &SyntheticConfig) -> Result<
     write_new(&folder.join(path.labels()).join(format!("{}.txt", path.name)), labels.as_bytes())
 }
 
-/// A board as another photograph has it: shifted by up to [`LARGEST_SHIFT`] pixels along each axis, where values at
-/// the border go on outside, and with noise.
+/// A board as another photograph has it: shifted by up to [`LARGEST_SHIFT`] pixels along each axis, where
+/// values at the border go on outside, and with noise.
 fn photograph(template: &GrayImage, seed: u64, index: u64) -> GrayImage {
     let mut rng = RandomKey { seed, epoch: 0, image: index }.generator();
     let [x, y] = [(); 2].map(|()| rng.random_range(-LARGEST_SHIFT..=LARGEST_SHIFT));

@@ -1,9 +1,9 @@
-//! Convolutions as implicit matrix products (cubek): the columns of a patch matrix are read from the image when
-//! they are needed, so no such matrix is stored.
+//! Convolutions as implicit matrix products (cubek): the columns of a patch matrix are read from the image
+//! when they are needed, so no such matrix is stored.
 //!
 //! burn's own way would be to try a dozen kernels for each shape and to keep the fastest. On CUDA that takes
-//! minutes at every start, because each kernel is compiled first, and the choice, and with it the last digits of
-//! every result, differ from run to run. So the kernel is chosen here, by what the device has:
+//! minutes at every start, because each kernel is compiled first, and the choice, and with it the last digits
+//! of every result, differ from run to run. So the kernel is chosen here, by what the device has:
 //!
 //! - tensor cores, in f16 and bf16, and in f32 as TF32 (10 bits of mantissa, sums in f32), as PyTorch does by
 //!   default, unless [`set_allow_tf32`] forbids it;
@@ -38,7 +38,8 @@ use cubek::std::InputBinding;
 
 static ALLOW_TF32: AtomicBool = AtomicBool::new(true);
 
-/// Whether convolutions of f32 may use TF32 tensor cores; true by default, as `torch.backends.cudnn.allow_tf32`.
+/// Whether convolutions of f32 may use TF32 tensor cores; true by default, as
+/// `torch.backends.cudnn.allow_tf32`.
 pub fn set_allow_tf32(allow: bool) {
     ALLOW_TF32.store(allow, Ordering::Relaxed);
 }
@@ -66,8 +67,8 @@ fn strategies(like: &CubeTensor) -> Vec<Strategy> {
     strategies
 }
 
-/// `[N, H out, W out, C out]` seen as `[N, C out, H out, W out]`, of `x` and `weight`; none where no kernel takes
-/// them.
+/// `[N, H out, W out, C out]` seen as `[N, C out, H out, W out]`, of `x` and `weight`; none where no kernel
+/// takes them.
 pub(super) fn forward(
     x: &CubeTensor,
     weight: &CubeTensor,
@@ -114,8 +115,8 @@ pub(super) fn input_backward(
 
 /// The kernels take steps of 1 only.
 ///
-/// - On tensor cores as a transposed convolution: burn's matrix product, which computes in TF32, too, and whose
-///   columns are then added where they belong.
+/// - On tensor cores as a transposed convolution: burn's matrix product, which computes in TF32, too, and
+///   whose columns are then added where they belong.
 /// - Else with zeros between the gradients, as if the steps were 1: four times the products for steps of 2.
 fn strided_input_backward(
     weight: &CubeTensor,
@@ -159,8 +160,8 @@ fn strided_input_backward(
     input_backward(weight, &grad, shape, &options)
 }
 
-/// The gradient of the weight, of that `shape`, `[C out, C in, kernel height, kernel width]`; none where no kernel
-/// takes it.
+/// The gradient of the weight, of that `shape`, `[C out, C in, kernel height, kernel width]`; none where no
+/// kernel takes it.
 pub(super) fn weight_backward(
     x: &CubeTensor,
     grad: &CubeTensor,
@@ -181,8 +182,8 @@ fn binding(tensor: &CubeTensor) -> InputBinding {
     InputBinding::new(tensor.clone().binding(), dtype_to_storage_type(tensor.dtype))
 }
 
-/// Launches the first kernel that takes these inputs. `shape` is that of the output, channels last; it comes back
-/// seen with channels second.
+/// Launches the first kernel that takes these inputs. `shape` is that of the output, channels last; it comes
+/// back seen with channels second.
 fn run(
     like: &CubeTensor,
     shape: Shape,

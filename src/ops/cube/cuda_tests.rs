@@ -20,6 +20,7 @@ use cubecl_cpp::shared::{CompilationOptions, CppCompiler, register_supported_typ
 use cubecl_cpp::target::Cuda;
 use libloading::{Library, Symbol};
 
+use super::epilogue::{add_residual, add_rows, clip_below};
 use super::nms::{compare_boxes, sweep_rows};
 use super::roi_align::roi_align_forward;
 use super::roi_align_backward::{boxes_of_tiles, gather_tiles};
@@ -83,6 +84,13 @@ fn kernels() -> Vec<(String, Box<dyn CubeKernel>)> {
     }
     let fixed = Sampling { bins_y: 7, bins_x: 7, ratio: 2, aligned: false };
     let adaptive = Sampling { ratio: 0, aligned: true, ..fixed };
+    for dtype in [DType::F32, DType::F16, DType::BF16] {
+        let (elem, name) = (dtype_to_storage_type(dtype), dtype.name());
+        let add_and_relu = format!("add_residual {name}");
+        add!(add_and_relu, add_residual::AddResidual, 256, buffer(), buffer(), (), (), true, elem);
+        add!(format!("clip_below {name}"), clip_below::ClipBelow, 256, buffer(), (), (), elem);
+        add!(format!("add_rows {name}"), add_rows::AddRows, 256, buffer(), buffer(), (), (), (), elem);
+    }
     for (kind, sampling) in [("2 samples", fixed), ("adaptive", adaptive)] {
         for dtype in [DType::F32, DType::F16, DType::BF16] {
             let (elem, name) = (dtype_to_storage_type(dtype), dtype.name());

@@ -1,7 +1,7 @@
 //! Exported detectors through tract: they must find what torchvision found with the same weights.
 //!
-//! One is committed. The other is what `tests/export.rs` left in the folder for temporary files; run that test
-//! first.
+//! One is committed. The other is what `tests/export.rs` left in the folder for temporary files; run that
+//! test first.
 
 use std::fs;
 use std::io::Read;

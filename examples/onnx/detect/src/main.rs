@@ -1,4 +1,5 @@
-//! What an exported detector finds in an image: `cargo run --release -- model.onnx board.png [reference.png]`.
+//! What an exported detector finds in an image: `cargo run --release -- model.onnx board.png
+//! [reference.png]`.
 //!
 //! `ORT_DYLIB_PATH` names the library of ONNX Runtime. The model takes f32 images of any size: export it
 //! without `--size`.

@@ -1,0 +1,180 @@
+use image::Rgb;
+
+use super::*;
+
+const WHITE: Rgb<u8> = Rgb([255; 3]);
+
+fn key(seed: u64, epoch: u64, image: u64) -> RandomKey {
+    RandomKey { seed, epoch, image }
+}
+
+/// A black image of `(height, width)` with a white rectangle where its annotation is.
+fn rectangle((height, width): (u32, u32), [x1, y1, x2, y2]: [u32; 4]) -> (RgbImage, Vec<Annotation>) {
+    let inside = |x: u32, y: u32| (x1..x2).contains(&x) && (y1..y2).contains(&y);
+    let image = RgbImage::from_fn(width, height, |x, y| if inside(x, y) { WHITE } else { Rgb([0; 3]) });
+    let mut annotation = Annotation::new([x1, y1, x2, y2].map(|v| v as f32), 3);
+    annotation.crowd = true;
+    (image, vec![annotation])
+}
+
+/// The box of the pixels that are white, or whiter than grey.
+fn find(image: &RgbImage) -> Option<Xyxy> {
+    let bright = image.enumerate_pixels().filter(|(_, _, pixel)| pixel[0] > 127);
+    bright.fold(None, |found: Option<Xyxy>, (x, y, _)| {
+        let [x, y] = [x as f32, y as f32];
+        let [x1, y1, x2, y2] = found.unwrap_or([x, y, x, y]);
+        Some([x1.min(x), y1.min(y), x2.max(x + 1.0), y2.max(y + 1.0)])
+    })
+}
+
+fn view(size: (u32, u32), corners: [u32; 4]) -> View {
+    let (image, annotations) = rectangle(size, corners);
+    View { image, annotations }
+}
+
+#[test]
+fn two_flips_and_four_turns_are_the_identity() {
+    let original = view((30, 50), [4, 6, 15, 9]);
+    for (step, times) in
+        [(View::flip_horizontal as fn(&mut View), 2), (View::flip_vertical, 2), (View::quarter_turn, 4)]
+    {
+        let mut varied = view((30, 50), [4, 6, 15, 9]);
+        for time in 0..times {
+            if time > 0 {
+                assert_ne!(varied.annotations, original.annotations);
+            }
+            step(&mut varied);
+        }
+        assert_eq!(varied.image, original.image);
+        assert_eq!(varied.annotations, original.annotations);
+    }
+}
+
+#[test]
+fn boxes_follow_their_pixels() {
+    let (image, annotations) = rectangle((40, 64), [10, 5, 31, 17]);
+    let config = AugmentConfig { crop: Some((36, 36)), min_visible: 0.0, ..AugmentConfig::default() };
+    for index in 0..100 {
+        let (varied, boxes) =
+            augment(image.clone(), &annotations, &config, ReferenceInput::None, key(1, 2, index));
+        assert_eq!(varied.dimensions(), (36, 36));
+        assert_eq!(boxes.first().map(|b| b.xyxy), find(&varied), "index {index}");
+        assert!(boxes.iter().all(|b| b.label == 3 && b.crowd));
+    }
+}
+
+#[test]
+fn boxes_follow_the_scale_to_within_a_pixel() {
+    let (image, annotations) = rectangle((60, 90), [20, 15, 50, 41]);
+    let config = AugmentConfig { scale_jitter: [0.5, 2.0], ..AugmentConfig::none() };
+    for index in 0..20 {
+        let (varied, boxes) =
+            augment(image.clone(), &annotations, &config, ReferenceInput::None, key(1, 2, index));
+        assert!((30..=120).contains(&varied.height()), "{}", varied.height());
+        let found = find(&varied).expect("the rectangle is larger than a pixel");
+        // Half a pixel of the scaled image to either side is interpolation; one is the limit.
+        let close = boxes[0].xyxy.iter().zip(found).all(|(a, b)| (a - b).abs() <= 1.0);
+        assert!(close, "{:?} {found:?}", boxes[0].xyxy);
+    }
+}
+
+#[test]
+fn a_crop_keeps_what_is_visible_enough() {
+    let cases = [
+        // Left edge of the crop, what is left of the box 10..20 in it.
+        (0, Some([10.0, 0.0, 20.0, 8.0])),
+        (15, Some([0.0, 0.0, 5.0, 8.0])),
+        (16, None),
+        (30, None),
+    ];
+    for (left, expected) in cases {
+        let mut cropped = view((8, 50), [10, 0, 20, 8]);
+        cropped.crop([left, 0], [20, 8], 0.5);
+        assert_eq!(cropped.annotations.first().map(|b| b.xyxy), expected, "left {left}");
+    }
+}
+
+#[test]
+fn a_crop_larger_than_the_image_changes_nothing() {
+    let (image, annotations) = rectangle((20, 30), [3, 4, 9, 9]);
+    let config = AugmentConfig { crop: Some((100, 100)), ..AugmentConfig::none() };
+    let (varied, boxes) = augment(image.clone(), &annotations, &config, ReferenceInput::None, key(0, 0, 0));
+    assert_eq!((varied, boxes), (image, annotations));
+}
+
+/// As in validation and in torchvision, a thin box that the data set has is an object.
+#[test]
+fn thin_boxes_are_dropped_only_by_a_crop_that_makes_them_so() {
+    let (image, mut annotations) = rectangle((40, 40), [10, 10, 13, 30]);
+    annotations[0].area = Some(60.0);
+    let config = AugmentConfig { scale_jitter: [0.25, 0.25], ..AugmentConfig::none() };
+    let (varied, boxes) = augment(image, &annotations, &config, ReferenceInput::None, key(0, 0, 0));
+    assert_eq!(varied.dimensions(), (10, 10));
+    assert_eq!((boxes[0].xyxy, boxes[0].area), ([2.5, 2.5, 3.25, 7.5], Some(3.75)));
+
+    let thin = [10.0, 0.0, 10.5, 8.0];
+    // Left edge of the crop, what is left of the thin box and of the one at 10..13 with all that is
+    // visible kept.
+    for (left, expected) in
+        [(5, vec![[5.0, 0.0, 5.5, 8.0], [5.0, 0.0, 8.0, 8.0]]), (12, vec![[0.0, 0.0, 1.0, 8.0]])]
+    {
+        let mut cropped = view((8, 50), [10, 0, 13, 8]);
+        cropped.annotations.insert(0, Annotation { xyxy: thin, ..cropped.annotations[0] });
+        cropped.crop([left, 0], [20, 8], 0.0);
+        let boxes: Vec<_> = cropped.annotations.iter().map(|b| b.xyxy).collect();
+        assert_eq!(boxes, expected, "left {left}");
+    }
+    let mut cropped = view((8, 50), [10, 0, 13, 8]);
+    cropped.annotations[0] =
+        Annotation { xyxy: [10.0, 0.0, 12.5, 8.0], area: Some(9.0), ..cropped.annotations[0] };
+    cropped.crop([11, 0], [20, 8], 0.0);
+    assert_eq!((cropped.annotations[0].xyxy, cropped.annotations[0].area), ([0.0, 0.0, 1.5, 8.0], None));
+    cropped.crop([1, 0], [10, 8], 0.0);
+    assert!(cropped.annotations.is_empty());
+}
+
+#[test]
+fn the_outcome_depends_on_seed_epoch_and_index_alone() {
+    let (image, annotations) = rectangle((60, 60), [10, 5, 31, 17]);
+    let config = AugmentConfig { crop: Some((20, 20)), ..AugmentConfig::default() };
+    let run = |seed, epoch, index| {
+        augment(image.clone(), &annotations, &config, ReferenceInput::None, key(seed, epoch, index))
+    };
+    assert_eq!(run(1, 2, 3), run(1, 2, 3));
+    for differs in [
+        (0..8).any(|seed| run(seed, 0, 0) != run(8, 0, 0)),
+        (0..8).any(|epoch| run(0, epoch, 0) != run(0, 8, 0)),
+        (0..8).any(|index| run(0, 0, index) != run(0, 0, 8)),
+    ] {
+        assert!(differs);
+    }
+}
+
+#[test]
+fn nonsense_is_refused_by_name() {
+    let good = AugmentConfig::default();
+    good.validate().unwrap();
+    AugmentConfig::none().validate().unwrap();
+    for (config, name) in [
+        (AugmentConfig { horizontal_flip: 1.5, ..good.clone() }, "horizontal_flip"),
+        (AugmentConfig { vertical_flip: f64::NAN, ..good.clone() }, "vertical_flip"),
+        (AugmentConfig { min_visible: -0.1, ..good.clone() }, "min_visible"),
+        (AugmentConfig { scale_jitter: [0.0, 1.0], ..good.clone() }, "scale_jitter"),
+        (AugmentConfig { scale_jitter: [2.0, 1.0], ..good.clone() }, "scale_jitter"),
+        (AugmentConfig { scale_jitter: [1.0, f64::INFINITY], ..good.clone() }, "scale_jitter"),
+        (AugmentConfig { scale_jitter: [f64::NAN, 1.0], ..good.clone() }, "scale_jitter"),
+        (AugmentConfig { crop: Some((0, 5)), ..good.clone() }, "crop"),
+        (AugmentConfig { crop: Some((5, usize::MAX)), ..good.clone() }, "crop"),
+    ] {
+        let message = config.validate().expect_err(name).to_string();
+        assert!(message.starts_with(name), "{message}");
+    }
+}
+
+#[test]
+fn a_config_file_may_leave_fields_out_but_not_invent_any() {
+    let config: AugmentConfig = toml::from_str("crop = [300, 400]\nquarter_turns = false").unwrap();
+    let expected = AugmentConfig { crop: Some((300, 400)), quarter_turns: false, ..AugmentConfig::default() };
+    assert_eq!(config, expected);
+    assert!(toml::from_str::<AugmentConfig>("horizontl_flip = 0.5").is_err());
+}

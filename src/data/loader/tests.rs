@@ -1,0 +1,93 @@
+use super::*;
+use crate::data::{SyntheticConfig, open, write_synthetic};
+
+fn records(folder: &tempfile::TempDir) -> Vec<Record> {
+    write_synthetic(folder.path(), 7, &SyntheticConfig { size: 128, seed: 1 }).unwrap();
+    open(folder.path()).unwrap().records
+}
+
+fn names(loader: &Loader) -> Vec<Vec<String>> {
+    loader.next_epoch().map(|batch| batch.unwrap().names).collect()
+}
+
+#[test]
+fn an_epoch_gives_each_image_once_whatever_the_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = records(&folder);
+    let epoch = |threads, epoch| {
+        let loader = Loader::in_order(&records, 3, threads);
+        let loader = loader.shuffled(&AugmentConfig::default(), 5, epoch);
+        assert_eq!(loader.batches(), 3);
+        loader.next_epoch().map(|batch| batch.unwrap()).collect::<Vec<_>>()
+    };
+    let (one, three) = (epoch(1, 4), epoch(3, 4));
+    let sizes: Vec<usize> = one.iter().map(|batch| batch.images.len()).collect();
+    assert_eq!(sizes, [3, 3, 1]);
+    for (one, three) in one.iter().zip(&three) {
+        assert_eq!((&one.names, &one.annotations), (&three.names, &three.annotations));
+        assert_eq!((&one.seeds, &one.images), (&three.seeds, &three.images));
+    }
+    let mut given: Vec<String> = one.iter().flat_map(|batch| batch.names.clone()).collect();
+    let shuffled = given.clone();
+    given.sort();
+    assert_eq!(given, records.iter().map(|record| record.name.clone()).collect::<Vec<_>>());
+    assert_ne!(shuffled, given);
+    let other = epoch(1, 5);
+    assert_ne!(other[0].seeds, one[0].seeds);
+    assert_ne!(other.iter().flat_map(|batch| batch.names.clone()).collect::<Vec<_>>(), shuffled);
+}
+
+#[test]
+fn each_call_gives_the_next_epoch_and_slices_do_not_overlap() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = records(&folder);
+    let at = |epoch| Loader::in_order(&records, 2, 1).shuffled(&AugmentConfig::none(), 5, epoch);
+    let loader = at(1);
+    assert_eq!((names(&loader), names(&loader)), (names(&at(1)), names(&at(2))));
+
+    let whole: Vec<String> = names(&at(1)).concat();
+    let loader = at(1);
+    let parts = [loader.slice_of(0, 4), loader.slice_of(4, 7)].map(|part| names(&part).concat());
+    assert_eq!(parts.concat(), whole);
+}
+
+#[test]
+fn shards_are_parts_of_one_loaders_batches_in_every_epoch_also_where_the_count_does_not_divide() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = records(&folder);
+    for (count, batch_size) in [(2, 1), (3, 1), (4, 1), (4, 2), (9, 1)] {
+        let whole = Loader::in_order(&records, count * batch_size, 2).shuffled(&AugmentConfig::none(), 5, 1);
+        let each = Loader::in_order(&records, batch_size, 2).shuffled(&AugmentConfig::none(), 5, 1);
+        let shards: Vec<Loader> = (0..count).map(|index| each.shard(index, count)).collect();
+        for _ in 0..2 {
+            let whole: Vec<Batch> = whole.next_epoch().map(|batch| batch.unwrap()).collect();
+            let parts: Vec<Vec<Batch>> =
+                shards.iter().map(|shard| shard.next_epoch().map(|batch| batch.unwrap()).collect()).collect();
+            assert!(parts.iter().all(|part| part.len() == whole.len()));
+            for (step, batch) in whole.iter().enumerate() {
+                let parts: Vec<&Batch> = parts.iter().map(|part| &part[step]).collect();
+                let names: Vec<_> = parts.iter().flat_map(|part| part.names.clone()).collect();
+                let seeds: Vec<_> = parts.iter().flat_map(|part| part.seeds.clone()).collect();
+                assert_eq!((names, seeds), (batch.names.clone(), batch.seeds.clone()));
+                assert!(parts.iter().all(|part| part.names.len() <= batch_size));
+                for part in parts {
+                    assert_eq!(part.share, part.names.len() as f32 / batch.names.len() as f32);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_broken_image_is_an_error_that_names_it_and_giving_up_ends_the_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = records(&folder);
+    std::fs::write(records[2].image.path(), b"no image").unwrap();
+    let loader = Loader::in_order(&records, 2, 2);
+    let batches: Vec<_> = loader.next_epoch().collect();
+    let error = batches[1].as_ref().unwrap_err().to_string();
+    assert!(error.contains(&records[2].name), "{error}");
+    assert!(batches[0].is_ok() && batches[2].is_ok());
+    let mut given_up = loader.next_epoch();
+    assert!(given_up.next().is_some());
+}
