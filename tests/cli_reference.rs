@@ -11,7 +11,7 @@ use faster_rcnn::train::RunConfig;
 use faster_rcnn::{Detection, FasterRcnnConfig, Predictor, ReferenceAlign, ReferenceInput, weights};
 use serde_json::{Value, json};
 
-use program::{Bench, tiny};
+use program::{Bench, SIZE, tiny};
 
 fn with_reference() -> FasterRcnnConfig {
     tiny().with_reference(ReferenceInput::Difference).with_reference_align(ReferenceAlign::Affine)
@@ -28,19 +28,21 @@ fn template(bench: &Bench, index: usize) -> String {
     bench.image(index).replace("_test", "_temp")
 }
 
-fn json_of(found: &[Detection]) -> Vec<Value> {
-    found.iter().map(|found| json!([found.xyxy, found.label, found.score])).collect()
+/// The detections of the first image of `predict`'s JSON.
+fn detections(printed: &str) -> Vec<Detection> {
+    let images: Value = serde_json::from_str(printed).unwrap();
+    let detection = |found: &Value| Detection {
+        xyxy: serde_json::from_value(found["box"].clone()).unwrap(),
+        label: serde_json::from_value(found["label"].clone()).unwrap(),
+        score: serde_json::from_value(found["score"].clone()).unwrap(),
+    };
+    images[0]["detections"].as_array().unwrap().iter().map(detection).collect()
 }
 
 #[test]
 fn predict_compares_with_references() {
     let bench = bench(2);
     let (first, second) = (bench.image(0), bench.image(1));
-    let boxes = |printed: &str| -> Vec<Value> {
-        let images: Value = serde_json::from_str(printed).unwrap();
-        let found = images[0]["detections"].as_array().unwrap().clone();
-        found.iter().map(|found| json!([found["box"], found["label"], found["score"]])).collect()
-    };
     let predict = "predict --weights pairs.safetensors";
     let printed = bench.succeed(&format!("{predict} --reference {} {first}", template(&bench, 0)));
     let predictor = Predictor::load(bench.path("pairs.safetensors"), &Device::flex()).unwrap();
@@ -48,7 +50,7 @@ fn predict_compares_with_references() {
         [first.clone(), template(&bench, 0)].map(|path| load_image(bench.path(&path)).unwrap());
     let found = predictor.detect_against(&image, &reference).unwrap();
     assert!(!found.is_empty());
-    assert_eq!(boxes(&printed), json_of(&found));
+    assert_eq!(detections(&printed), found);
     // DeepPCB's templates lie beside the boards; others have the names of their images.
     let by_name = bench.succeed(&format!("{predict} --reference-dir boards/group00000/00000 {first}"));
     assert_eq!(by_name, printed);
@@ -68,10 +70,19 @@ fn predict_compares_with_references() {
     let message = bench
         .fail(&format!("predict --weights tiny.safetensors --reference {} {first}", template(&bench, 0)));
     assert!(message.contains("tiny.safetensors: the detector takes no reference"), "{message}");
-    let message = bench.fail(&format!("{predict} --reference {} {first}", template(&bench, 1)));
+    // Squares that have nothing to do with any board.
+    let other =
+        |x: u32, y: u32| [(x / 9 * 7919 + y / 9 * 104_729) % 251 % 2 * 255; 3].map(|value| value as u8);
+    image::RgbImage::from_fn(SIZE as u32, SIZE as u32, |x, y| other(x, y).into())
+        .save(bench.path("other.png"))
+        .unwrap();
+    let message = bench.fail(&format!("{predict} --reference other.png {first}"));
     assert!(message.contains(&first) && message.contains("their correlation is"), "{message}");
     let message = bench.fail(&format!("{predict} --reference-dir boards {first}"));
-    assert!(message.contains(&first) && message.contains("no reference called 00000000_test"), "{message}");
+    assert!(
+        message.contains(&first) && message.contains("no reference called 00000000_temp or 00000000_test"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -115,19 +126,18 @@ fn a_detector_learns_from_pairs_and_clean_boards_and_ships_a_threshold() {
     assert_eq!(figures["thresholds"]["boards"], json!([1, 4]));
     let point = &figures["thresholds"]["overall"]["alarms"];
     assert!(point["alarms"].as_f64().unwrap() <= 0.5, "{point}");
-    let threshold = point["threshold"].as_f64().unwrap();
+    let threshold: f32 = serde_json::from_value(point["threshold"].clone()).unwrap();
 
     let board = bench.image(9);
-    let predict = |more: &str| -> Vec<f64> {
+    let predict = |more: &str| -> Vec<f32> {
         let reference = template(&bench, 9);
         let printed = bench.succeed(&format!("predict --reference {reference} {board} {more}"));
-        let images: Value = serde_json::from_str(&printed).unwrap();
-        let found = images[0]["detections"].as_array().unwrap().clone();
-        found.iter().map(|found| found["score"].as_f64().unwrap()).collect()
+        detections(&printed).iter().map(|found| found.score).collect()
     };
     let all = predict(&format!("--weights {weights}"));
     let shipped = predict("--weights shipped.safetensors --threshold shipped");
-    let expected: Vec<f64> = all.into_iter().filter(|score| *score >= threshold).collect();
+    let expected: Vec<f32> = all.into_iter().filter(|score| *score >= threshold).collect();
+    assert!(!shipped.is_empty());
     assert_eq!(shipped, expected);
     assert_eq!(predict("--weights shipped.safetensors --threshold alarms"), shipped);
     let message = bench.fail(&format!(

@@ -6,7 +6,7 @@ use image::RgbImage;
 
 use super::boxes;
 use super::image_source::ImageSource;
-use super::reference::pair;
+use super::reference::{fault, pair_and_fit};
 use crate::error::{Error, Result};
 use crate::structures::{Annotation, ReferenceAlign};
 
@@ -146,18 +146,23 @@ impl Record {
         Ok(image)
     }
 
-    /// The image beside its reference: what a detector that takes one sees. See [`pair`].
+    /// The image beside its reference: what a detector that takes one sees. See [`pair`](super::pair()). A data
+    /// set may have references that do not fit, as DeepPCB has three blank ones: that is a warning.
     ///
     /// # Errors
     ///
-    /// As [`load`](Self::load) and [`pair`], with the image's name; [`Error::Reference`] if there is no
-    /// reference.
+    /// As [`load`](Self::load); [`Error::Reference`] if there is no reference, or if it has another size.
     pub fn load_pair(&self, align: ReferenceAlign) -> Result<RgbImage> {
         let image = self.load()?;
-        pair(&image, &self.load_reference()?, align).map_err(|error| match error {
+        let paired = pair_and_fit(&image, &self.load_reference()?, align);
+        let (pair, fit) = paired.map_err(|error| match error {
             Error::Reference(message) => Error::Reference(format!("{}: {message}", self.image)),
             other => other,
-        })
+        })?;
+        if let Some(fault) = fault(fit) {
+            tracing::warn!("{}: {fault}", self.image);
+        }
+        Ok(pair)
     }
 
     /// Decodes the reference.

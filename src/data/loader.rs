@@ -40,15 +40,15 @@ pub struct Batch {
 struct Variation {
     seed: u64,
     augment: AugmentConfig,
-    /// Part of the images that are replaced by their references.
-    clean_fraction: f64,
 }
 
-/// What a detector takes beside an image.
+/// What becomes of references.
 #[derive(Debug, Clone, Copy, Default)]
 struct Reference {
     input: ReferenceInput,
     align: ReferenceAlign,
+    /// Part of the shuffled images that are replaced by their references.
+    clean_fraction: f64,
 }
 
 /// Gives the images of a data set in batches, once an epoch; the last batch may be smaller.
@@ -111,25 +111,28 @@ impl Loader {
     /// Shuffles and varies the images, differently in each epoch. The first epoch given is `epoch`.
     #[must_use]
     pub fn shuffled(mut self, augment: &AugmentConfig, seed: u64, epoch: usize) -> Self {
-        self.variation = Some(Variation { seed, augment: augment.clone(), clean_fraction: 0.0 });
+        self.variation = Some(Variation { seed, augment: augment.clone() });
         self.epoch = AtomicUsize::new(epoch);
         self
     }
 
     /// Replaces this part of the shuffled images, at random, by their references: pictures without objects.
-    /// Images without a reference stay.
+    /// Images without a reference stay, and so do those of a loader in order.
+    ///
+    /// # Panics
+    ///
+    /// Unless `fraction` is in `0..=1`.
     #[must_use]
     pub fn with_clean(mut self, fraction: f64) -> Self {
-        if let Some(variation) = &mut self.variation {
-            variation.clean_fraction = fraction;
-        }
+        assert!((0.0..=1.0).contains(&fraction), "no part of the images is {fraction}");
+        self.reference.clean_fraction = fraction;
         self
     }
 
     /// Gives the images as a detector with these settings takes them: beside their references, or alone.
     #[must_use]
     pub fn with_reference(self, input: ReferenceInput, align: ReferenceAlign) -> Self {
-        Self { reference: Reference { input, align }, ..self }
+        Self { reference: Reference { input, align, ..self.reference }, ..self }
     }
 
     /// The loader `index` of `count` that share each epoch. Together they give the batches of one loader with
@@ -278,11 +281,11 @@ fn load(
         let record = &records[index];
         let seed = variation.map_or(0, |variation| variation.seed);
         let key = RandomKey { seed, epoch: epoch as u64, image: index as u64 };
-        let clean = variation.is_some_and(|variation| {
-            // No other random number has an index with the second highest bit.
-            let clean = RandomKey { image: key.image | 1 << 62, ..key };
-            record.reference.is_some() && clean.generator().random_bool(variation.clean_fraction)
-        });
+        // No other random number has an index with the second highest bit.
+        let chance = RandomKey { image: key.image | 1 << 62, ..key };
+        let clean = variation.is_some()
+            && record.reference.is_some()
+            && chance.generator().random_bool(reference.clean_fraction);
         let pixels = match (clean, reference.input) {
             (false, ReferenceInput::None) => record.load()?,
             (false, ReferenceInput::Difference) => record.load_pair(reference.align)?,

@@ -48,15 +48,16 @@ impl Default for Tolerances {
 pub struct OperatingPoint {
     /// Detections with at least this score count.
     pub threshold: f32,
-    /// Part of the defects that are found.
+    /// Part of the defects that are found; 0 where there are none.
     pub recall: f64,
-    /// Part of the detections that are correct.
+    /// Part of the detections that are correct, those on clean boards included.
     pub precision: f64,
-    /// False calls an image with defects.
+    /// False calls an image.
     pub false_calls: f64,
     /// Part of the clean boards that alarm; `None` where there are none.
     pub alarms: Option<f64>,
-    /// Where the threshold lies in 95 % of data sets that are drawn from the images, with replacement.
+    /// Where the threshold lies in 95 % of those data sets, drawn from the images with replacement, that have
+    /// such a threshold.
     pub threshold_interval: [f32; 2],
     /// Where the recall at this threshold lies in 95 % of them.
     pub recall_interval: [f64; 2],
@@ -67,8 +68,7 @@ pub struct OperatingPoint {
 pub struct FalseCalls {
     /// At least this part of the defects is found.
     pub recall: f64,
-    /// False calls an image with defects, at the highest threshold that reaches the recall; `None` where none
-    /// does.
+    /// False calls an image, at the highest threshold that reaches the recall; `None` where none does.
     pub per_board: Option<f64>,
     /// Where it lies in 95 % of the resamples that reach the recall.
     pub interval: Option<[f64; 2]>,
@@ -117,8 +117,7 @@ pub struct OperatingPoints {
     pub per_class: Vec<(String, Thresholds)>,
 }
 
-/// `(false calls an image, part of the defects that escape)` from the highest threshold to the lowest, for
-/// the images with annotations.
+/// `(false calls an image, part of the defects that escape)` from the highest threshold to the lowest.
 pub fn escape_curve(results: &[ImageResult]) -> Vec<(f64, f64)> {
     let boards: Vec<Board> = results.iter().map(|result| Board::new(result, &|_| true)).collect();
     let pool = Pool::new(boards.iter());
@@ -173,9 +172,9 @@ impl Board {
 /// All detections of some boards, the highest score first, each board as often as it was drawn.
 struct Pool {
     objects: usize,
-    /// Boards with defects, and clean ones.
-    boards: [usize; 2],
-    /// Score, and whether the detection is correct, of boards with defects.
+    boards: usize,
+    clean_boards: usize,
+    /// Score, and whether the detection is correct.
     detections: Vec<(f32, bool)>,
     /// The highest score of each clean board that has a detection.
     clean: Vec<f32>,
@@ -191,14 +190,15 @@ struct Counts {
 
 impl Pool {
     fn new<'a>(boards: impl Iterator<Item = &'a Board>) -> Self {
-        let mut pool = Self { objects: 0, boards: [0; 2], detections: Vec::new(), clean: Vec::new() };
+        let (detections, clean_scores) = (Vec::new(), Vec::new());
+        let mut pool = Self { objects: 0, boards: 0, clean_boards: 0, detections, clean: clean_scores };
         for Board { clean, verdicts } in boards {
-            pool.boards[usize::from(*clean)] += 1;
+            pool.boards += 1;
             pool.objects += verdicts.objects;
+            pool.detections.extend(&verdicts.detections);
             if *clean {
+                pool.clean_boards += 1;
                 pool.clean.extend(verdicts.detections.first().map(|(score, _)| *score));
-            } else {
-                pool.detections.extend(&verdicts.detections);
             }
         }
         pool.detections.sort_by(|a, b| highest_first(a.0, b.0));
@@ -218,11 +218,11 @@ impl Pool {
     }
 
     fn recall(&self, counts: Counts) -> f64 {
-        counts.correct as f64 / self.objects as f64
+        counts.correct as f64 / self.objects.max(1) as f64
     }
 
     fn false_calls(&self, counts: Counts) -> f64 {
-        (counts.detected - counts.correct) as f64 / self.boards[0] as f64
+        (counts.detected - counts.correct) as f64 / self.boards.max(1) as f64
     }
 
     fn at(&self, threshold: f32) -> Counts {
@@ -252,57 +252,74 @@ impl Pool {
     /// At the lowest threshold at which no more clean boards alarm than tolerated: just above the score of
     /// the first one that is too many.
     fn within_alarms(&self, alarms: f64) -> Option<Counts> {
-        if self.boards[1] == 0 {
+        if self.clean_boards == 0 {
             return None;
         }
-        let allowed = (alarms * self.boards[1] as f64 + 1e-9) as usize;
+        let allowed = (alarms * self.clean_boards as f64 + 1e-9) as usize;
         Some(self.at(self.clean.get(allowed).map_or(0.0, |score| score.next_up())))
     }
 
     fn alarms(&self, threshold: f32) -> Option<f64> {
         let alarming = self.clean.iter().filter(|score| **score >= threshold).count();
-        (self.boards[1] > 0).then(|| alarming as f64 / self.boards[1] as f64)
+        (self.clean_boards > 0).then(|| alarming as f64 / self.clean_boards as f64)
     }
 }
 
-type Find<'a> = dyn Fn(&Pool) -> Option<Counts> + Sync + 'a;
+/// What one resample gives.
+struct Resample {
+    /// The thresholds of [`POINTS`].
+    thresholds: [Option<f32>; POINTS],
+    /// The recall at the thresholds that all boards have.
+    recalls: [Option<f64>; POINTS],
+    false_calls: [Option<f64>; RECALLS.len()],
+}
+
+/// Best F-score, escapes, alarms.
+const POINTS: usize = 3;
 
 fn thresholds(boards: &[Board], tolerances: Tolerances, seed: u64) -> Thresholds {
+    let find = |pool: &Pool| -> [Option<Counts>; POINTS] {
+        [pool.best_f(), pool.reaching(1.0 - tolerances.escapes), pool.within_alarms(tolerances.alarms)]
+    };
+    let false_calls = |pool: &Pool| RECALLS.map(|recall| Some(pool.false_calls(pool.reaching(recall)?)));
     let pool = Pool::new(boards.iter());
-    let resamples: Vec<Pool> = (0..RESAMPLES as u64)
-        .into_par_iter()
-        .map(|index| {
-            let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            rng.set_stream(index);
-            Pool::new((0..boards.len()).map(|_| &boards[rng.random_range(0..boards.len())]))
-        })
-        .collect();
-    let point = |find: &Find<'_>| -> Option<OperatingPoint> {
-        let counts = find(&pool)?;
-        let thresholds = resamples.par_iter().filter_map(|resample| Some(find(resample)?.threshold.into()));
-        let recalls = resamples.par_iter().filter(|resample| resample.objects > 0);
-        let recalls = recalls.map(|resample| resample.recall(resample.at(counts.threshold)));
+    let found = find(&pool);
+    let resample = |index: u64| {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(index);
+        let pool = Pool::new((0..boards.len()).map(|_| &boards[rng.random_range(0..boards.len())]));
+        let recall = |counts: Counts| (pool.objects > 0).then(|| pool.recall(pool.at(counts.threshold)));
+        Resample {
+            thresholds: find(&pool).map(|counts| Some(counts?.threshold)),
+            recalls: found.map(|counts| recall(counts?)),
+            false_calls: false_calls(&pool),
+        }
+    };
+    let resamples: Vec<Resample> = (0..RESAMPLES as u64).into_par_iter().map(resample).collect();
+    let point = |index: usize| -> Option<OperatingPoint> {
+        let counts = found[index]?;
+        let thresholds = resamples.iter().filter_map(|resample| resample.thresholds[index]);
+        let recalls = resamples.iter().filter_map(|resample| resample.recalls[index]);
         Some(OperatingPoint {
             threshold: counts.threshold,
-            recall: if pool.objects > 0 { pool.recall(counts) } else { 0.0 },
+            recall: pool.recall(counts),
             precision: counts.correct as f64 / counts.detected.max(1) as f64,
-            false_calls: if pool.boards[0] > 0 { pool.false_calls(counts) } else { 0.0 },
+            false_calls: pool.false_calls(counts),
             alarms: pool.alarms(counts.threshold),
-            threshold_interval: interval(thresholds.collect())?.map(|threshold| threshold as f32),
+            threshold_interval: interval(thresholds.map(f64::from).collect())?.map(|value| value as f32),
             recall_interval: interval(recalls.collect()).unwrap_or([0.0; 2]),
         })
     };
-    let false_calls = |recall: f64| {
-        let per_board = |pool: &Pool| Some(pool.false_calls(pool.reaching(recall)?));
-        let resampled = resamples.par_iter().filter_map(per_board).collect();
-        FalseCalls { recall, per_board: per_board(&pool), interval: interval(resampled) }
+    let at_recall = |(index, (recall, per_board)): (usize, (f64, Option<f64>))| {
+        let resampled = resamples.iter().filter_map(|resample| resample.false_calls[index]);
+        FalseCalls { recall, per_board, interval: interval(resampled.collect()) }
     };
     let (reliability, calibration_error) = reliability(&pool.detections);
     Thresholds {
-        best_f: point(&Pool::best_f),
-        escapes: point(&|pool| pool.reaching(1.0 - tolerances.escapes)),
-        alarms: point(&|pool| pool.within_alarms(tolerances.alarms)),
-        false_calls: RECALLS.map(false_calls).to_vec(),
+        best_f: point(0),
+        escapes: point(1),
+        alarms: point(2),
+        false_calls: RECALLS.into_iter().zip(false_calls(&pool)).enumerate().map(at_recall).collect(),
         calibration_error,
         reliability,
     }

@@ -4,12 +4,12 @@
 //! image ─ windows ─ detector ─ boxes in the image's pixels ─ one box an object
 //! ```
 //!
-//! An object that is not larger than the overlap is whole in some window, so what a window cuts is only
+//! An object that is 4 pixels smaller than the overlap is whole in some window, so what a window cuts is only
 //! second choice:
 //!
 //! 1. Of all detections that no window cuts, non-maximum suppression by class keeps the best ones.
 //! 2. A detection that touches a border inside the image is cut. By falling score it is kept, too, unless at
-//!    least half of it lies in a kept one of its class.
+//!    least half of it lies in a kept one of its class, or half of another kept cut one lies in it.
 
 use std::ops::Range;
 
@@ -28,7 +28,7 @@ pub struct Tiles {
     /// Height and width of a window, in pixels of the image. The detector resizes a window as it would an
     /// image of this size, so it should be the size of the images that it was trained on.
     pub size: usize,
-    /// By how much windows overlap at least, in pixels: as much as the largest object.
+    /// By how much windows overlap at least, in pixels: as much as the largest object, and 4 pixels more.
     pub overlap: usize,
 }
 
@@ -80,16 +80,20 @@ pub(super) fn merge(
             if is_cut { cut.push(detection) } else { whole.push(detection) }
         }
     }
-    let mut kept: Vec<Detection> = Vec::new();
-    keep(&mut kept, whole, |a, b| f64::from(iou(a, b)) > nms_thresh);
-    keep(&mut kept, cut, |a, b| intersection(a, b) >= SAME * area(b).min(area(a)));
+    let mut kept = best(whole, |a, b| f64::from(iou(a, b)) > nms_thresh);
+    cut.retain(|cut| {
+        let is_part = |whole: &Detection| intersection(&whole.xyxy, &cut.xyxy) >= SAME * area(&cut.xyxy);
+        !kept.iter().any(|whole| whole.label == cut.label && is_part(whole))
+    });
+    kept.extend(best(cut, |a, b| intersection(a, b) >= SAME * area(b).min(area(a))));
     kept.sort_by(|a, b| b.score.total_cmp(&a.score));
     kept
 }
 
-/// Adds each detection, by falling score, unless it is the same as a kept one of its class.
-fn keep(kept: &mut Vec<Detection>, mut found: Vec<Detection>, same: impl Fn(&Xyxy, &Xyxy) -> bool) {
+/// Each detection, by falling score, that is not the same as a better one of its class.
+fn best(mut found: Vec<Detection>, same: impl Fn(&Xyxy, &Xyxy) -> bool) -> Vec<Detection> {
     found.sort_by(|a, b| b.score.total_cmp(&a.score));
+    let mut kept: Vec<Detection> = Vec::new();
     for detection in found {
         let is_new =
             |other: &Detection| other.label != detection.label || !same(&other.xyxy, &detection.xyxy);
@@ -97,6 +101,7 @@ fn keep(kept: &mut Vec<Detection>, mut found: Vec<Detection>, same: impl Fn(&Xyx
             kept.push(detection);
         }
     }
+    kept
 }
 
 #[cfg(test)]
@@ -144,6 +149,9 @@ mod tests {
             merged(vec![at(90.0, 100.0, 1, 0.99)], vec![at(30.0, 55.0, 1, 0.6)]),
             [at(90.0, 115.0, 1, 0.6)]
         );
+        // A small one that is whole does not stand for a large one that is cut.
+        let nested = merged(vec![at(20.0, 100.0, 1, 0.99), at(40.0, 50.0, 1, 0.06)], vec![]);
+        assert_eq!(nested, [at(20.0, 100.0, 1, 0.99), at(40.0, 50.0, 1, 0.06)]);
         // Of another class both stay; by falling score.
         let both = merged(vec![at(90.0, 100.0, 2, 0.99)], vec![at(30.0, 55.0, 1, 0.6)]);
         assert_eq!(both, [at(90.0, 100.0, 2, 0.99), at(90.0, 115.0, 1, 0.6)]);

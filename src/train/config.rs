@@ -10,6 +10,7 @@ use crate::data::{AugmentConfig, Dataset};
 use crate::error::{Error, Result};
 use crate::model::{FasterRcnnConfig, NormKind};
 use crate::settings;
+use crate::structures::ReferenceInput;
 
 /// Everything that decides how a run goes; one file of the `configs` folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -215,6 +216,13 @@ impl RunConfig {
         model.validate().map_err(|error| within("model", error))?;
         self.train.validate()?;
         bounds::within("data.clean_fraction", self.data.clean_fraction, 0.0..=1.0)?;
+        bounds::ensure(
+            self.augment.reference_shift == 0.0 || self.model.reference != ReferenceInput::None,
+            || {
+                "augment.reference_shift needs a detector that takes a reference: set model.reference"
+                    .to_string()
+            },
+        )?;
         self.augment.validate().map_err(|error| within("augment", error))
     }
 

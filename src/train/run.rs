@@ -15,11 +15,12 @@ use super::report;
 use super::run_info::RunInfo;
 use super::start::Start;
 use super::step::Trainee;
-use crate::data::Split;
+use crate::data::{Dataset, Record, Split};
 use crate::error::{Error, Result};
 use crate::eval::Evaluation;
 use crate::model::layers::FrozenBatchNorm;
 use crate::model::{FasterRcnn, FasterRcnnConfig, NormKind};
+use crate::structures::ReferenceInput;
 use crate::weights::{self, LoadOptions, LoadReport, WeightFile};
 
 /// A training run: settings, data, what it starts from and where it computes.
@@ -119,6 +120,11 @@ impl Run {
                 return Err(Error::Config(format!("there are no {side} images")));
             }
             data.validate()?;
+            check_references(&config, data)?;
+        }
+        if config.data.clean_fraction > 0.0 && data.train.records.iter().all(|r| r.reference.is_none()) {
+            let message = "data.clean_fraction needs training images with references, and none has one";
+            return Err(Error::Config(message.to_string()));
         }
         let random = config.model.init(&compute.origin().autodiff());
         let (model, report, info) = match start {
@@ -154,6 +160,20 @@ impl Run {
     pub fn fit(self, folder: impl AsRef<Path>) -> Result<Outcome> {
         self.prepare(folder)?.fit()
     }
+}
+
+/// Finds images without the reference that the detector takes.
+fn check_references(config: &RunConfig, data: &Dataset) -> Result<()> {
+    let missing = |record: &&Record| record.reference.is_none();
+    if config.model.reference != ReferenceInput::None
+        && let Some(record) = data.records.iter().find(missing)
+    {
+        return Err(Error::Reference(format!(
+            "{}: has no reference image, with which the detector compares (model.reference)",
+            record.image
+        )));
+    }
+    Ok(())
 }
 
 impl PreparedRun {

@@ -96,9 +96,11 @@ impl DetectorArguments {
         let model = WeightFile::open(weights)?.load(&self.options(), &device)?;
         let mut predictor = self.resize(Predictor::new(model));
         if let Some(threshold) = self.threshold {
-            // Detections above the next lower number are at or above the threshold.
+            // Detections above the next lower number are at or above the threshold. The evaluation knows
+            // nothing of those that the weights' own setting leaves out.
+            let least = predictor.config().roi_heads.score_thresh;
             predictor =
-                predictor.with_score_thresh(shipped::read(weights, threshold)?.next_down().max(0.0))?;
+                predictor.with_score_thresh(shipped::read(weights, threshold)?.next_down().max(least))?;
         }
         if let Some(size) = self.tile {
             predictor = predictor.with_tiles(Tiles { size, overlap: self.overlap })?;

@@ -8,12 +8,13 @@ use clap::ArgGroup;
 use faster_rcnn::data::{Dataset, Side, load_image};
 use faster_rcnn::eval::{ImageResult, Tolerances, evaluate, operating_points};
 use faster_rcnn::train::RunInfo;
-use faster_rcnn::{Error, Predictor, draw};
+use faster_rcnn::weights::LoadOptions;
+use faster_rcnn::{Error, FasterRcnnConfig, Predictor, TransformConfig, draw};
 
 use crate::data::DataArguments;
 use crate::detector::{DetectorArguments, check_classes};
 use crate::references::ReferenceArguments;
-use crate::shipped::{self, Threshold};
+use crate::shipped::{self, Ship};
 use crate::sides::SideArguments;
 use crate::{inputs, output, predictions, progress};
 
@@ -94,7 +95,7 @@ pub struct Arguments {
     store: Option<PathBuf>,
     /// The threshold of --store that `predict --threshold shipped` is to take.
     #[arg(long, value_name = "THRESHOLD", default_value = "best_f", requires = "store")]
-    ship: Threshold,
+    ship: Ship,
     #[command(flatten)]
     detector: DetectorArguments,
 }
@@ -126,9 +127,16 @@ impl From<HeldOut> for Side {
 
 pub fn run(arguments: Arguments) -> Result<()> {
     let Arguments { weights, detections, list, json, plots, store, .. } = &arguments;
-    for file in [json, store].into_iter().flatten() {
-        let inputs = [weights, detections, list].into_iter().flatten();
-        output::prepare(file, inputs.map(PathBuf::as_path))?;
+    if arguments.references.are_given() && arguments.clean.is_none() {
+        bail!(
+            "--reference and --reference-dir are for the images of --clean: those of a data set have their own"
+        );
+    }
+    let references = arguments.references.files()?;
+    for (file, other) in [(json, store), (store, json)] {
+        let inputs = [weights, detections, list, &arguments.clean, other].into_iter().flatten();
+        let inputs = inputs.chain(&references).map(PathBuf::as_path);
+        file.as_deref().map_or(Ok(()), |file| output::prepare(file, inputs))?;
     }
     plots.as_deref().map_or(Ok(()), output::create_folder)?;
     let run = weights.as_ref().map(RunInfo::read).transpose()?.flatten();
@@ -138,12 +146,15 @@ pub fn run(arguments: Arguments) -> Result<()> {
         None => held_out(&arguments, run.as_ref(), seed)?,
     };
     warn_of_training_images(run.as_ref(), &data);
+    let mut settings = LoadOptions::default();
     let mut results = match (weights, detections) {
         (Some(weights), _) => {
             let predictor = arguments.detector.load(weights)?;
             check_classes(&predictor, weights, &data.class_names)?;
+            let clean = clean(&predictor, weights, &arguments)?;
             let mut results = detect(&predictor, &data)?;
-            results.extend(clean(&predictor, weights, &arguments)?);
+            results.extend(clean);
+            settings = with_size(arguments.detector.options(), predictor.config());
             results
         }
         (None, Some(detections)) => predictions::read(detections, &data)?,
@@ -155,10 +166,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     if let Some(folder) = plots {
         draw::plot_operating_points(folder, &results, &thresholds)?;
     }
-    if let (Some(weights), Some(to)) = (weights, store) {
-        shipped::store(weights, &arguments.detector.options(), &thresholds, arguments.ship, to)?;
-    }
-    let evaluation = evaluate(&results, &data.class_names).with_thresholds(thresholds);
+    let evaluation = evaluate(&results, &data.class_names).with_thresholds(thresholds.clone());
     if let Some(path) = json {
         output::write_file(path, output::to_json(&evaluation))?;
     }
@@ -166,7 +174,17 @@ pub fn run(arguments: Arguments) -> Result<()> {
         let threshold = evaluation.deep_pcb.threshold.unwrap_or(DEFAULT_THRESHOLD);
         draw::plot_evaluation(folder, &results, threshold, &data.class_names)?;
     }
-    output::print(format!("{evaluation}\n"))
+    output::print(format!("{evaluation}\n"))?;
+    match (weights, store) {
+        (Some(weights), Some(to)) => shipped::store(weights, &settings, &thresholds, arguments.ship, to),
+        _ => Ok(()),
+    }
+}
+
+/// With the image size that the evaluation was made with.
+fn with_size(options: LoadOptions, config: &FasterRcnnConfig) -> LoadOptions {
+    let TransformConfig { min_size, max_size, .. } = config.transform;
+    options.set(format!("transform.min_size={min_size}")).set(format!("transform.max_size={max_size}"))
 }
 
 /// Looks for objects on the images of --clean, where there are none.

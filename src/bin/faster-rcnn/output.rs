@@ -38,7 +38,7 @@ pub fn prepare<'a>(path: &Path, inputs: impl IntoIterator<Item = &'a Path>) -> R
 }
 
 /// Whether two paths lead to one file that is there.
-fn is_same_file(one: &Path, other: &Path) -> bool {
+pub fn is_same_file(one: &Path, other: &Path) -> bool {
     one == other
         || fs::canonicalize(one).is_ok_and(|one| fs::canonicalize(other).is_ok_and(|other| one == other))
 }

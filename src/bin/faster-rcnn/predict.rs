@@ -88,7 +88,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let Arguments { weights, json, coco, coco_ids, csv, list, .. } = &arguments;
     let images = inputs::images(&arguments.images, list.as_deref())?;
     let references = &arguments.references;
-    let read = || iter::once(weights).chain(list).chain(coco_ids).chain(&images).chain(references.files());
+    let reference_files = references.files()?;
+    let read = || iter::once(weights).chain(list).chain(coco_ids).chain(&images).chain(&reference_files);
     for file in [json, coco, csv].into_iter().flatten() {
         output::prepare(file, read().map(PathBuf::as_path))?;
     }

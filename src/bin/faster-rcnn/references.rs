@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use faster_rcnn::data::load_image;
 use faster_rcnn::image::RgbImage;
+use faster_rcnn::internals::image_files;
 use faster_rcnn::{Error, ReferenceInput};
 
+use crate::output;
+
 /// Endings of image files, in the order in which they are looked for.
-const ENDINGS: [&str; 8] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "PNG"];
+const ENDINGS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"];
 
 /// What to compare images with.
 #[derive(clap::Args)]
@@ -53,9 +56,18 @@ impl ReferenceArguments {
         }
     }
 
-    /// The files that are named, which nothing is written over.
-    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        self.reference.iter()
+    /// Whether any is given.
+    pub fn are_given(&self) -> bool {
+        self.reference.is_some() || self.reference_dir.is_some()
+    }
+
+    /// The files that are read, which nothing is written over.
+    pub fn files(&self) -> Result<Vec<PathBuf>, Error> {
+        let mut files: Vec<PathBuf> = self.reference.iter().cloned().collect();
+        if let Some(folder) = &self.reference_dir {
+            files.extend(image_files(folder)?);
+        }
+        Ok(files)
     }
 }
 
@@ -73,13 +85,15 @@ impl References {
 fn find(folder: &Path, image: &Path) -> Result<PathBuf, Error> {
     let stem = image.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let template = stem.strip_suffix("_test").map(|name| format!("{name}_temp"));
-    let own = image.extension().and_then(|ending| ending.to_str());
+    let own = image.extension().and_then(|ending| ending.to_str()).map(str::to_string);
+    let endings: Vec<String> =
+        own.into_iter().chain(ENDINGS.into_iter().flat_map(|e| [e.to_string(), e.to_uppercase()])).collect();
     let names = template.iter().chain([&stem]);
-    let mut paths = names.flat_map(|name| {
-        own.into_iter().chain(ENDINGS).map(move |ending| folder.join(format!("{name}.{ending}")))
-    });
+    let mut paths =
+        names.flat_map(|name| endings.iter().map(move |ending| folder.join(format!("{name}.{ending}"))));
     // An image is no reference of itself.
-    paths
-        .find(|path| path.is_file() && path != image)
-        .ok_or_else(|| Error::file(image, format!("no reference called {stem} in {}", folder.display())))
+    paths.find(|path| path.is_file() && !output::is_same_file(path, image)).ok_or_else(|| {
+        let called = template.iter().chain([&stem]).map(String::as_str).collect::<Vec<_>>().join(" or ");
+        Error::file(image, format!("no reference called {called} in {}", folder.display()))
+    })
 }

@@ -26,6 +26,18 @@ pub enum Threshold {
     Alarms,
 }
 
+/// Which of the thresholds of an evaluation is to be shipped.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum Ship {
+    /// The one with the highest F-score.
+    BestF,
+    /// The one at which no more objects escape than tolerated.
+    Escapes,
+    /// The one at which no more clean images alarm than tolerated.
+    Alarms,
+}
+
 impl Threshold {
     fn key(self) -> &'static str {
         match self {
@@ -42,16 +54,16 @@ pub fn store(
     weights: &Path,
     options: &LoadOptions,
     points: &OperatingPoints,
-    shipped: Threshold,
+    shipped: Ship,
     to: &Path,
 ) -> Result<()> {
     let found = &points.overall;
-    let shipped_point = match shipped {
-        Threshold::Shipped | Threshold::BestF => found.best_f,
-        Threshold::Escapes => found.escapes,
-        Threshold::Alarms => found.alarms,
+    let (shipped_point, unknown) = match shipped {
+        Ship::BestF => (found.best_f, "there are no objects, or nothing is detected"),
+        Ship::Escapes => (found.escapes, "no threshold lets as few objects escape"),
+        Ship::Alarms => (found.alarms, "there are no clean images"),
     };
-    shipped_point.with_context(|| format!("the evaluation has no threshold {}", shipped.key()))?;
+    shipped_point.with_context(|| format!("--ship: {unknown}; {} is not written", to.display()))?;
     let all = [
         (Threshold::Shipped, shipped_point),
         (Threshold::BestF, found.best_f),
@@ -79,5 +91,10 @@ pub fn read(weights: &Path, threshold: Threshold) -> Result<f32> {
         .map_err(|error| Error::file_because(weights, format!("its {KEY} is damaged"), error))?;
     let point = known.get(threshold.key());
     let point = point.ok_or_else(|| fault(format!("has no threshold {}", threshold.key())))?;
+    if !(0.0..=1.0).contains(&point.threshold) {
+        return Err(
+            fault(format!("its threshold {} is {}, not in 0..=1", threshold.key(), point.threshold)).into()
+        );
+    }
     Ok(point.threshold)
 }

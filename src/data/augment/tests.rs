@@ -153,6 +153,7 @@ fn the_outcome_depends_on_seed_epoch_and_index_alone() {
 #[test]
 fn nonsense_is_refused_by_name() {
     let good = AugmentConfig::default();
+    let photometry = |photometry| AugmentConfig { photometry, ..AugmentConfig::default() };
     good.validate().unwrap();
     AugmentConfig::none().validate().unwrap();
     for (config, name) in [
@@ -163,6 +164,13 @@ fn nonsense_is_refused_by_name() {
         (AugmentConfig { scale_jitter: [2.0, 1.0], ..good.clone() }, "scale_jitter"),
         (AugmentConfig { scale_jitter: [1.0, f64::INFINITY], ..good.clone() }, "scale_jitter"),
         (AugmentConfig { scale_jitter: [f64::NAN, 1.0], ..good.clone() }, "scale_jitter"),
+        (AugmentConfig { reference_shift: -1.0, ..good.clone() }, "reference_shift"),
+        (AugmentConfig { reference_shift: f64::NAN, ..good.clone() }, "reference_shift"),
+        (photometry(Photometry { brightness: 1.5, ..Photometry::default() }), "photometry.brightness"),
+        (photometry(Photometry { contrast: -0.5, ..Photometry::default() }), "photometry.contrast"),
+        (photometry(Photometry { noise: f64::NAN, ..Photometry::default() }), "photometry.noise"),
+        (photometry(Photometry { blur: 11.0, ..Photometry::default() }), "photometry.blur"),
+        (photometry(Photometry { morphology: 2.0, ..Photometry::default() }), "photometry.morphology"),
         (AugmentConfig { crop: Some((0, 5)), ..good.clone() }, "crop"),
         (AugmentConfig { crop: Some((5, usize::MAX)), ..good.clone() }, "crop"),
     ] {
@@ -177,4 +185,83 @@ fn a_config_file_may_leave_fields_out_but_not_invent_any() {
     let expected = AugmentConfig { crop: Some((300, 400)), quarter_turns: false, ..AugmentConfig::default() };
     assert_eq!(config, expected);
     assert!(toml::from_str::<AugmentConfig>("horizontl_flip = 0.5").is_err());
+}
+
+/// A pair of a checked board and itself.
+fn pair_of(size: u32) -> RgbImage {
+    RgbImage::from_fn(size, size, |x, y| {
+        let value = if (x / 8 + y / 8) % 2 == 0 { 220 } else { 30 };
+        [value, value, 0].into()
+    })
+}
+
+fn channel(pair: &RgbImage, channel: usize) -> Vec<i32> {
+    pair.pixels().map(|pixel| i32::from(pixel[channel])).collect()
+}
+
+/// Only the reference moves, by as much as is allowed; the difference follows.
+#[test]
+fn a_reference_is_shifted_against_its_image() {
+    let config = AugmentConfig { reference_shift: 2.0, ..AugmentConfig::none() };
+    let before = pair_of(64);
+    let mut moved = 0;
+    for index in 0..10 {
+        let (after, _) = augment(before.clone(), &[], &config, ReferenceInput::Difference, key(1, 2, index));
+        assert_eq!(channel(&after, 0), channel(&before, 0));
+        moved += usize::from(channel(&after, 1) != channel(&before, 1));
+        for pixel in after.pixels() {
+            assert_eq!(pixel[2], pixel[0].abs_diff(pixel[1]));
+        }
+        // A shift of 2 pixels changes at most 2 columns and rows of each square of 8.
+        let differ = channel(&after, 2).into_iter().filter(|value| *value > 0).count();
+        assert!(differ <= 64 * 64 * 5 / 8, "{differ}");
+    }
+    assert_eq!(moved, 10);
+}
+
+/// Each kind of variation changes what it says, and no more than it may; image and reference apart.
+#[test]
+fn light_noise_and_thickness_vary_within_their_bounds() {
+    let before = pair_of(64);
+    let vary = |photometry: Photometry, index: u64| {
+        let config = AugmentConfig { photometry, ..AugmentConfig::none() };
+        augment(before.clone(), &[], &config, ReferenceInput::Difference, key(1, 2, index)).0
+    };
+    let off = Photometry::default();
+    assert_eq!(vary(off, 0), before);
+    let changes = |after: &RgbImage, of: usize| -> Vec<i32> {
+        channel(after, of).iter().zip(channel(&before, of)).map(|(after, before)| after - before).collect()
+    };
+    for index in 0..20 {
+        let brighter = vary(Photometry { brightness: 0.1, ..off }, index);
+        let [image, reference] = [0, 1].map(|of| changes(&brighter, of));
+        assert!(image.iter().all(|change| *change == image[0] && change.abs() <= 26), "{image:?}");
+        assert!(reference.iter().all(|change| *change == reference[0]));
+        let contrast = vary(Photometry { contrast: 0.5, ..off }, index);
+        // 220 and 30 lie 92.5 and 97.5 from the middle.
+        assert!(changes(&contrast, 0).iter().all(|change| change.abs() <= 49));
+        let noisy = changes(&vary(Photometry { noise: 0.02, ..off }, index), 0);
+        let mean = f64::from(noisy.iter().sum::<i32>()) / noisy.len() as f64;
+        assert!(mean.abs() < 1.0 && noisy.iter().all(|change| change.abs() < 30), "{mean}");
+        let blurred = vary(Photometry { blur: 1.0, ..off }, index);
+        assert!(channel(&blurred, 0).iter().all(|value| (30..=220).contains(value)));
+        // Values move towards those of the neighbours, which are 220 or 30: one way in all of the image.
+        let thicker = changes(&vary(Photometry { morphology: 1.0, ..off }, index), 0);
+        assert!(thicker.iter().all(|change| *change >= 0) || thicker.iter().all(|change| *change <= 0));
+    }
+    let differ = |photometry| {
+        (0..20).any(|index| {
+            let after = vary(photometry, index);
+            changes(&after, 0) != changes(&after, 1) && changes(&after, 0).iter().any(|change| *change != 0)
+        })
+    };
+    for photometry in [
+        Photometry { brightness: 0.1, ..off },
+        Photometry { contrast: 0.5, ..off },
+        Photometry { noise: 0.02, ..off },
+        Photometry { blur: 1.0, ..off },
+        Photometry { morphology: 1.0, ..off },
+    ] {
+        assert!(differ(photometry), "{photometry:?}");
+    }
 }

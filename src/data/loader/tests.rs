@@ -91,3 +91,35 @@ fn a_broken_image_is_an_error_that_names_it_and_giving_up_ends_the_threads() {
     let mut given_up = loader.next_epoch();
     assert!(given_up.next().is_some());
 }
+
+/// A part of the shuffled images, others in each epoch, are replaced by their references, which have no objects.
+#[test]
+fn clean_images_are_references_without_objects() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = records(&folder);
+    let loader = Loader::in_order(&records, 7, 1).shuffled(&AugmentConfig::none(), 5, 1).with_clean(0.4);
+    let (mut clean, mut seen) = (0, Vec::new());
+    for _ in 0..20 {
+        let batch = loader.next_epoch().next().unwrap().unwrap();
+        let mut names = Vec::new();
+        for ((name, image), objects) in batch.names.iter().zip(&batch.images).zip(&batch.annotations) {
+            let record = records.iter().find(|record| record.name == *name).unwrap();
+            if objects.is_empty() {
+                assert_eq!(*image, Image::from(record.load_reference().unwrap()));
+                names.push(name.clone());
+            } else {
+                assert_eq!(*image, Image::from(record.load().unwrap()));
+            }
+        }
+        clean += names.len();
+        seen.push(names);
+    }
+    assert!((30..=80).contains(&clean), "{clean} of 140");
+    assert!(seen.iter().any(|names| *names != seen[0]));
+
+    let align = ReferenceAlign::Off;
+    let pairs = Loader::in_order(&records, 1, 1).with_reference(ReferenceInput::Difference, align);
+    let batch = pairs.next_epoch().next().unwrap().unwrap();
+    assert_eq!(batch.images[0], Image::from(records[0].load_pair(align).unwrap()));
+    assert_eq!(batch.annotations[0], records[0].annotations);
+}

@@ -12,6 +12,8 @@ use super::plane::Plane;
 
 /// Largest shift that is looked for, in pixels of the image.
 const LARGEST_SHIFT: f32 = 32.0;
+/// What a turn of 3 degrees with some scale and shear moves a corner by, as a part of the longer side.
+const LARGEST_TURN: f32 = 0.1;
 /// Turns from which the refinement starts, in degrees. It finds what lies between.
 const TURNS: [f32; 5] = [0.0, -1.5, 1.5, -3.0, 3.0];
 /// The coarsest picture has at least this many pixels on its short side.
@@ -81,30 +83,44 @@ impl Map {
             let (to_x, to_y) = self.apply(x, y);
             (to_x - x).abs().max((to_y - y).abs())
         });
-        moves.into_iter().fold(0.0, f32::max)
+        // NaN counts as the farthest.
+        moves.into_iter().fold(0.0, |farthest, by| if by <= farthest { farthest } else { by })
     }
 }
 
-/// The reference, shifted onto the image.
-pub(super) fn by_translation(image: &GrayImage, reference: &GrayImage) -> GrayImage {
-    warped(image, reference, &find(image, reference, false))
+/// A reference that was brought onto its image.
+pub(super) struct Moved {
+    pub reference: GrayImage,
+    /// Whether the reference shows a pixel. The others are taken from the image: there is no difference that
+    /// anybody knows of.
+    pub covered: Vec<bool>,
 }
 
-/// The reference, brought onto the image by a shift, a small turn, scale and shear.
-pub(super) fn by_affine_map(image: &GrayImage, reference: &GrayImage) -> GrayImage {
-    warped(image, reference, &find(image, reference, true))
+/// The reference, shifted onto the image, or also turned, scaled and sheared a little. None where only a larger
+/// move would do.
+pub(super) fn moved(image: &GrayImage, reference: &GrayImage, affine: bool) -> Option<Moved> {
+    let map = find(image, reference, affine);
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    let limit = LARGEST_SHIFT + if affine { LARGEST_TURN * width.max(height) as f32 } else { 0.0 };
+    let farthest = map.largest_move((width, height));
+    if farthest.is_nan() || farthest > limit {
+        return None;
+    }
+    let moved = warped(image, reference, &map);
+    let covered = moved.covered.iter().filter(|covered| **covered).count();
+    (covered * 4 >= moved.covered.len() * 3).then_some(moved)
 }
 
-/// What a reference does not show is taken from the image: there is no difference that anybody knows of.
-fn warped(image: &GrayImage, reference: &GrayImage, map: &Map) -> GrayImage {
+fn warped(image: &GrayImage, reference: &GrayImage, map: &Map) -> Moved {
     let source = Plane::from(reference);
-    GrayImage::from_fn(image.width(), image.height(), |x, y| {
+    let mut covered = Vec::with_capacity(image.as_raw().len());
+    let reference = GrayImage::from_fn(image.width(), image.height(), |x, y| {
         let (from_x, from_y) = map.apply(x as f32, y as f32);
-        match source.at(from_x, from_y) {
-            Some(value) => [value.round() as u8].into(),
-            None => *image.get_pixel(x, y),
-        }
-    })
+        let value = source.at(from_x, from_y);
+        covered.push(value.is_some());
+        value.map_or(*image.get_pixel(x, y), |value| [value.round() as u8].into())
+    });
+    Moved { reference, covered }
 }
 
 fn find(image: &GrayImage, reference: &GrayImage, affine: bool) -> Map {

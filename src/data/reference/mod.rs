@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::structures::ReferenceAlign;
 
 /// A reference that correlates less with its image than this shows something else. As they are, the
-/// references of DeepPCB's 1,000 boards have 0.44 at least, and those of another kind of board 0.23 at most
+/// references of DeepPCB's 1,000 boards have 0.44 at least, but for three that are blank, and those of another kind of board 0.23 at most
 /// (of 200 pairs). A neighbour on the same plate can fit as well as the right one, so it is not found out.
 const SMALLEST_FIT: f64 = 0.3;
 
@@ -28,6 +28,29 @@ const SMALLEST_FIT: f64 = 0.3;
 ///
 /// [`Error::Reference`] if the two differ in size, or show different things.
 pub fn pair(image: &RgbImage, reference: &RgbImage, align: ReferenceAlign) -> Result<RgbImage> {
+    let (pair, fit) = pair_and_fit(image, reference, align)?;
+    match fault(fit) {
+        Some(fault) => Err(Error::Reference(fault)),
+        None => Ok(pair),
+    }
+}
+
+/// What is wrong with a reference of this correlation, if anything is.
+pub(super) fn fault(fit: f64) -> Option<String> {
+    (fit < SMALLEST_FIT).then(|| {
+        format!(
+            "the reference does not show what the image shows: their correlation is {fit:.2}, at least \
+             {SMALLEST_FIT} is expected"
+        )
+    })
+}
+
+/// As [`pair`], whether the reference fits or not; and its correlation with the image.
+pub(super) fn pair_and_fit(
+    image: &RgbImage,
+    reference: &RgbImage,
+    align: ReferenceAlign,
+) -> Result<(RgbImage, f64)> {
     if image.dimensions() != reference.dimensions() {
         let [(width, height), (other_width, other_height)] =
             [image, reference].map(|image| image.dimensions());
@@ -36,18 +59,8 @@ pub fn pair(image: &RgbImage, reference: &RgbImage, align: ReferenceAlign) -> Re
         )));
     }
     let [image, reference] = [image, reference].map(imageops::grayscale);
-    let moved = aligned(&image, &reference, align);
-    let [fit_as_it_is, fit_moved] = [&reference, &moved].map(|reference| correlation(&image, reference));
-    // A reference that fits already is not made worse.
-    let (reference, fit) =
-        if fit_moved > fit_as_it_is { (moved, fit_moved) } else { (reference, fit_as_it_is) };
-    if fit < SMALLEST_FIT {
-        return Err(Error::Reference(format!(
-            "the reference does not show what the image shows: their correlation is {fit:.2}, at least \
-             {SMALLEST_FIT} is expected"
-        )));
-    }
-    Ok(joined(&image, &reference))
+    let (reference, fit) = aligned(&image, reference, align);
+    Ok((joined(&image, &reference), fit))
 }
 
 /// A clean image that is its own reference.
@@ -71,33 +84,48 @@ fn joined(image: &GrayImage, reference: &GrayImage) -> RgbImage {
     RgbImage::from_raw(width, height, bytes).expect("three bytes a pixel")
 }
 
+/// The reference as it fits best, and its correlation with the image. One that fits as it is, is not made worse.
 #[cfg(feature = "align")]
-fn aligned(image: &GrayImage, reference: &GrayImage, align: ReferenceAlign) -> GrayImage {
-    match align {
-        ReferenceAlign::Off => reference.clone(),
-        ReferenceAlign::Translation => align::by_translation(image, reference),
-        ReferenceAlign::Affine => align::by_affine_map(image, reference),
-    }
+fn aligned(image: &GrayImage, reference: GrayImage, align: ReferenceAlign) -> (GrayImage, f64) {
+    let fit = correlation(image, &reference, |_| true);
+    let moved = match align {
+        ReferenceAlign::Off => None,
+        ReferenceAlign::Translation => align::moved(image, &reference, false),
+        ReferenceAlign::Affine => align::moved(image, &reference, true),
+    };
+    let fit_moved = moved.map(|moved| {
+        let fit = correlation(image, &moved.reference, |index| moved.covered[index]);
+        (moved.reference, fit)
+    });
+    fit_moved.filter(|(_, fit_moved)| *fit_moved > fit).unwrap_or((reference, fit))
 }
 
 /// Settings that ask for more are refused where the feature `align` is not built in.
 #[cfg(not(feature = "align"))]
-fn aligned(_: &GrayImage, reference: &GrayImage, _: ReferenceAlign) -> GrayImage {
-    reference.clone()
+fn aligned(image: &GrayImage, reference: GrayImage, _: ReferenceAlign) -> (GrayImage, f64) {
+    let fit = correlation(image, &reference, |_| true);
+    (reference, fit)
 }
 
-/// Pearson's correlation of the grey values: 1 for equal pictures, also if one is darker; about 0 for
-/// pictures that have nothing to do with each other. 1 if one of them is of a single grey.
-fn correlation(image: &GrayImage, reference: &GrayImage) -> f64 {
-    let mut sums = [0_u64; 5];
-    for (&a, &b) in image.as_raw().iter().zip(reference.as_raw()) {
-        let (a, b) = (u64::from(a), u64::from(b));
-        sums = [sums[0] + a, sums[1] + b, sums[2] + a * a, sums[3] + b * b, sums[4] + a * b];
+/// Pearson's correlation of the grey values at some places: 1 for equal pictures, also if one is darker; about 0
+/// for pictures that have nothing to do with each other. 1 if both are of a single grey, 0 if one is.
+fn correlation(image: &GrayImage, reference: &GrayImage, counts: impl Fn(usize) -> bool) -> f64 {
+    let mut sums = [0_u64; 6];
+    for (index, (&a, &b)) in image.as_raw().iter().zip(reference.as_raw()).enumerate() {
+        if counts(index) {
+            let (a, b) = (u64::from(a), u64::from(b));
+            let terms = [1, a, b, a * a, b * b, a * b];
+            sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term);
+        }
     }
-    let count = image.as_raw().len() as f64;
-    let [a, b, aa, bb, ab] = sums.map(|sum| sum as f64 / count);
-    let variances = (aa - a * a) * (bb - b * b);
-    if variances <= 0.0 { 1.0 } else { (ab - a * b) / variances.sqrt() }
+    let count = sums[0].max(1) as f64;
+    let [_, a, b, aa, bb, ab] = sums.map(|sum| sum as f64 / count);
+    let variances = [aa - a * a, bb - b * b];
+    match variances.map(|variance| variance <= 1e-9) {
+        [true, true] => 1.0,
+        [false, false] => (ab - a * b) / (variances[0] * variances[1]).sqrt(),
+        _ => 0.0,
+    }
 }
 
 #[cfg(test)]

@@ -33,9 +33,10 @@ impl Plane {
 
     /// With mean 0 and variance 1, so that light and contrast play no part. One of a single grey becomes 0.
     pub fn normalised(mut self) -> Self {
-        let count = self.values.len().max(1) as f32;
-        let mean = self.values.iter().sum::<f32>() / count;
-        let variance = self.values.iter().map(|value| (value - mean).powi(2)).sum::<f32>() / count;
+        let count = self.values.len().max(1) as f64;
+        let mean = (self.values.iter().map(|value| f64::from(*value)).sum::<f64>() / count) as f32;
+        let squares = self.values.iter().map(|value| f64::from((value - mean).powi(2)));
+        let variance = (squares.sum::<f64>() / count) as f32;
         let scale = if variance > 1e-6 { variance.sqrt().recip() } else { 0.0 };
         self.values.iter_mut().for_each(|value| *value = (*value - mean) * scale);
         self

@@ -74,8 +74,9 @@ fn a_reference_is_brought_onto_its_image() {
         for (shift, degrees, scale) in cases {
             let reference = photograph(&clean, shift, degrees, scale, 10.0, 1);
             let before = differing(&image, &reference);
-            let of_shift = differing(&image, &aligned(&image, &reference, ReferenceAlign::Translation));
-            let of_map = differing(&image, &aligned(&image, &reference, ReferenceAlign::Affine));
+            let of_shift =
+                differing(&image, &aligned(&image, reference.clone(), ReferenceAlign::Translation).0);
+            let of_map = differing(&image, &aligned(&image, reference, ReferenceAlign::Affine).0);
             println!("  {shift:?} px, {degrees} degrees, x {scale}: {before:.4} {of_shift:.4} {of_map:.4}");
             assert!(of_map < unmoved + 0.004, "{of_map}");
             if degrees == 0.0 && scale == 1.0 {
@@ -100,6 +101,21 @@ fn a_reference_of_another_board_is_an_error_that_says_how_badly_it_fits() {
             );
         }
     }
+    // A picture without anything to do with the image is no reference, at any size: where it is moved far away,
+    // what it does not show counts for nothing.
+    for side in [64, 128, 320] {
+        let image = imageops::crop_imm(&image, 0, 0, side, side).to_image();
+        for seed in 0..20 {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let blocks: Vec<u8> = (0..64 * 64).map(|_| rng.random_range(0..2) * 255).collect();
+            let other = GrayImage::from_fn(side, side, |x, y| [blocks[(y / 9 * 64 + x / 9) as usize]].into());
+            for align in &aligns[..if cfg!(feature = "align") { 3 } else { 1 }] {
+                assert!(pair(&colour(&image), &colour(&other), *align).is_err(), "{side} {seed} {align:?}");
+            }
+        }
+    }
+    let flat = RgbImage::from_pixel(640, 640, [0; 3].into());
+    assert!(pair(&colour(&image), &flat, ReferenceAlign::Off).is_err());
     let small = RgbImage::new(320, 640);
     let error = pair(&colour(&image), &small, ReferenceAlign::Off).unwrap_err();
     assert_eq!(error.to_string(), "the reference has 320 x 640 pixels, the image 640 x 640");

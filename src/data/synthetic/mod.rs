@@ -97,9 +97,9 @@ pub fn board(config: &SyntheticConfig, index: u64) -> (GrayImage, GrayImage, Vec
 }
 
 /// Writes `images` boards to the folder `output` in DeepPCB's layout, which [`open`](super::open) reads: per
-/// board the image, its template without defects and its labels, in groups of
-/// 100. The template is slightly shifted and has noise, as another photograph. One board in ten (at least one
-///      of two) goes to `test.txt`, the others to `trainval.txt`.
+/// board the image, its template without defects and its labels, in groups of a hundred. The template is
+/// slightly shifted and has noise, as another photograph. One board in ten (at least one of two) goes to
+/// `test.txt`, the others to `trainval.txt`.
 ///
 /// `output` must not exist yet, or be an empty folder, which is replaced. Everything is first written to a
 /// hidden folder beside it, which is renamed in the end. So a folder with that name holds the whole data set.

@@ -89,7 +89,7 @@ fn kernels() -> Vec<(String, Box<dyn CubeKernel>)> {
         let add_and_relu = format!("add_residual {name}");
         add!(add_and_relu, add_residual::AddResidual, 256, buffer(), buffer(), (), (), true, elem);
         add!(format!("clip_below {name}"), clip_below::ClipBelow, 256, buffer(), (), (), elem);
-        add!(format!("add_rows {name}"), add_rows::AddRows, 256, buffer(), buffer(), (), (), (), elem);
+        add!(format!("add_rows {name}"), add_rows::AddRows, 256, buffer(), buffer(), (), (), (), elem, elem);
     }
     for (kind, sampling) in [("2 samples", fixed), ("adaptive", adaptive)] {
         for dtype in [DType::F32, DType::F16, DType::BF16] {

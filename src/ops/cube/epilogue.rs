@@ -5,6 +5,7 @@
 //!
 //! Both kernels work on memory as it lies, channels last: `rows` are the pixels of all images.
 
+use burn::tensor::DType;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::{permute_nchw_to_nhwc, permute_nhwc_to_nchw};
 use burn_cubecl::tensor::CubeTensor;
@@ -69,7 +70,7 @@ pub(super) fn add_residual<F: Float>(
     while index < elements as usize {
         let sum = sums[index] + residual[index];
         if comptime!(relu) {
-            sums[index] = max(sum, F::new(0.0));
+            sums[index] = clipped::<F>(sum);
         } else {
             sums[index] = sum;
         }
@@ -86,9 +87,15 @@ pub(super) fn clip_below<F: Float>(
 ) {
     let mut index = first_element(elements, stride);
     while index < elements as usize {
-        sums[index] = max(sums[index], F::new(0.0));
+        sums[index] = clipped::<F>(sums[index]);
         index += stride as usize;
     }
+}
+
+/// NaN stays NaN, as in torch: a maximum would hide it.
+#[cube]
+fn clipped<F: Float>(value: F) -> F {
+    if value < F::new(0.0) { F::new(0.0) } else { value }
 }
 
 /// Units past the first `stride` have no element of their own.
@@ -104,17 +111,16 @@ pub(super) fn channel_sums(grad: CubeTensor) -> CubeTensor {
     let [batch, height, width, channels] = dims(&grad);
     let rows = batch * height * width;
     let parts = rows.div_ceil(LEAST_ROWS).clamp(1, MOST_CUBES);
-    let partial = sum_rows(&grad, rows, channels, parts);
-    if parts == 1 { partial } else { sum_rows(&partial, parts, channels, 1) }
+    if parts == 1 {
+        return sum_rows(&grad, rows, channels, 1, grad.dtype);
+    }
+    let partial = sum_rows(&grad, rows, channels, parts, DType::F32);
+    sum_rows(&partial, parts, channels, 1, grad.dtype)
 }
 
-/// `[rows, channels]` to `[parts, channels]`, or `[channels]` where it is one part.
-fn sum_rows(values: &CubeTensor, rows: usize, channels: usize, parts: usize) -> CubeTensor {
-    let output = if parts == 1 {
-        empty(values, [channels], values.dtype)
-    } else {
-        empty(values, [parts * channels], values.dtype)
-    };
+/// `[rows, channels]` to `[parts * channels]` of another type.
+fn sum_rows(values: &CubeTensor, rows: usize, channels: usize, parts: usize, dtype: DType) -> CubeTensor {
+    let output = empty(values, [parts * channels], dtype);
     if channels > 0 {
         add_rows::launch(
             &values.client,
@@ -126,19 +132,21 @@ fn sum_rows(values: &CubeTensor, rows: usize, channels: usize, parts: usize) -> 
             channels as u32,
             rows.div_ceil(parts) as u32,
             burn::backend::cubecl::dtype_to_storage_type(values.dtype),
+            burn::backend::cubecl::dtype_to_storage_type(dtype),
         );
     }
     output
 }
 
 #[cube(launch)]
-pub(super) fn add_rows<F: Float>(
+pub(super) fn add_rows<F: Float, G: Float>(
     values: &[F],
-    output: &mut [F],
+    output: &mut [G],
     rows: u32,
     channels: u32,
     rows_of_cube: u32,
     #[define(F)] _dtype: ElemType,
+    #[define(G)] _output_dtype: ElemType,
 ) {
     let channel = (CUBE_POS_X * comptime!(COLUMNS as u32) + UNIT_POS_X) as usize;
     let lane = UNIT_POS_Y as usize;
@@ -162,6 +170,6 @@ pub(super) fn add_rows<F: Float>(
         for lane in 0..LANES {
             total += sums[lane * COLUMNS + UNIT_POS_X as usize];
         }
-        output[CUBE_POS_Y as usize * channels as usize + channel] = F::cast_from(total);
+        output[CUBE_POS_Y as usize * channels as usize + channel] = G::cast_from(total);
     }
 }

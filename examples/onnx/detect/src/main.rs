@@ -27,6 +27,7 @@ fn main() -> Result<()> {
         // The detector sees the image, its reference, and what differs, all grey.
         let reference = image::open(arguments.next().context("detect MODEL IMAGE REFERENCE")?)?.to_luma8();
         let grey = image::imageops::grayscale(&image);
+        anyhow::ensure!(reference.dimensions() == image.dimensions(), "the reference has another size");
         for ((pixel, a), b) in image.pixels_mut().zip(grey.as_raw()).zip(reference.as_raw()) {
             pixel.0 = [*a, *b, a.abs_diff(*b)];
         }
