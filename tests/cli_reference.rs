@@ -116,7 +116,7 @@ fn a_detector_learns_from_pairs_and_clean_boards_and_ships_a_threshold() {
     fs::create_dir(bench.path("charts")).unwrap();
     let evaluate = format!("evaluate --weights {weights} --data boards --clean clean");
     let printed = bench.succeed(&format!(
-        "{evaluate} --reference-dir good --alarms 0.5 --json figures.json --plots charts --store shipped.safetensors"
+        "{evaluate} --reference-dir good --alarms 1 --json figures.json --plots charts --store shipped.safetensors"
     ));
     assert!(printed.contains("1 image with objects and 4 clean"), "{printed}");
     for chart in ["escapes.png", "reliability.png", "precision_recall.png"] {
@@ -125,7 +125,8 @@ fn a_detector_learns_from_pairs_and_clean_boards_and_ships_a_threshold() {
     let figures = bench.json("figures.json");
     assert_eq!(figures["thresholds"]["boards"], json!([1, 4]));
     let point = &figures["thresholds"]["overall"]["alarms"];
-    assert!(point["alarms"].as_f64().unwrap() <= 0.5, "{point}");
+    // All clean boards may alarm, so the lowest threshold will do.
+    assert_eq!(point["threshold"], json!(0.0));
 
     let board = bench.image(9);
     let predict = |more: &str| -> Vec<f32> {
@@ -134,12 +135,11 @@ fn a_detector_learns_from_pairs_and_clean_boards_and_ships_a_threshold() {
         detections(&printed).iter().map(|found| found.score).collect()
     };
     let all = predict(&format!("--weights {weights}"));
+    assert!(!all.is_empty());
     for (name, key) in [("shipped", "best_f"), ("best_f", "best_f"), ("alarms", "alarms")] {
         let threshold = &figures["thresholds"]["overall"][key]["threshold"];
         let threshold: f32 = serde_json::from_value(threshold.clone()).unwrap();
         let expected: Vec<f32> = all.iter().copied().filter(|score| *score >= threshold).collect();
-        // This board is what was validated on, so the best F-score is that of one of its detections.
-        assert!(key != "best_f" || !expected.is_empty());
         assert_eq!(predict(&format!("--weights shipped.safetensors --threshold {name}")), expected, "{name}");
     }
     let message = bench.fail(&format!(
