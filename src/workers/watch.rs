@@ -123,7 +123,9 @@ fn ask_websocket(address: SocketAddr, host: &str) -> Result<(), Silent> {
         TcpStream::connect_timeout(&address, PATIENCE).map_err(|error| silent("cannot be reached", error))?;
     let mut exchange = || -> io::Result<usize> {
         stream.set_read_timeout(Some(PATIENCE))?;
-        write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+        // In one piece, so that no answer comes before its end.
+        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
         stream.read(&mut [0; 1])
     };
     match exchange() {
@@ -168,7 +170,17 @@ mod tests {
         let address = listener.local_addr().unwrap();
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let _ = stream.unwrap().write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+                let mut stream = stream.unwrap();
+                // A connection that is closed with something unread is reset, and the answer may be lost.
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    match stream.read(&mut byte) {
+                        Ok(1) => request.push(byte[0]),
+                        _ => break,
+                    }
+                }
+                let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
             }
         });
         address
