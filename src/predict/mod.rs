@@ -155,7 +155,7 @@ impl Predictor {
     /// As [`detect`](Self::detect). [`Error::Reference`] if the detector takes no reference, or if this one
     /// does not show what the image shows: it says how badly it fits.
     pub fn detect_against(&self, image: &RgbImage, reference: &RgbImage) -> Result<Vec<Detection>> {
-        pixels(image)?;
+        check_pixels(image)?;
         match self.config().reference {
             ReferenceInput::None => Err(Error::Reference(
                 "the detector takes no reference: it was trained on images alone".to_string(),
@@ -256,11 +256,14 @@ impl Predictor {
 }
 
 fn pixels(image: &RgbImage) -> Result<Image> {
-    let (width, height) = image.dimensions();
-    if width == 0 || height == 0 {
-        return Err(Error::EmptyImage { width, height });
+    check_pixels(image).map(|()| Image::from(image))
+}
+
+fn check_pixels(image: &RgbImage) -> Result<()> {
+    match image.dimensions() {
+        (width, height) if width == 0 || height == 0 => Err(Error::EmptyImage { width, height }),
+        _ => Ok(()),
     }
-    Ok(Image::from(image))
 }
 
 #[cfg(test)]

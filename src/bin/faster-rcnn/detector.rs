@@ -17,14 +17,14 @@ use crate::shipped::{self, Threshold};
 #[derive(clap::Args)]
 pub struct DetectorArguments {
     /// Leave out detections with this score or less, in 0..=1 [default: the weights' setting, else 0.05].
-    #[arg(long, value_name = "SCORE", value_parser = fraction)]
+    #[arg(long, value_name = "SCORE", value_parser = fraction::<f32>)]
     score_threshold: Option<f32>,
     /// Leave out detections below a threshold that `evaluate --store` wrote into the weights.
     #[arg(long, value_name = "THRESHOLD", conflicts_with = "score_threshold")]
     threshold: Option<Threshold>,
     /// Where two detections of a class overlap by more than this IoU, in 0..=1, leave out the one with the
     /// lower score [default: the weights' setting, else 0.5].
-    #[arg(long, value_name = "IOU", value_parser = fraction)]
+    #[arg(long, value_name = "IOU", value_parser = fraction::<f32>)]
     nms_threshold: Option<f32>,
     /// Keep this many detections of an image at most, those with the highest scores [default: the weights'
     /// setting, else 100].
@@ -82,9 +82,10 @@ impl FromStr for ImageSize {
     }
 }
 
-fn fraction(text: &str) -> Result<f32, &'static str> {
+/// A number in 0..=1.
+pub fn fraction<T: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<T, &'static str> {
     match text.parse() {
-        Ok(number) if (0.0..=1.0).contains(&number) => Ok(number),
+        Ok(number) if (T::from(0)..=T::from(1)).contains(&number) => Ok(number),
         _ => Err("expected a number in 0..=1"),
     }
 }
@@ -93,14 +94,15 @@ impl DetectorArguments {
     /// Reads the detector.
     pub fn load(&self, weights: &Path) -> Result<Predictor> {
         let device = self.device.open()?;
-        let model = WeightFile::open(weights)?.load(&self.options(), &device)?;
+        let file = WeightFile::open(weights)?;
+        let model = file.load(&self.options(), &device)?;
         let mut predictor = self.resize(Predictor::new(model));
         if let Some(threshold) = self.threshold {
             // Detections above the next lower number are at or above the threshold. The evaluation knows
             // nothing of those that the weights' own setting leaves out.
             let least = predictor.config().roi_heads.score_thresh;
-            predictor =
-                predictor.with_score_thresh(shipped::read(weights, threshold)?.next_down().max(least))?;
+            predictor = predictor
+                .with_score_thresh(shipped::read(&file, weights, threshold)?.next_down().max(least))?;
         }
         if let Some(size) = self.tile {
             predictor = predictor.with_tiles(Tiles { size, overlap: self.overlap })?;

@@ -5,14 +5,14 @@ use std::slice;
 
 use anyhow::{Result, bail};
 use clap::ArgGroup;
-use faster_rcnn::data::{Dataset, Side, load_image};
+use faster_rcnn::data::{Dataset, Side};
 use faster_rcnn::eval::{ImageResult, Tolerances, evaluate, operating_points};
 use faster_rcnn::train::RunInfo;
 use faster_rcnn::weights::LoadOptions;
-use faster_rcnn::{Error, FasterRcnnConfig, Predictor, TransformConfig, draw};
+use faster_rcnn::{FasterRcnnConfig, Predictor, TransformConfig, draw};
 
 use crate::data::DataArguments;
-use crate::detector::{DetectorArguments, check_classes};
+use crate::detector::{DetectorArguments, check_classes, fraction};
 use crate::references::ReferenceArguments;
 use crate::shipped::{self, Ship};
 use crate::sides::SideArguments;
@@ -84,10 +84,10 @@ pub struct Arguments {
     #[command(flatten)]
     references: ReferenceArguments,
     /// Find the threshold at which at most this part of the objects escapes.
-    #[arg(long, value_name = "PART", default_value_t = 0.01, value_parser = part)]
+    #[arg(long, value_name = "PART", default_value_t = 0.01, value_parser = fraction::<f64>)]
     escapes: f64,
     /// Find the threshold at which at most this part of the clean images alarms.
-    #[arg(long, value_name = "PART", default_value_t = 0.02, value_parser = part)]
+    #[arg(long, value_name = "PART", default_value_t = 0.02, value_parser = fraction::<f64>)]
     alarms: f64,
     /// Write the weights with the thresholds of this evaluation to a new file, from which `predict
     /// --threshold` takes them.
@@ -98,13 +98,6 @@ pub struct Arguments {
     ship: Ship,
     #[command(flatten)]
     detector: DetectorArguments,
-}
-
-fn part(text: &str) -> Result<f64, &'static str> {
-    match text.parse() {
-        Ok(number) if (0.0..=1.0).contains(&number) => Ok(number),
-        _ => Err("expected a number in 0..=1"),
-    }
 }
 
 /// What is not trained on.
@@ -166,7 +159,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     if let Some(folder) = plots {
         draw::plot_operating_points(folder, &results, &thresholds)?;
     }
-    let evaluation = evaluate(&results, &data.class_names).with_thresholds(thresholds.clone());
+    let evaluation = evaluate(&results, &data.class_names).with_thresholds(thresholds);
     if let Some(path) = json {
         output::write_file(path, output::to_json(&evaluation))?;
     }
@@ -175,8 +168,10 @@ pub fn run(arguments: Arguments) -> Result<()> {
         draw::plot_evaluation(folder, &results, threshold, &data.class_names)?;
     }
     output::print(format!("{evaluation}\n"))?;
-    match (weights, store) {
-        (Some(weights), Some(to)) => shipped::store(weights, &settings, &thresholds, arguments.ship, to),
+    match (weights, store, &evaluation.thresholds) {
+        (Some(weights), Some(to), Some(found)) => {
+            shipped::store(weights, &settings, found, arguments.ship, to)
+        }
         _ => Ok(()),
     }
 }
@@ -199,12 +194,7 @@ fn clean(predictor: &Predictor, weights: &Path, arguments: &Arguments) -> Result
     let bar = progress::bar(images.len(), "clean images");
     let mut results = Vec::with_capacity(images.len());
     for path in &images {
-        let image = load_image(path)?;
-        let found = match references.of(path)? {
-            None => predictor.detect(&image),
-            Some(reference) => predictor.detect_against(&image, &reference),
-        };
-        let detections = found.map_err(|error| Error::file(path, format!("{error:#}")))?;
+        let (_, detections) = references.detect(predictor, path)?;
         results.push(ImageResult { annotations: Vec::new(), detections });
         bar.inc(1);
     }

@@ -7,7 +7,6 @@ use std::iter;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use faster_rcnn::data::load_image;
 use faster_rcnn::draw::draw_detections;
 use faster_rcnn::{Error, Predictor};
 use image::ImageFormat;
@@ -162,12 +161,7 @@ fn predict(
     files: &Files,
     index: usize,
 ) -> Result<Prediction, Error> {
-    let image = load_image(path)?;
-    let found = match references.of(path)? {
-        None => predictor.detect(&image),
-        Some(reference) => predictor.detect_against(&image, &reference),
-    };
-    let detections = found.map_err(|error| Error::file(path, format!("{error:#}")))?;
+    let (image, detections) = references.detect(predictor, path)?;
     tracing::info!(image = %path.display(), detections = detections.len(), "looked for objects");
     if let Some(pictures) = &files.draw {
         let picture = &pictures[index];

@@ -6,7 +6,7 @@ use anyhow::Result;
 use faster_rcnn::data::load_image;
 use faster_rcnn::image::RgbImage;
 use faster_rcnn::internals::image_files;
-use faster_rcnn::{Error, ReferenceInput};
+use faster_rcnn::{Detection, Error, Predictor, ReferenceInput};
 
 use crate::output;
 
@@ -72,13 +72,16 @@ impl ReferenceArguments {
 }
 
 impl References {
-    /// That of an image, if the detector takes one.
-    pub fn of(&self, image: &Path) -> Result<Option<RgbImage>, Error> {
-        match self {
-            Self::None => Ok(None),
-            Self::One(reference) => Ok(Some(reference.clone())),
-            Self::Folder(folder) => load_image(find(folder, image)?).map(Some),
-        }
+    /// Reads an image and looks for objects in it, beside its reference if the detector takes one.
+    pub fn detect(&self, predictor: &Predictor, path: &Path) -> Result<(RgbImage, Vec<Detection>), Error> {
+        let image = load_image(path)?;
+        let found = match self {
+            Self::None => predictor.detect(&image),
+            Self::One(reference) => predictor.detect_against(&image, reference),
+            Self::Folder(folder) => predictor.detect_against(&image, &load_image(find(folder, path)?)?),
+        };
+        let detections = found.map_err(|error| Error::file(path, format!("{error:#}")))?;
+        Ok((image, detections))
     }
 }
 

@@ -80,9 +80,8 @@ pub fn store(
     Ok(weights::save_with_metadata(&model, to, &entries)?)
 }
 
-/// The score of a threshold that is in the metadata of a weight file.
-pub fn read(weights: &Path, threshold: Threshold) -> Result<f32> {
-    let file = WeightFile::open(weights)?;
+/// The score of a threshold that is in the metadata of a weight file, which lies at `weights`.
+pub fn read(file: &WeightFile, weights: &Path, threshold: Threshold) -> Result<f32> {
     let fault = |message: String| Error::file(weights, message);
     let json = file.metadata().get(KEY).ok_or_else(|| {
         fault("has no thresholds: `faster-rcnn evaluate --store` writes a file that has".to_string())

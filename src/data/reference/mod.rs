@@ -16,8 +16,9 @@ use crate::error::{Error, Result};
 use crate::structures::ReferenceAlign;
 
 /// A reference that correlates less with its image than this shows something else. As they are, the
-/// references of DeepPCB's 1,000 boards have 0.44 at least, but for three that are blank, and those of another kind of board 0.23 at most
-/// (of 200 pairs). A neighbour on the same plate can fit as well as the right one, so it is not found out.
+/// references of DeepPCB's 1,000 boards have 0.44 at least, but for three that are blank, and those of
+/// another kind of board 0.23 at most (of 200 pairs). A neighbour on the same plate can fit as well as the
+/// right one, so it is not found out.
 const SMALLEST_FIT: f64 = 0.3;
 
 /// The image and its reference as one picture: red is the image, green the reference, blue their absolute
