@@ -1,14 +1,15 @@
 //! What a registry can do, wherever it is.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::card::ModelVersion;
-use super::new_version::{NewVersion, WEIGHTS};
+use super::card::{ModelCard, ModelVersion};
+use super::new_version::{FILES, NewVersion, WEIGHTS, copy};
 use super::version_name::{VersionName, Which};
 use crate::error::{Error, Result};
+use crate::files::write_folder_atomically;
 use crate::sha256::sha256_of;
 
 /// Models with their versions and aliases.
@@ -111,12 +112,38 @@ pub trait Registry {
         let ModelVersion { model, version, card, .. } = self.version(name)?;
         let path = self.files(&model, version)?.join(WEIGHTS);
         let sha256 = sha256_of(&path)?;
-        if sha256 != card.sha256 {
-            let message = format!("is damaged: its SHA-256 is {sha256}, registered was {}", card.sha256);
-            return Err(Error::file(path, message));
-        }
+        check(&path, &sha256, &card)?;
         Ok(ResolvedWeights { path, name: Some(model), version: Some(version), sha256 })
     }
+
+    /// Copies the files of a version into `folder`, a new or an empty one. Gives the path of the weights,
+    /// whose SHA-256 is checked after they were copied.
+    ///
+    /// # Errors
+    ///
+    /// As [`weights`](Self::weights), and those of writing files.
+    fn download(&self, name: &VersionName, folder: &Path) -> Result<PathBuf> {
+        let ModelVersion { model, version, card, .. } = self.version(name)?;
+        let from = self.files(&model, version)?;
+        write_folder_atomically(folder, |temporary| {
+            for file in FILES.into_iter().filter(|file| from.join(file).exists()) {
+                let (sha256, _) = copy(&from.join(file), &temporary.join(file))?;
+                if file == WEIGHTS {
+                    check(&from.join(file), &sha256, &card)?;
+                }
+            }
+            Ok(())
+        })?;
+        Ok(folder.join(WEIGHTS))
+    }
+}
+
+fn check(path: &Path, sha256: &str, card: &ModelCard) -> Result<()> {
+    if sha256 == card.sha256 {
+        return Ok(());
+    }
+    let message = format!("is damaged: its SHA-256 is {sha256}, that on record is {}", card.sha256);
+    Err(Error::file(path, message))
 }
 
 /// A weight file, and where it is from.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::card::{Input, ModelCard, Output, Signature, Training};
-use super::sample::{Sample, SampleImages};
+use super::sample::{SAMPLE_IMAGE, SAMPLE_REFERENCE, Sample, SampleImages};
 use crate::error::{Error, Result};
 use crate::files::write_new;
 use crate::model::FasterRcnnConfig;
@@ -22,6 +22,8 @@ use crate::weights::{Layout, LoadOptions, TRAINING_KEY, WeightFile};
 /// File names in the folder of a version.
 pub(super) const WEIGHTS: &str = "model.safetensors";
 pub(super) const CARD: &str = "version.json";
+/// All files that the folder of a version may have.
+pub(super) const FILES: [&str; 4] = [WEIGHTS, CARD, SAMPLE_IMAGE, SAMPLE_REFERENCE];
 
 /// A version that can be registered.
 #[derive(Debug)]
@@ -145,7 +147,7 @@ impl Examined<'_> {
 }
 
 /// Copies a file down to the disk. Gives the SHA-256 and the number of the bytes that were written.
-fn copy(from: &Path, to: &Path) -> Result<(String, u64)> {
+pub(super) fn copy(from: &Path, to: &Path) -> Result<(String, u64)> {
     let mut source = File::open(from).map_err(Error::io(from))?;
     let mut file = File::create_new(to).map_err(Error::io(to))?;
     let mut sums = Summing::new(&mut file);

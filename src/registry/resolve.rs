@@ -1,6 +1,5 @@
 //! From what a user gives as weights to a file.
 
-use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -35,9 +34,12 @@ impl RegistryName {
 }
 
 impl FromStr for RegistryName {
-    type Err = Infallible;
+    type Err = Error;
 
-    fn from_str(text: &str) -> Result<Self, Infallible> {
+    fn from_str(text: &str) -> Result<Self> {
+        if text.is_empty() {
+            return Err(Error::Config("a registry is a folder or a URL, got an empty text".to_string()));
+        }
         let is_url = text.starts_with("http://") || text.starts_with("https://");
         Ok(if is_url { Self::Server(text.to_string()) } else { Self::Folder(text.into()) })
     }

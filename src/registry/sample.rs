@@ -15,8 +15,8 @@ use crate::predict::Predictor;
 use crate::structures::{Detection, ReferenceInput, Xyxy};
 
 /// File names in the folder of a version.
-const IMAGE: &str = "sample.png";
-const REFERENCE: &str = "sample_reference.png";
+pub(super) const SAMPLE_IMAGE: &str = "sample.png";
+pub(super) const SAMPLE_REFERENCE: &str = "sample_reference.png";
 
 /// Boxes may differ by this many pixels from those on record, and scores by this much. Another instruction
 /// set rounds sums differently: it moves boxes by about 0.001 pixels and scores by 0.00001. Other weights or
@@ -85,7 +85,7 @@ impl SampleImages {
 
     /// Writes the files into the folder of a version.
     pub(super) fn write(&self, folder: &Path) -> Result<()> {
-        let images = [(IMAGE, Some(&self.image)), (REFERENCE, self.reference.as_ref())];
+        let images = [(SAMPLE_IMAGE, Some(&self.image)), (SAMPLE_REFERENCE, self.reference.as_ref())];
         for (name, image) in images.into_iter().filter_map(|(name, image)| Some((name, image?))) {
             let path = folder.join(name);
             let mut png = Cursor::new(Vec::new());
@@ -101,8 +101,8 @@ impl SampleImages {
     ///
     /// As [`load_image`].
     pub fn read(folder: &Path) -> Result<Self> {
-        let reference = folder.join(REFERENCE);
-        Self::load(&folder.join(IMAGE), reference.exists().then_some(reference.as_path()))
+        let reference = folder.join(SAMPLE_REFERENCE);
+        Self::load(&folder.join(SAMPLE_IMAGE), reference.exists().then_some(reference.as_path()))
     }
 
     /// What a detector finds.

@@ -14,6 +14,7 @@ use faster_rcnn::{FasterRcnnConfig, Predictor, TransformConfig, draw};
 use crate::data::DataArguments;
 use crate::detector::{DetectorArguments, check_classes, fraction};
 use crate::references::ReferenceArguments;
+use crate::registry::RegistryArguments;
 use crate::shipped::{self, Ship};
 use crate::sides::SideArguments;
 use crate::{inputs, output, predictions, progress};
@@ -47,9 +48,12 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_long_help = EXAMPLES, group = ArgGroup::new("source").required(true))]
 pub struct Arguments {
-    /// A detector's weights: this program's, or torchvision's of a detector.
+    /// A detector's weights: this program's, torchvision's of a detector, or a registered version,
+    /// models:/NAME/N or models:/NAME@ALIAS.
     #[arg(long, value_name = "FILE", group = "source")]
     weights: Option<PathBuf>,
+    #[command(flatten)]
+    registry: RegistryArguments,
     /// Detections made elsewhere, in the JSON of `predict`.
     #[arg(long, value_name = "PRED.json", group = "source")]
     #[arg(conflicts_with_all = ["score_threshold", "threshold", "nms_threshold", "detections_per_image", "tile"])]
@@ -118,7 +122,8 @@ impl From<HeldOut> for Side {
     }
 }
 
-pub fn run(arguments: Arguments) -> Result<()> {
+pub fn run(mut arguments: Arguments) -> Result<()> {
+    arguments.weights = arguments.weights.map(|weights| arguments.registry.file(weights)).transpose()?;
     let Arguments { weights, detections, list, json, plots, store, .. } = &arguments;
     if arguments.references.are_given() && arguments.clean.is_none() {
         bail!(

@@ -8,6 +8,7 @@ use faster_rcnn::export::{OnnxOptions, Pixels, onnx};
 use faster_rcnn::weights::WeightFile;
 
 use crate::output;
+use crate::registry::RegistryArguments;
 use crate::settings::WeightArguments;
 
 const EXAMPLES: &str = "\
@@ -27,9 +28,12 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
-    /// A detector's weights: this program's, or torchvision's of a detector.
+    /// A detector's weights: this program's, torchvision's of a detector, or a registered version,
+    /// models:/NAME/N or models:/NAME@ALIAS.
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
+    #[command(flatten)]
+    registry: RegistryArguments,
     /// The file to write; an existing one is replaced.
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
@@ -85,8 +89,8 @@ fn pixels(text: &str) -> Result<Pixels, &'static str> {
 }
 
 pub fn run(arguments: Arguments) -> Result<()> {
-    let Arguments { weights, output, size, batch, input, full_images, half, external_data, settings } =
-        arguments;
+    let Arguments { size, batch, input, full_images, half, external_data, settings, .. } = arguments;
+    let (weights, output) = (arguments.registry.file(arguments.weights)?, arguments.output);
     output::prepare(&output, [weights.as_path()])?;
     let model = WeightFile::open(&weights)?.load(&settings.options(), &Device::flex())?;
     let options = OnnxOptions::default()

@@ -9,6 +9,8 @@ mod detector;
 mod evaluate;
 mod export;
 mod inputs;
+mod model_text;
+mod models;
 #[cfg(any(test, not(feature = "tables"), not(feature = "workers")))]
 mod not_built;
 mod output;
@@ -16,6 +18,7 @@ mod predict;
 mod predictions;
 mod progress;
 mod references;
+mod registry;
 mod results;
 mod settings;
 mod shipped;
@@ -78,6 +81,7 @@ enum Command {
     Tables(not_built::AnyArguments),
     Export(export::Arguments),
     Weights(weights::Arguments),
+    Models(models::Arguments),
     #[cfg(feature = "workers")]
     Worker(worker::Arguments),
     #[cfg(not(feature = "workers"))]
@@ -113,6 +117,7 @@ fn main() -> ExitCode {
         Command::Tables(arguments) => not_built::run("tables", "tables", arguments),
         Command::Export(arguments) => export::run(arguments),
         Command::Weights(arguments) => weights::run(arguments),
+        Command::Models(arguments) => models::run(arguments),
         #[cfg(feature = "workers")]
         Command::Worker(arguments) => worker::run(arguments),
         #[cfg(not(feature = "workers"))]

@@ -14,6 +14,7 @@ use image::ImageFormat;
 use crate::detector::DetectorArguments;
 use crate::predictions::Prediction;
 use crate::references::{ReferenceArguments, References};
+use crate::registry::RegistryArguments;
 use crate::{inputs, output, progress, results};
 
 const EXAMPLES: &str = "\
@@ -35,6 +36,7 @@ Examples:
   faster-rcnn predict --weights best.safetensors --json found.json --draw pictures boards/*.jpg
   faster-rcnn predict --weights best.safetensors --csv found.csv --yolo labels boards
   faster-rcnn predict --weights best.safetensors --reference good.png board.jpg
+  faster-rcnn predict --weights models:/pcb@champion board.jpg
   faster-rcnn predict --weights best.safetensors --coco found.json --coco-ids instances_val2017.json val2017
   faster-rcnn predict --weights best.safetensors --score-threshold 0.5 --detections-per-image 500 board.jpg
   faster-rcnn predict --weights model.pth --image-size 640,640 \\
@@ -44,9 +46,12 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
-    /// A detector's weights: this program's, or torchvision's of a detector.
+    /// A detector's weights: this program's, torchvision's of a detector, or a registered version,
+    /// models:/NAME/N or models:/NAME@ALIAS.
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
+    #[command(flatten)]
+    registry: RegistryArguments,
     #[command(flatten)]
     detector: DetectorArguments,
     #[command(flatten)]
@@ -83,7 +88,8 @@ pub struct Arguments {
     images: Vec<PathBuf>,
 }
 
-pub fn run(arguments: Arguments) -> Result<()> {
+pub fn run(mut arguments: Arguments) -> Result<()> {
+    arguments.weights = arguments.registry.file(arguments.weights)?;
     let Arguments { weights, json, coco, coco_ids, csv, list, .. } = &arguments;
     let images = inputs::images(&arguments.images, list.as_deref())?;
     let references = &arguments.references;

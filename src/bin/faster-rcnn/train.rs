@@ -17,6 +17,7 @@ use faster_rcnn::{DeviceName, Error};
 
 use crate::data::DataArguments;
 use crate::output;
+use crate::registry::RegistryArguments;
 use crate::sides::SideArguments;
 
 const EXAMPLES: &str = "\
@@ -56,9 +57,12 @@ pub struct Arguments {
     /// Folder of the run.
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
-    /// Weights to start from [default: random weights].
+    /// Weights to start from: a file, or a registered version, models:/NAME/N or models:/NAME@ALIAS [default:
+    /// random weights].
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     weights: Option<PathBuf>,
+    #[command(flatten)]
+    registry: RegistryArguments,
     /// Ignore missing, unused or reshaped tensors whose names begin with this prefix; may be given again.
     #[arg(long, value_name = "PREFIX", requires = "weights")]
     allow: Vec<String>,
@@ -127,7 +131,8 @@ fn setting(text: &str) -> Result<String, &'static str> {
     }
 }
 
-pub fn run(arguments: Arguments) -> Result<()> {
+pub fn run(mut arguments: Arguments) -> Result<()> {
+    arguments.weights = arguments.weights.map(|weights| arguments.registry.file(weights)).transpose()?;
     let own = arguments.resume.then(|| arguments.output.join("config.toml"));
     let given = arguments.config.clone().or(own);
     let given = given.map(|path| RunConfig::load(path, &arguments.set)).transpose()?;

@@ -13,6 +13,7 @@ use faster_rcnn::weights::{
 use faster_rcnn::{BoxHeadKind, FasterRcnnConfig, NormKind, ResNetDepth};
 
 use crate::output;
+use crate::registry::RegistryArguments;
 use crate::settings::WeightArguments;
 
 const MIB: f64 = (1 << 20) as f64;
@@ -103,9 +104,11 @@ enum Command {
     /// Say what a weight file holds.
     #[command(after_long_help = INSPECT_EXAMPLES)]
     Inspect {
-        /// A weight file of any layout.
+        /// A weight file of any layout, or a registered version, models:/NAME/N or models:/NAME@ALIAS.
         #[arg(value_name = "FILE")]
         file: PathBuf,
+        #[command(flatten)]
+        registry: RegistryArguments,
         /// List all tensors, too.
         #[arg(long)]
         tensors: bool,
@@ -115,9 +118,11 @@ enum Command {
     /// Write the model of a weight file as safetensors.
     #[command(after_long_help = CONVERT_EXAMPLES)]
     Convert {
-        /// A weight file of any layout.
+        /// A weight file of any layout, or a registered version, models:/NAME/N or models:/NAME@ALIAS.
         #[arg(value_name = "IN")]
         from: PathBuf,
+        #[command(flatten)]
+        registry: RegistryArguments,
         /// The safetensors file to write; an existing one is replaced.
         #[arg(value_name = "OUT")]
         to: PathBuf,
@@ -140,10 +145,11 @@ pub fn run(arguments: Arguments) -> Result<()> {
             let path = download(&file, folder)?;
             output::print(format!("{}\n", path.display()))
         }
-        Command::Inspect { file, tensors, weights } => {
-            describe(&WeightFile::open(file)?, tensors, &weights.options())
+        Command::Inspect { file, registry, tensors, weights } => {
+            describe(&WeightFile::open(registry.file(file)?)?, tensors, &weights.options())
         }
-        Command::Convert { from, to, weights } => {
+        Command::Convert { from, registry, to, weights } => {
+            let from = registry.file(from)?;
             output::prepare(&to, [from.as_path()])?;
             let file = WeightFile::open(&from)?;
             let kind = file.convert(&to, &weights.options())?;
