@@ -69,6 +69,15 @@ pub enum Error {
         /// Why, where the network or the server is at fault.
         source: Option<Cause>,
     },
+    /// A server cannot be reached, or refuses.
+    Server {
+        /// What was asked for.
+        url: String,
+        /// What went wrong.
+        message: String,
+        /// Why, where the network is at fault.
+        source: Option<Cause>,
+    },
     /// A setting is outside what makes sense.
     Config(String),
     /// An image has no pixels.
@@ -167,7 +176,9 @@ impl fmt::Display for Error {
             Self::Tensor { path, tensor, message } => {
                 write!(f, "{}: tensor {tensor}: {message}", path.display())?;
             }
-            Self::Download { url, message, .. } => write!(f, "{url}: {message}")?,
+            Self::Download { url, message, .. } | Self::Server { url, message, .. } => {
+                write!(f, "{url}: {message}")?
+            }
             Self::Config(message)
             | Self::Reference(message)
             | Self::NonFinite(message)
@@ -196,6 +207,7 @@ impl StdError for Error {
             Self::Image { source, .. } => Some(source),
             Self::File { source, .. }
             | Self::Download { source, .. }
+            | Self::Server { source, .. }
             | Self::Worker { source, .. }
             | Self::Training { source, .. } => {
                 source.as_ref().map(|source| source.as_ref() as &(dyn StdError + 'static))

@@ -134,6 +134,8 @@
 //! | `download` | torchvision's weights from the network |
 //! | `align` | references that are brought onto their images |
 //! | `registry` | [numbered versions of models](registry) in a folder |
+//! | `mlflow` | registries on MLflow's server, and runs that it follows |
+//! | `tensorboard` | event files of a run |
 //! | `export` | [ONNX files](export) for other runtimes |
 //! | `cli` (on by default) | the program `faster-rcnn`, and all of the above |
 //! | `tables` | [Parquet tables](data::formats::tables), also in the program |
@@ -161,6 +163,8 @@ pub mod eval;
 pub mod export;
 mod files;
 mod heap;
+#[cfg(feature = "mlflow")]
+mod mlflow;
 mod model;
 pub mod ops;
 mod predict;

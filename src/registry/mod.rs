@@ -37,6 +37,8 @@ mod names;
 mod new_version;
 mod resolve;
 mod sample;
+#[cfg(feature = "mlflow")]
+mod server;
 mod version_name;
 
 pub use card::{Input, ModelCard, ModelVersion, Output, Signature, Training};
@@ -46,4 +48,6 @@ pub use names::{check_alias, check_model_name};
 pub use new_version::NewVersion;
 pub use resolve::{RegistryName, open, resolve};
 pub use sample::{Sample, SampleDetection, SampleDifference, SampleImages};
+#[cfg(feature = "mlflow")]
+pub use server::MlflowRegistry;
 pub use version_name::{VersionName, Which};

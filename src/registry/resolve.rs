@@ -7,6 +7,8 @@ use etcetera::BaseStrategy;
 
 use super::folder::FolderRegistry;
 use super::interface::{Registry, ResolvedWeights};
+#[cfg(feature = "mlflow")]
+use super::server::MlflowRegistry;
 use super::version_name::VersionName;
 use crate::error::{Error, Result};
 use crate::sha256::sha256_of;
@@ -53,6 +55,9 @@ impl FromStr for RegistryName {
 pub fn open(name: &RegistryName) -> Result<Box<dyn Registry>> {
     match name {
         RegistryName::Folder(folder) => Ok(Box::new(FolderRegistry::new(folder))),
+        #[cfg(feature = "mlflow")]
+        RegistryName::Server(url) => Ok(Box::new(MlflowRegistry::new(url))),
+        #[cfg(not(feature = "mlflow"))]
         RegistryName::Server(url) => Err(Error::Config(format!(
             "{url}: a registry on a server needs the Cargo feature `mlflow`, which this program was built \
              without"

@@ -18,6 +18,7 @@ use burn::store::ModuleRecord;
 
 use super::best::BestEpoch;
 use super::learning_rates::STEP;
+use super::observer::Observers;
 use super::run_info::RunInfo;
 use super::step::Trainee;
 use crate::error::{Error, Result};
@@ -40,13 +41,14 @@ pub(super) struct Checkpoints {
     /// A model to load records into.
     template: Trainee,
     info: RunInfo,
+    observers: Observers,
 }
 
 impl Checkpoints {
     /// `template` is a model of the run, on a device without gradients; `info` describes the run at its
     /// beginning.
-    pub fn new(folder: &Path, template: Trainee, info: RunInfo) -> Self {
-        Self { folder: folder.to_path_buf(), template, info }
+    pub fn new(folder: &Path, template: Trainee, info: RunInfo, observers: Observers) -> Self {
+        Self { folder: folder.to_path_buf(), template, info, observers }
     }
 
     /// Reads the state that a resumed run continues from. `model` already has the weights of
@@ -80,6 +82,7 @@ impl Checkpoints {
         })?;
         if best.epoch == epoch {
             weights::save_with_metadata(&model, best_path(&self.folder), &metadata)?;
+            self.observers.file("checkpoints/best.safetensors");
         }
         weights::save_with_metadata(&model, last_path(&self.folder), &metadata)?;
         self.remove_leftovers(&path)

@@ -44,6 +44,16 @@ impl RunFolder {
         self.path.join("metrics.jsonl")
     }
 
+    /// The files that a finished run leaves, by their paths in the folder.
+    pub fn results(&self) -> Vec<String> {
+        let samples = fs::read_dir(self.path.join("samples")).into_iter().flatten().flatten();
+        let samples = samples.filter_map(|entry| entry.file_name().into_string().ok());
+        let mut samples: Vec<String> = samples.map(|name| format!("samples/{name}")).collect();
+        samples.sort_unstable();
+        let others = RESULTS.iter().filter(|name| self.path.join(name).is_file());
+        others.map(|name| name.to_string()).chain(samples).collect()
+    }
+
     fn config(&self) -> PathBuf {
         self.path.join("config.toml")
     }

@@ -13,10 +13,14 @@ use burn::train::metric::{MetricDefinition, MetricId, NumericEntry};
 
 use super::best::BEST_METRIC;
 use super::folder::RunFolder;
+use super::observer::Observers;
 use super::rows::{Row, read};
 use crate::draw::{Panel, Series, line_charts};
 use crate::error::{Error, Result};
 use crate::model::Losses;
+
+/// The split of a row that training gives.
+const TRAINING: &str = "train";
 
 /// Writes the file, and keeps the lines that end an epoch.
 pub(super) struct History {
@@ -25,13 +29,21 @@ pub(super) struct History {
     epochs: Vec<Row>,
     names: HashMap<MetricId, String>,
     steps: usize,
+    /// Training steps since the run began.
+    all_steps: usize,
     interrupter: Interrupter,
+    observers: Observers,
 }
 
 impl History {
     /// Goes on with the file in `folder` after `epoch`, or begins it (0). Lines of later epochs, which are in
     /// no checkpoint, are cut off. Earlier lines stay the same, byte for byte.
-    pub fn open(folder: &RunFolder, epoch: usize, interrupter: Interrupter) -> Result<Self> {
+    pub fn open(
+        folder: &RunFolder,
+        epoch: usize,
+        interrupter: Interrupter,
+        observers: Observers,
+    ) -> Result<Self> {
         let path = folder.metrics();
         let (rows, length) = if epoch == 0 { (Vec::new(), 0) } else { read(&path, epoch)? };
         let open = || {
@@ -41,8 +53,10 @@ impl History {
             Ok(file)
         };
         let file = open().map_err(Error::io(&path))?;
+        let all_steps = rows.iter().filter(|row| row.step.is_some() && row.split == TRAINING).count();
         let epochs = rows.into_iter().filter(|row| row.step.is_none()).collect();
-        Ok(Self { folder: folder.clone(), file, epochs, names: HashMap::new(), steps: 0, interrupter })
+        let (folder, names) = (folder.clone(), HashMap::new());
+        Ok(Self { folder, file, epochs, names, steps: 0, all_steps, interrupter, observers })
     }
 
     /// The AP on the validation images after an epoch; `None` where it is unknown.
@@ -59,6 +73,8 @@ impl History {
     fn write(&mut self, row: Row) -> Result<()> {
         // One call, so that a kill leaves whole lines.
         self.file.write_all(row.to_line().as_bytes()).map_err(Error::io(self.folder.metrics()))?;
+        self.all_steps += usize::from(row.step.is_some() && row.split == TRAINING);
+        self.observers.row(&row, self.all_steps);
         if row.step.is_none() {
             self.epochs.push(row);
         }
@@ -83,7 +99,9 @@ impl History {
             Panel { title: "training loss", x_label: "epoch", y_label: "loss", series: &losses },
             Panel { title: "validation", x_label: "epoch", y_label: "average precision", series: &precision },
         ];
-        line_charts(self.folder.path().join("curves.png"), &panels)
+        line_charts(self.folder.path().join("curves.png"), &panels)?;
+        self.observers.file("curves.png");
+        Ok(())
     }
 
     /// The logger's methods return nothing, so on an error the interrupter ends the run.

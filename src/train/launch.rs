@@ -22,6 +22,7 @@ use super::folder::RunFolder;
 use super::history::History;
 use super::learning_rates::LearningRates;
 use super::metrics;
+use super::observer::Observers;
 use super::optimizer::sgd;
 use super::parallel::DataParallel;
 use super::progress::PlainLines;
@@ -39,10 +40,11 @@ pub(super) fn launch(
     data: &Split,
     folder: &RunFolder,
     compute: &Compute,
+    observers: &Observers,
 ) -> Result<()> {
     let (done, settings) = (info.epoch, &info.config.train);
     let interrupter = Interrupter::new();
-    let history = History::open(folder, done, interrupter.clone())?;
+    let history = History::open(folder, done, interrupter.clone(), observers.clone())?;
     let early_stopping = settings.early_stopping.map(|patience| EarlyStopping { patience });
     let best = BestEpoch::of(done, |epoch| history.ap(epoch));
     if done >= settings.epochs || done > 0 && early_stopping.as_ref().is_some_and(|e| e.ends(done, best)) {
@@ -59,7 +61,7 @@ pub(super) fn launch(
         .with_clean(info.config.data.clean_fraction);
     let (strategy, batches) = strategy(compute, &training);
     let rates = LearningRates::new(settings, batches);
-    let checkpoints = Checkpoints::new(&folder.checkpoints(), model.valid(), info.clone());
+    let checkpoints = Checkpoints::new(&folder.checkpoints(), model.valid(), info.clone(), observers.clone());
     let handle = CheckpointHandle::new(checkpoints, resumed, interrupter.clone());
     let learner = Learner::new(model, sgd(settings), rates.clone());
 

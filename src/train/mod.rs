@@ -6,6 +6,8 @@
 //! - `evaluation.json`, `precision_recall.png`, `confusion_matrix.png` and `samples/`: what the best weights
 //!   do on the validation images.
 //!
+//! A [`Logger`] tells it elsewhere, too: TensorBoard, MLflow.
+//!
 //! Every random choice comes from the seed, the epoch and the image, none from what happened before. So a run
 //! that was killed and resumed gives the same losses, bit for bit, as one that was not. This crate's own CPU
 //! kernels give the same bits for any number of threads, and the number of loader threads changes nothing.
@@ -29,7 +31,11 @@ mod gradients;
 mod history;
 mod launch;
 mod learning_rates;
+mod logger;
 mod metrics;
+#[cfg(feature = "mlflow")]
+mod mlflow_log;
+mod observer;
 mod optimizer;
 mod parallel;
 mod progress;
@@ -43,11 +49,14 @@ mod settings_tests;
 mod start;
 mod step;
 mod team;
+#[cfg(feature = "tensorboard")]
+mod tensorboard;
 
 pub use all_reduce::all_reduce;
 pub use best::BestEpoch;
 pub use compute::Compute;
 pub use config::{RunConfig, TrainConfig};
+pub use logger::Logger;
 pub use run::{Outcome, PreparedRun, Run};
 pub use run_info::RunInfo;
 pub use schedule::Schedule;

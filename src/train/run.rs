@@ -11,6 +11,7 @@ use super::compute::Compute;
 use super::config::RunConfig;
 use super::folder::RunFolder;
 use super::launch::launch;
+use super::logger::Logger;
 use super::report;
 use super::run_info::RunInfo;
 use super::start::Start;
@@ -42,6 +43,7 @@ pub struct Run {
     data: Split,
     start: Start,
     compute: Compute,
+    loggers: Vec<Logger>,
 }
 
 /// A run that is ready to begin: its settings are complete and fit the data, and its weights are loaded.
@@ -57,6 +59,7 @@ pub struct PreparedRun {
     folder: RunFolder,
     model: FasterRcnn,
     report: Option<LoadReport>,
+    loggers: Vec<Logger>,
 }
 
 /// What a run gave.
@@ -70,12 +73,15 @@ pub struct Outcome {
     pub evaluation: Evaluation,
     /// Seconds of training, validation included; of a resumed run those since it was resumed.
     pub seconds: f64,
+    /// What went wrong where the run was told elsewhere, in words: a server that was gone, for example.
+    pub warnings: Vec<String>,
 }
 
 impl Run {
     /// A run that starts from random weights and computes on the CPU.
     pub fn new(config: RunConfig, data: Split) -> Self {
-        Self { config, data, start: Start::Random, compute: Device::flex().into() }
+        let (start, compute) = (Start::Random, Device::flex().into());
+        Self { config, data, start, compute, loggers: Vec::new() }
     }
 
     /// Starts from something else.
@@ -98,6 +104,13 @@ impl Run {
         self
     }
 
+    /// Tells the run elsewhere, too, while it goes on.
+    #[must_use]
+    pub fn log_to(mut self, logger: Logger) -> Self {
+        self.loggers.push(logger);
+        self
+    }
+
     /// Checks everything that can be checked before the first step, and reads the weights.
     ///
     /// If the settings do not give the number and names of the classes, they come from the data set.
@@ -110,7 +123,7 @@ impl Run {
     /// holds a run that is not to be resumed or files that a run would overwrite, or if a checkpoint cannot
     /// be used. Any error of loading weights.
     pub fn prepare(self, folder: impl AsRef<Path>) -> Result<PreparedRun> {
-        let Self { config: given, data, start, compute } = self;
+        let Self { config: given, data, start, compute, loggers } = self;
         let folder = RunFolder::new(folder.as_ref())?;
         let mut config = given.clone();
         config.model = for_data(&config.model, &data)?;
@@ -146,7 +159,7 @@ impl Run {
                 (random, None, RunInfo::new(config, &data))
             }
         };
-        Ok(PreparedRun { given, info, data, compute, folder, model, report })
+        Ok(PreparedRun { given, info, data, compute, folder, model, report, loggers })
     }
 
     /// Trains in `folder`, and says how good the best weights are on the validation images.
@@ -206,26 +219,42 @@ impl PreparedRun {
     }
 
     fn train(self) -> Result<Outcome> {
-        let Self { given, info, data, compute, folder, model, .. } = self;
+        let Self { given, info, data, compute, folder, model, loggers, .. } = self;
         let model = Trainee::new(model, &info.config.train);
         let resumed = match info.epoch {
             0 => None,
             _ => Some(Checkpoints::read(&folder.checkpoints(), model.clone(), &info)?),
         };
         folder.create(&given, &info.config)?;
+        let observers = Logger::open(loggers, folder.path(), &info)?;
         let started = Instant::now();
-        launch(&info, model, resumed, &data, &folder, &compute)?;
+        let launched = launch(&info, model, resumed, &data, &folder, &compute, &observers);
         let seconds = started.elapsed().as_secs_f64();
-
-        let best_weights = best_path(&folder.checkpoints());
-        let best = read_info(&best_weights)?.best;
-        if best.ap.is_none() {
-            tracing::warn!("{best}");
+        let result = launched.and_then(|()| results(&info, &data, &folder, &compute));
+        if result.is_ok() {
+            folder.results().iter().for_each(|name| observers.file(name));
         }
-        let model = weights::load(&best_weights, compute.main_device())?;
-        let evaluation = report::write(&model, &data.validation, &info.config, folder.path())?;
-        Ok(Outcome { model, best, evaluation, seconds })
+        let warnings = observers.end(result.is_ok());
+        let (model, best, evaluation) = result?;
+        Ok(Outcome { model, best, evaluation, seconds, warnings })
     }
+}
+
+/// What the best weights of a run do on the validation images, written into its folder.
+fn results(
+    info: &RunInfo,
+    data: &Split,
+    folder: &RunFolder,
+    compute: &Compute,
+) -> Result<(FasterRcnn, BestEpoch, Evaluation)> {
+    let best_weights = best_path(&folder.checkpoints());
+    let best = read_info(&best_weights)?.best;
+    if best.ap.is_none() {
+        tracing::warn!("{best}");
+    }
+    let model = weights::load(&best_weights, compute.main_device())?;
+    let evaluation = report::write(&model, &data.validation, &info.config, folder.path())?;
+    Ok((model, best, evaluation))
 }
 
 /// The weights and the progress of the run in `folder`, which must have begun with these settings and this

@@ -11,7 +11,7 @@ mod export;
 mod inputs;
 mod model_text;
 mod models;
-#[cfg(any(test, not(feature = "tables"), not(feature = "workers")))]
+#[cfg(any(test, not(feature = "mlflow"), not(feature = "tables"), not(feature = "workers")))]
 mod not_built;
 mod output;
 mod predict;

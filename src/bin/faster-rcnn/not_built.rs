@@ -1,5 +1,6 @@
 //! The commands and options of Cargo features, in a program that was built without them. They are parsed
 //! here, so that the error is not `unknown` but says which feature is missing.
+#![allow(dead_code, reason = "which of these are used depends on the features")]
 
 use std::ffi::OsString;
 
@@ -8,12 +9,21 @@ use anyhow::{Result, bail};
 /// Options of `train` that need the feature `workers`.
 #[cfg(any(test, not(feature = "workers")))]
 #[derive(clap::Args)]
-#[allow(dead_code, reason = "no value is accepted")]
 pub struct WorkersOptions {
-    #[arg(long, hide = true, value_parser = refuse)]
+    #[arg(long, hide = true, value_parser = refuse_workers)]
     workers: Option<String>,
-    #[arg(long, hide = true, value_parser = refuse)]
+    #[arg(long, hide = true, value_parser = refuse_workers)]
     token_file: Option<String>,
+}
+
+/// Options of `train` that need the feature `mlflow`.
+#[cfg(any(test, not(feature = "mlflow")))]
+#[derive(clap::Args)]
+pub struct MlflowOptions {
+    #[arg(long, hide = true, value_parser = refuse_mlflow)]
+    mlflow: Option<String>,
+    #[arg(long, hide = true, value_parser = refuse_mlflow)]
+    mlflow_experiment: Option<String>,
 }
 
 /// A command with any options.
@@ -25,8 +35,13 @@ pub struct AnyArguments {
 }
 
 #[cfg(any(test, not(feature = "workers")))]
-fn refuse(_: &str) -> Result<String, String> {
+fn refuse_workers(_: &str) -> Result<String, String> {
     Err(missing("workers"))
+}
+
+#[cfg(any(test, not(feature = "mlflow")))]
+fn refuse_mlflow(_: &str) -> Result<String, String> {
+    Err(missing("mlflow"))
 }
 
 fn missing(feature: &str) -> String {
@@ -46,6 +61,7 @@ mod tests {
     #[derive(Parser)]
     enum Program {
         Train(WorkersOptions),
+        Told(MlflowOptions),
         Worker(AnyArguments),
     }
 
@@ -55,6 +71,9 @@ mod tests {
             let error = Program::try_parse_from(["faster-rcnn"].iter().chain(&arguments)).err().unwrap();
             assert!(error.to_string().contains("feature `workers`"), "{error}");
         }
+        let told = ["faster-rcnn", "told", "--mlflow", "http://mlflow:5000"];
+        let error = Program::try_parse_from(told).err().unwrap();
+        assert!(error.to_string().contains("feature `mlflow`"), "{error}");
         for arguments in
             [vec!["worker"], vec!["worker", "--listen", "0.0.0.0:3000"], vec!["worker", "--help"]]
         {

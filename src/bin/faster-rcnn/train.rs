@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use anyhow::{Result, bail};
 use burn::tensor::Device;
-use faster_rcnn::train::{Compute, Run, RunConfig, Start, Team};
+use faster_rcnn::train::{Compute, Logger, Run, RunConfig, Start, Team};
 use faster_rcnn::weights::LoadOptions;
 #[cfg(feature = "workers")]
 use faster_rcnn::workers::{Address, LocalWorkers, connect};
@@ -39,6 +39,7 @@ Examples:
   faster-rcnn train --config configs/deep_pcb.toml --data PCBData --output runs/coco \\
       --weights fasterrcnn_resnet50_fpn_coco-258fb6c6.pth --set train.learning_rate=0.005
   faster-rcnn train --data PCBData --output runs/coco --resume --set train.epochs=40
+  faster-rcnn train --data PCBData --output runs/told --tensorboard --mlflow http://mlflow:5000
   faster-rcnn train --config configs/gpu_nv_s.toml --data PCBData --output runs/four --token-file token \\
       --workers ws://10.0.0.5:3000,ws://10.0.0.6:3000,ws://10.0.0.7:3000,ws://10.0.0.8:3000";
 
@@ -84,6 +85,21 @@ pub struct Arguments {
     #[cfg(not(feature = "workers"))]
     #[command(flatten)]
     _workers: crate::not_built::WorkersOptions,
+    /// Also write TensorBoard's event files into the folder of the run.
+    #[arg(long)]
+    tensorboard: bool,
+    /// Also tell MLflow's server at this URL, while it trains: settings, numbers by epoch, pictures, the best
+    /// weights. A server that is gone costs warnings, never the run.
+    #[cfg(feature = "mlflow")]
+    #[arg(long, value_name = "URL")]
+    mlflow: Option<String>,
+    /// The experiment on MLflow's server; it is made where it is missing.
+    #[cfg(feature = "mlflow")]
+    #[arg(long, value_name = "NAME", default_value = "faster-rcnn", requires = "mlflow")]
+    mlflow_experiment: String,
+    #[cfg(not(feature = "mlflow"))]
+    #[command(flatten)]
+    _mlflow: crate::not_built::MlflowOptions,
     /// Another value for a setting, such as train.epochs=3; may be given again.
     #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
     set: Vec<String>,
@@ -157,7 +173,8 @@ pub fn run(mut arguments: Arguments) -> Result<()> {
         }
     };
     let devices = Devices::of(&arguments)?;
-    let run = Run::new(config, data).start(start).on(devices.compute).prepare(&arguments.output)?;
+    let run = Run::new(config, data).start(start).on(devices.compute);
+    let run = loggers(&arguments).into_iter().fold(run, Run::log_to).prepare(&arguments.output)?;
     // A resumed run takes the default of the settings for unsaid, which it is not where it was given by name.
     if epsilon.is_some() && run.config().model.frozen_epsilon != given {
         let output = arguments.output.display();
@@ -167,9 +184,25 @@ pub fn run(mut arguments: Arguments) -> Result<()> {
         output::print(format!("{}\n{report}\n", path.display()))?;
     }
     let outcome = run.fit()?;
+    for warning in &outcome.warnings {
+        eprintln!("warning: {warning}");
+    }
     let weights = arguments.output.join("checkpoints/best.safetensors");
     let (evaluation, best) = (&outcome.evaluation, &outcome.best);
     output::print(format!("{evaluation}\nbest weights: {} ({best})\n", weights.display()))
+}
+
+/// Where the run is told, besides its folder.
+fn loggers(arguments: &Arguments) -> Vec<Logger> {
+    let mut loggers = Vec::new();
+    if arguments.tensorboard {
+        loggers.push(Logger::TensorBoard);
+    }
+    #[cfg(feature = "mlflow")]
+    if let Some(url) = arguments.mlflow.clone() {
+        loggers.push(Logger::Mlflow { url, experiment: arguments.mlflow_experiment.clone() });
+    }
+    loggers
 }
 
 /// Where to compute.

@@ -1,0 +1,204 @@
+//! A run on MLflow's server, while it goes on: settings, numbers by epoch, pictures, the best weights.
+//!
+//! A thread of its own talks to the server, so training never waits for it. What the server does not take
+//! waits in a list of limited length, and is tried again now and then and at the end.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::observer::Observer;
+use super::rows::Row;
+use super::run_info::RunInfo;
+use crate::error::{Error, Result};
+use crate::files::write_bytes;
+use crate::mlflow::{Client, MlflowRun, now};
+
+/// The longest wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a server that is gone is left alone.
+const PAUSE: Duration = Duration::from_secs(30);
+/// How long the end of a run waits for the last files to be taken.
+const AT_THE_END: Duration = Duration::from_secs(60);
+/// The most entries that wait for the server.
+const WAITING: usize = 1024;
+/// The file in the run's folder that says which run on the server it is.
+const FILE: &str = "mlflow.json";
+
+/// Passes on what it hears.
+pub(super) struct MlflowLog {
+    url: String,
+    entries: SyncSender<Entry>,
+    /// Gets the warnings when all is done.
+    done: Receiver<Vec<String>>,
+}
+
+enum Entry {
+    Metrics { values: Vec<(String, f64)>, epoch: usize, time: i64 },
+    File(String),
+    End { succeeded: bool },
+}
+
+/// Which run on the server belongs to a folder.
+#[derive(Serialize, Deserialize)]
+struct Known {
+    url: String,
+    run_id: String,
+}
+
+impl MlflowLog {
+    /// Begins at once, and meets the server on another thread.
+    pub fn start(url: String, experiment: String, folder: &Path, info: &RunInfo) -> Self {
+        let settings = serde_json::to_value(&info.config).expect("settings have named fields");
+        let sending = Sending {
+            client: Client::new(&url, PATIENCE),
+            experiment,
+            folder: folder.to_path_buf(),
+            settings,
+            resumes: info.epoch > 0,
+            run: None,
+            waiting: VecDeque::new(),
+            lost: 0,
+            silent_until: Instant::now(),
+            warnings: Vec::new(),
+        };
+        let ((entries, received), (finished, done)) = (sync_channel(WAITING), channel());
+        thread::spawn(move || {
+            // If the run does not wait any longer, nobody hears the warnings.
+            let _ = finished.send(sending.work(&received));
+        });
+        let log = Self { url, entries, done };
+        log.pass(Entry::File("config.toml".to_string()));
+        log
+    }
+
+    fn pass(&self, entry: Entry) {
+        if self.entries.try_send(entry).is_err() {
+            tracing::warn!(url = self.url, "MLflow's server is too slow: an entry is left out");
+        }
+    }
+}
+
+impl Observer for MlflowLog {
+    fn row(&mut self, row: &Row, _: usize) {
+        if row.step.is_some() {
+            return;
+        }
+        let value =
+            |(name, value): (&String, &Option<f64>)| Some((format!("{}/{name}", row.split), (*value)?));
+        let values = row.values.iter().filter_map(value).collect();
+        self.pass(Entry::Metrics { values, epoch: row.epoch, time: now() });
+    }
+
+    fn file(&mut self, name: &str) {
+        self.pass(Entry::File(name.to_string()));
+    }
+
+    fn end(&mut self, succeeded: bool) -> Vec<String> {
+        self.pass(Entry::End { succeeded });
+        self.done.recv_timeout(AT_THE_END).unwrap_or_else(|_| {
+            let seconds = AT_THE_END.as_secs();
+            vec![format!("{}: MLflow's server did not take everything within {seconds} s", self.url)]
+        })
+    }
+}
+
+/// The side that talks to the server.
+struct Sending {
+    client: Client,
+    experiment: String,
+    folder: PathBuf,
+    settings: Value,
+    resumes: bool,
+    run: Option<MlflowRun>,
+    waiting: VecDeque<Entry>,
+    lost: usize,
+    silent_until: Instant,
+    warnings: Vec<String>,
+}
+
+impl Sending {
+    /// Until the run ends; gives the warnings.
+    fn work(mut self, entries: &Receiver<Entry>) -> Vec<String> {
+        for entry in entries {
+            let ends = matches!(entry, Entry::End { .. });
+            self.waiting.push_back(entry);
+            if self.waiting.len() > WAITING {
+                self.waiting.pop_front();
+                self.lost += 1;
+            }
+            if ends || Instant::now() >= self.silent_until {
+                self.send_waiting();
+            }
+            if ends {
+                break;
+            }
+        }
+        let lost = self.lost + self.waiting.len();
+        if lost > 0 {
+            self.warn(format!("{}: MLflow's server did not take {lost} entries", self.client.url()));
+        }
+        self.warnings
+    }
+
+    fn send_waiting(&mut self) {
+        while let Some(entry) = self.waiting.pop_front() {
+            let Err(error) = self.send(&entry) else { continue };
+            self.warn(format!("{error:#}"));
+            match error {
+                // Nobody answers: it may be back later.
+                Error::Server { source: Some(_), .. } => {
+                    self.waiting.push_front(entry);
+                    self.silent_until = Instant::now() + PAUSE;
+                    return;
+                }
+                _ => self.lost += 1,
+            }
+        }
+    }
+
+    fn send(&mut self, entry: &Entry) -> Result<()> {
+        let run = match &self.run {
+            Some(run) => run.clone(),
+            None => self.run.insert(self.begin()?).clone(),
+        };
+        match entry {
+            Entry::Metrics { values, epoch, time } => {
+                let values = values.iter().map(|(name, value)| (name.as_str(), *value));
+                run.metrics(values, *epoch, *time)
+            }
+            Entry::File(name) => run.upload(&self.folder.join(name), name),
+            Entry::End { succeeded } => run.end(*succeeded),
+        }
+    }
+
+    /// A new run on the server, or the one of the folder where that is resumed.
+    fn begin(&self) -> Result<MlflowRun> {
+        let path = self.folder.join(FILE);
+        if self.resumes
+            && let Some(known) = std::fs::read(&path).ok()
+            && let Ok(known) = serde_json::from_slice::<Known>(&known)
+            && known.url == self.client.url()
+        {
+            return MlflowRun::resume(self.client.clone(), &known.run_id);
+        }
+        let name = self.folder.file_name().unwrap_or_default().to_string_lossy();
+        let run = MlflowRun::begin(self.client.clone(), &self.experiment, &name)?;
+        let known = Known { url: self.client.url().to_string(), run_id: run.id().to_string() };
+        write_bytes(&path, serde_json::to_string(&known).expect("plain data is JSON").as_bytes())?;
+        run.settings(&self.settings)?;
+        Ok(run)
+    }
+
+    fn warn(&mut self, message: String) {
+        tracing::warn!("{message}");
+        if !self.warnings.contains(&message) {
+            self.warnings.push(message);
+        }
+    }
+}
