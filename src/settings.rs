@@ -7,6 +7,8 @@
     allow(dead_code, reason = "files of settings are those of training runs")
 )]
 
+#[cfg(feature = "registry")]
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Serialize;
@@ -69,6 +71,24 @@ pub fn differences<T: Serialize>(one: &T, other: &T) -> Vec<String> {
     let mut names = Vec::new();
     collect_differences(&tree(one), &tree(other), "", &mut names);
     names
+}
+
+/// The values of settings, by names such as `train.epochs`.
+#[cfg(feature = "registry")]
+pub fn by_name(settings: &Value) -> BTreeMap<String, Value> {
+    fn collect(settings: &Value, name: &str, values: &mut BTreeMap<String, Value>) {
+        let Value::Object(fields) = settings else {
+            values.insert(name.to_string(), settings.clone());
+            return;
+        };
+        for (key, value) in fields {
+            let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+            collect(value, &name, values);
+        }
+    }
+    let mut values = BTreeMap::new();
+    collect(settings, "", &mut values);
+    values
 }
 
 fn tree<T: Serialize>(settings: &T) -> Value {

@@ -97,6 +97,36 @@ fn by_environment(bench: &Bench, image: &str) {
 }
 
 #[test]
+fn help_teaches_and_wrong_usage_is_2() {
+    let bench = Bench::new(1);
+    for command in ["", "register", "list", "show", "compare", "alias", "delete", "download", "verify"] {
+        let help = bench.succeed(&format!("models {command} --help"));
+        assert!(help.contains("  faster-rcnn models "), "{command} has no example: {help}");
+    }
+    for wrong in [
+        "models",
+        "models register tiny.safetensors",
+        "models register tiny.safetensors --name pcb --sample-reference a.png",
+        "models show",
+        "models compare pcb/1",
+        "models alias pcb/1",
+        "models alias pcb@champion other --remove",
+        "models download pcb/1",
+        "models list --registry",
+    ] {
+        let output = bench.run(wrong);
+        assert_eq!(output.status.code(), Some(2), "{wrong}: {}", text(&output.stderr));
+    }
+    #[cfg(not(feature = "mlflow"))]
+    {
+        let message = bench.fail("models list --registry http://127.0.0.1:9");
+        assert!(message.contains("needs the Cargo feature `mlflow`"), "{message}");
+        let output = bench.run("train --data boards --output run --mlflow http://127.0.0.1:9");
+        assert!(text(&output.stderr).contains("needs the Cargo feature `mlflow`"));
+    }
+}
+
+#[test]
 fn numbers_aliases_and_names_keep_their_rules() {
     let bench = Bench::new(2);
     let models = |rest: &str| bench.succeed(&format!("models {rest} --registry registry"));

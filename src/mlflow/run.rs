@@ -1,6 +1,5 @@
 //! A run on the server: settings, numbers, files.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -8,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use crate::error::{Error, Result};
+use crate::settings;
 
 /// The most entries that the server takes in one call.
 const BATCH: usize = 100;
@@ -62,12 +62,12 @@ impl MlflowRun {
     }
 
     /// Writes settings down.
-    pub fn settings(&self, settings: &Value) -> Result<()> {
-        let param = |(key, value): (&String, &String)| {
-            let value: String = value.chars().take(LONGEST_VALUE).collect();
-            json!({ "key": key, "value": value })
+    pub fn settings(&self, all: &Value) -> Result<()> {
+        let param = |(key, value): (String, Value)| {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
+            json!({ "key": key, "value": text.chars().take(LONGEST_VALUE).collect::<String>() })
         };
-        let params: Vec<Value> = leaves(settings).iter().map(param).collect();
+        let params: Vec<Value> = settings::by_name(all).into_iter().map(param).collect();
         params.chunks(BATCH).try_for_each(|params| self.log(&json!({ "params": params })))
     }
 
@@ -113,22 +113,4 @@ fn text(client: &Client, value: &Value) -> Result<String> {
 /// Milliseconds since 1970.
 pub fn now() -> i64 {
     Timestamp::now().as_millisecond()
-}
-
-/// The values in tables of settings, by their dotted names, as text.
-pub fn leaves(settings: &Value) -> BTreeMap<String, String> {
-    fn collect(prefix: &str, value: &Value, leaves: &mut BTreeMap<String, String>) {
-        let Value::Object(fields) = value else {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
-            leaves.insert(prefix.to_string(), text);
-            return;
-        };
-        for (name, value) in fields {
-            let dotted = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
-            collect(&dotted, value, leaves);
-        }
-    }
-    let mut found = BTreeMap::new();
-    collect("", settings, &mut found);
-    found
 }

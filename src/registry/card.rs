@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::sample::Sample;
+use crate::settings;
 use crate::structures::{ReferenceAlign, ReferenceInput};
 
 /// What is known of a version, whatever its number.
@@ -101,6 +102,11 @@ pub struct ModelVersion {
 }
 
 impl ModelCard {
+    /// The settings by their names, such as `train.epochs`.
+    pub fn settings_by_name(&self) -> BTreeMap<String, Value> {
+        settings::by_name(&self.settings)
+    }
+
     /// The numbers of the evaluation over all classes, such as `coco.ap50` and `thresholds.best_f.threshold`.
     pub fn metrics(&self) -> BTreeMap<String, f64> {
         let mut metrics = BTreeMap::new();

@@ -21,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::files::write_folder_atomically;
 use crate::mlflow::{Client, MlflowRun, now};
 use crate::sha256::{sha256_of, sha256_of_bytes};
+use crate::structures::ReferenceInput;
 
 /// The longest wait for the server. It takes a while until a large file is stored.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -238,7 +239,7 @@ fn ml_model(card: &ModelCard, run: &str) -> Value {
     let tensor = |name: &str, dtype: &str, shape: Value| json!({ "name": name, "type": "tensor", "tensor-spec": { "dtype": dtype, "shape": shape } });
     let image = |name: &str| tensor(name, "uint8", json!([-1, -1, 3]));
     let mut inputs = vec![image("image")];
-    if card.signature.input.reference != crate::structures::ReferenceInput::None {
+    if card.signature.input.reference != ReferenceInput::None {
         inputs.push(image("reference"));
     }
     let outputs = [

@@ -116,13 +116,7 @@ pub struct Comparison {
 impl Comparison {
     pub fn new(one: ModelVersion, other: ModelVersion) -> Self {
         let metrics = both(one.card.metrics(), other.card.metrics());
-        let settings = [&one, &other].map(|version| {
-            let mut leaves = BTreeMap::new();
-            collect("", &version.card.settings, &mut leaves);
-            leaves
-        });
-        let [before, after] = settings;
-        let mut settings = both(before, after);
+        let mut settings = both(one.card.settings_by_name(), other.card.settings_by_name());
         settings.retain(|_, [before, after]| before != after);
         Self { versions: [one, other], metrics, settings }
     }
@@ -161,19 +155,4 @@ impl fmt::Display for Comparison {
 fn both<T: Clone>(one: BTreeMap<String, T>, other: BTreeMap<String, T>) -> BTreeMap<String, [Option<T>; 2]> {
     let keys: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
     keys.into_iter().map(|key| (key.clone(), [one.get(key).cloned(), other.get(key).cloned()])).collect()
-}
-
-/// The values in tables of settings, by their dotted names.
-fn collect(prefix: &str, value: &Value, leaves: &mut BTreeMap<String, Value>) {
-    match value {
-        Value::Object(fields) => {
-            for (name, value) in fields {
-                let dotted = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
-                collect(&dotted, value, leaves);
-            }
-        }
-        value => {
-            leaves.insert(prefix.to_string(), value.clone());
-        }
-    }
 }
