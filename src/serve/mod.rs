@@ -1,0 +1,5 @@
+//! The server.
+
+mod connection;
+mod limits;
+mod refusal;
