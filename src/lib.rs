@@ -133,6 +133,7 @@
 //! | `data` | data sets in VOC's and YOLO's layouts, groups by names, pictures that are almost the same |
 //! | `download` | torchvision's weights from the network |
 //! | `align` | references that are brought onto their images |
+//! | `registry` | [numbered versions of models](registry) in a folder |
 //! | `export` | [ONNX files](export) for other runtimes |
 //! | `cli` (on by default) | the program `faster-rcnn`, and all of the above |
 //! | `tables` | [Parquet tables](data::formats::tables), also in the program |
@@ -163,7 +164,11 @@ mod heap;
 mod model;
 pub mod ops;
 mod predict;
+#[cfg(feature = "registry")]
+pub mod registry;
 mod settings;
+#[cfg(any(feature = "download", feature = "registry"))]
+mod sha256;
 pub mod structures;
 mod text;
 #[cfg(feature = "train")]
