@@ -138,6 +138,7 @@
 //! | `cli` (on by default) | the program `faster-rcnn`, and all of the above |
 //! | `tables` | [Parquet tables](data::formats::tables), also in the program |
 //! | `workers` | training on several processes and machines |
+//! | `serve` | the server and its page |
 //! | `cuda`, `wgpu` | GPUs |
 //!
 //! # Conventions
@@ -166,6 +167,8 @@ pub mod ops;
 mod predict;
 #[cfg(feature = "registry")]
 pub mod registry;
+#[cfg(feature = "serve")]
+pub mod serve;
 mod settings;
 #[cfg(any(feature = "download", feature = "registry"))]
 mod sha256;

@@ -38,7 +38,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             upload_bytes: 64 << 20,
-            pixels: 64 << 20,
+            pixels: 64_000_000,
             memory: 1 << 30,
             queue: 64,
             connections: 4096,
