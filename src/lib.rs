@@ -137,6 +137,7 @@
 //! | `export` | [ONNX files](export) for other runtimes |
 //! | `cli` (on by default) | the program `faster-rcnn`, and all of the above |
 //! | `tables` | [Parquet tables](data::formats::tables), also in the program |
+//! | `records` | [what was found in which image](records), in SQLite or PostgreSQL, also in the program |
 //! | `workers` | training on several processes and machines |
 //! | `cuda`, `wgpu` | GPUs |
 //!
@@ -164,10 +165,12 @@ mod heap;
 mod model;
 pub mod ops;
 mod predict;
+#[cfg(feature = "records")]
+pub mod records;
 #[cfg(feature = "registry")]
 pub mod registry;
 mod settings;
-#[cfg(any(feature = "download", feature = "registry"))]
+#[cfg(any(feature = "download", feature = "records", feature = "registry"))]
 mod sha256;
 pub mod structures;
 mod text;
