@@ -278,8 +278,12 @@ impl Context<'_> {
         app.metrics.found(
             found.detections.iter().map(|one| class(one.label).unwrap_or_else(|| one.label.to_string())),
         );
-        let object = |&Detection { xyxy, label, score }: &Detection| {
-            records::Found { xyxy, label, name: class(label), score, verdict: None }
+        let object = |&Detection { xyxy, label, score }: &Detection| records::Found {
+            xyxy,
+            label,
+            name: class(label),
+            score,
+            verdict: None,
         };
         let media_type = media_type.to_string();
         let image = NewImage { bytes: file.bytes, name: file.name.clone(), width, height, media_type };
@@ -312,8 +316,11 @@ impl Context<'_> {
         app.metrics.took(Part::Store, stored.elapsed());
         milliseconds.store = Some(in_milliseconds(stored.elapsed()));
         milliseconds.total = in_milliseconds(self.start.elapsed());
-        let object = |&Detection { xyxy, label, score }: &Detection| {
-            DetectedObject { xyxy, label, name: class(label), score }
+        let object = |&Detection { xyxy, label, score }: &Detection| DetectedObject {
+            xyxy,
+            label,
+            name: class(label),
+            score,
         };
         let detections = found.detections.iter().map(object).collect();
         Ok(DetectedImage { id: inspection.id, image: file.name, width, height, detections, milliseconds })

@@ -14,8 +14,8 @@ use futures_util::stream;
 use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::task;
-use utoipa::openapi::schema::{AnyOfBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
 use utoipa::IntoParams;
+use utoipa::openapi::schema::{AnyOfBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
 use uuid::Uuid;
 
 use super::app::App;
@@ -116,7 +116,8 @@ fn given(text: Option<String>) -> Option<String> {
 }
 
 fn moment(text: Option<String>) -> Result<Option<Timestamp>, Refusal> {
-    let moment = |text: String| records::moment(&text).map_err(|error| Refusal::bad_request(error.to_string()));
+    let moment =
+        |text: String| records::moment(&text).map_err(|error| Refusal::bad_request(error.to_string()));
     given(text).map(moment).transpose()
 }
 
@@ -357,8 +358,8 @@ pub async fn verdicts(
     Parameters(parameters): Parameters<RangeParameters>,
 ) -> Result<Response, Refusal> {
     let filter = parameters.filter()?;
-    let folder = tempfile::tempdir_in(&app.scratch)
-        .map_err(|error| unavailable(Error::io(&app.scratch)(error)))?;
+    let folder =
+        tempfile::tempdir_in(&app.scratch).map_err(|error| unavailable(Error::io(&app.scratch)(error)))?;
     let path = folder.path().join("verdicts.zip");
     app.records.export(&filter, ExportFormat::CocoZip, &path).await.map_err(unavailable)?;
     let file = fs::File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));

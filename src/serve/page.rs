@@ -21,8 +21,7 @@ macro_rules! files {
 }
 
 /// Those in `page/` have the URL `/page/NAME`, those in `docs/` `/docs/NAME`.
-static FILES: [File; 4] =
-    files!["page/index.html", "docs/index.html", "docs/docs.css", "docs/docs.js"];
+static FILES: [File; 4] = files!["page/index.html", "docs/index.html", "docs/docs.css", "docs/docs.js"];
 
 /// `GET /`
 pub async fn index(headers: HeaderMap) -> Response {

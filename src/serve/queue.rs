@@ -141,7 +141,9 @@ fn run(batch: Vec<Waiting>) {
         Ok(found) => found.into_iter().map(Ok).collect(),
         // Only those at fault fail.
         Err(_) if batch.len() > 1 => {
-            let alone = |waiting: &Waiting| detect(&waiting.job, &[&waiting.job.picture.pixels]).map(|mut f| f.remove(0));
+            let alone = |waiting: &Waiting| {
+                detect(&waiting.job, &[&waiting.job.picture.pixels]).map(|mut f| f.remove(0))
+            };
             batch.iter().map(alone).collect()
         }
         Err(refusal) => vec![Err(refusal)],
@@ -180,9 +182,9 @@ mod tests {
 
     use crate::model::FasterRcnnConfig;
     use crate::predict::Predictor;
+    use crate::registry::ResolvedWeights;
     use crate::serve::limits::Memory;
     use crate::serve::pictures::{Studio, to_png};
-    use crate::registry::ResolvedWeights;
 
     fn model() -> Arc<ServedModel> {
         let predictor = Predictor::new(FasterRcnnConfig::tiny(3).init(&Device::flex()));

@@ -70,6 +70,7 @@ impl Refusal {
         Self::unavailable("the records cannot be read or written at the moment; the server's log says why")
     }
 
+    #[cfg(test)]
     pub fn status(&self) -> StatusCode {
         self.status
     }
@@ -94,7 +95,10 @@ impl IntoResponse for Refusal {
 
 /// For a method that a path does not have. axum adds the header `Allow`.
 pub async fn method_not_allowed() -> Refusal {
-    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, format!("the header `{ALLOW}` lists the methods of this path"))
+    Refusal::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("the header `{ALLOW}` lists the methods of this path"),
+    )
 }
 
 /// For a path that is not there.

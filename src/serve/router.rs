@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-};
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -60,7 +58,8 @@ pub fn router(app: Arc<App>) -> Router {
 async fn signed_in(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let by = app.sign_in.of(request.headers());
     if by == SignedIn::No {
-        let message = "sign in first: with a token of the server's in the header `Authorization`, or on the page";
+        let message =
+            "sign in first: with a token of the server's in the header `Authorization`, or on the page";
         return Refusal::new(StatusCode::UNAUTHORIZED, message).into_response();
     }
     // Browsers send a cookie by themselves, so such a request has to show that the page sent it.
@@ -78,13 +77,16 @@ async fn every_answer(State(app): State<Arc<App>>, request: Request, next: Next)
     let is_stranger = !app.sign_in.is_required() && !names_this_machine(request.headers(), request.uri());
     let is_bearer = app.sign_in.of(request.headers()) == SignedIn::Bearer;
     let mut response = if is_stranger {
-        let message = "without tokens, this server is only for those who call it by its address or as localhost";
+        let message =
+            "without tokens, this server is only for those who call it by its address or as localhost";
         Refusal::new(StatusCode::FORBIDDEN, message).into_response()
     } else if changes(&request) && !is_bearer && site(request.headers()) == Site::Other {
         cross_site().into_response()
     } else {
         let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-        answer.unwrap_or_else(|_| Refusal::internal("the server failed at this request", "panic").into_response())
+        answer.unwrap_or_else(|_| {
+            Refusal::internal("the server failed at this request", "panic").into_response()
+        })
     };
     app.metrics.answered(&path, method, response.status().as_u16());
     let headers = response.headers_mut();

@@ -56,11 +56,7 @@ pub async fn get(State(app): State<Arc<App>>, headers: HeaderMap) -> Json<Sessio
     (status = 415, body = ErrorBody, description = "The body is no JSON."),
     (status = 503, body = ErrorBody, description = "The server has no memory for the body now."),
 ))]
-pub async fn post(
-    State(app): State<Arc<App>>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Refusal> {
+pub async fn post(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
     let Credentials { token } = json(&app, &headers, body).await?;
     if !app.sign_in.is_required() {
         return Ok(StatusCode::NO_CONTENT.into_response());

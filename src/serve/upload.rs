@@ -107,7 +107,8 @@ async fn parts(headers: &HeaderMap, bytes: Bytes, held: Held) -> Result<Upload, 
             "product" => &mut fields.product,
             "board" => &mut fields.board,
             _ => {
-                let message = "a form has the fields image, reference, line, product and board, and no others";
+                let message =
+                    "a form has the fields image, reference, line, product and board, and no others";
                 return Err(Refusal::bad_request(message));
             }
         };
@@ -187,7 +188,10 @@ mod tests {
             + "--XX--\n";
         let upload = form_of(&body).await.unwrap();
         let of = |file: &File| (file.name.clone(), file.bytes.len());
-        assert_eq!(upload.images.iter().map(of).collect::<Vec<_>>(), [(Some("a.png".to_string()), 1), (None, 2)]);
+        assert_eq!(
+            upload.images.iter().map(of).collect::<Vec<_>>(),
+            [(Some("a.png".to_string()), 1), (None, 2)]
+        );
         assert_eq!(of(&upload.reference.unwrap()), (Some("b.png".to_string()), 3));
         let line = Some("A&<b>".to_string());
         assert_eq!(upload.fields, Fields { line, product: None, board: None });
