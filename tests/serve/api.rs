@@ -42,7 +42,8 @@ fn the_numbers_are_those_of_predict() {
     // With the settings that the server is started with, too.
     let server = Server::start(&bench, "--detections-per-image 3 --tile 64 --overlap 16");
     let path = bench.image(0);
-    let options = format!("--weights tiny.safetensors --detections-per-image 3 --tile 64 --overlap 16 {path}");
+    let options =
+        format!("--weights tiny.safetensors --detections-per-image 3 --tile 64 --overlap 16 {path}");
     let answer = server.detect(&fs::read(bench.path(&path)).unwrap()).ok();
     assert_eq!(as_predicted(&answer["images"][0], &path), predicted(&bench, &options));
 }
@@ -64,7 +65,10 @@ fn a_form_has_several_images_and_what_belongs_to_them() {
     let images = answer["images"].as_array().unwrap();
     assert_eq!(images.len(), 2);
     // A name has no folders: what is before the last slash is left out.
-    assert_eq!([&images[0]["image"], &images[1]["image"]], [&json!("script> \u{fc}.jpg"), &json!("second.jpg")]);
+    assert_eq!(
+        [&images[0]["image"], &images[1]["image"]],
+        [&json!("script> \u{fc}.jpg"), &json!("second.jpg")]
+    );
     for (image, file) in images.iter().zip(&files) {
         assert_eq!(image["detections"], server.detect(file).ok()["images"][0]["detections"]);
         let id = image["id"].as_str().unwrap();
@@ -106,8 +110,7 @@ fn a_reference_goes_with_the_images() {
     assert_eq!(server.get("/v1/model").ok()["reference"], "difference");
 
     let (path, reference) = (bench.image(0), bench.image(0).replace("_test", "_temp"));
-    let expected =
-        predicted(&bench, &format!("--weights pairs.safetensors --reference {reference} {path}"));
+    let expected = predicted(&bench, &format!("--weights pairs.safetensors --reference {reference} {path}"));
     let read = |path: &str| fs::read(bench.path(path)).unwrap();
     let (image, good) = (read(&path), read(&reference));
     let (media_type, body) = form(&[("reference", "good.jpg", &good), ("image", "a.jpg", &image)]);
@@ -156,7 +159,8 @@ fn pages_filters_and_verdicts() {
     assert_eq!(ids_of(&server.get("/v1/detections?line=B").ok()).len(), 3);
     assert_eq!(ids_of(&server.get("/v1/detections?from=2001-01-01&to=2002-01-01").ok()).len(), 0);
     assert_eq!(ids_of(&server.get("/v1/detections?from=2001-01-01T00:00:00Z&class=open").ok()).len(), 7);
-    for wrong in ["limit=0", "limit=201", "limit=x", "before=x", "from=yesterday", "verdict=maybe", "lines=A"] {
+    for wrong in ["limit=0", "limit=201", "limit=x", "before=x", "from=yesterday", "verdict=maybe", "lines=A"]
+    {
         server.get(&format!("/v1/detections?{wrong}")).sentence(400);
     }
 
@@ -170,13 +174,18 @@ fn pages_filters_and_verdicts() {
     let path = format!("/v1/detections/{}/verdict", ids[0]);
     let given = server.post_json(&path, &verdict).ok();
     assert_eq!(given, server.get(&format!("/v1/detections/{}", ids[0])).ok());
-    assert_eq!([&given["detections"][0]["verdict"], &given["detections"][1]["verdict"]], ["real", "false_call"]);
+    assert_eq!(
+        [&given["detections"][0]["verdict"], &given["detections"][1]["verdict"]],
+        ["real", "false_call"]
+    );
     assert_eq!((&given["missed"][0]["name"], &given["verdict_by"]), (&json!("short"), &json!("Eve <b>")));
     assert_eq!(ids_of(&server.get("/v1/detections?verdict=given").ok()), ids[..1].to_vec());
     assert_eq!(ids_of(&server.get("/v1/detections?verdict=pending").ok()), ids[1..].to_vec());
 
     server.post_json(&path, &json!({"detections": []})).sentence(422);
-    server.post_json(&path, &json!({"detections": said, "missed": [{"box": [0, 0, 5, 5], "label": 9}]})).sentence(422);
+    server
+        .post_json(&path, &json!({"detections": said, "missed": [{"box": [0, 0, 5, 5], "label": 9}]}))
+        .sentence(422);
     server.post_json(&path, &json!({"detections": ["fake"]})).sentence(400);
     server.post_json(&path, &json!({"detection": []})).sentence(400);
     server.post(&path, "text/plain", b"{}").sentence(415);
@@ -205,8 +214,14 @@ fn the_server_says_what_it_is_and_how_it_is() {
     let model = server.get("/v1/model").ok();
     let sha256 = model["sha256"].as_str().unwrap();
     assert_eq!((sha256.len(), &model["name"], &model["version"]), (64, &Value::Null, &Value::Null));
-    assert_eq!((&model["classes"][1], &model["reference"], &model["device"]), (&json!("short"), &json!("none"), &json!("cpu")));
-    assert_eq!((&model["score_threshold"], &model["program"]), (&json!(0.1), &json!(env!("CARGO_PKG_VERSION"))));
+    assert_eq!(
+        (&model["classes"][1], &model["reference"], &model["device"]),
+        (&json!("short"), &json!("none"), &json!("cpu"))
+    );
+    assert_eq!(
+        (&model["score_threshold"], &model["program"]),
+        (&json!(0.1), &json!(env!("CARGO_PKG_VERSION")))
+    );
     for path in ["/healthz", "/readyz"] {
         assert_eq!(server.get(path).ok(), json!({"status": "ok"}));
     }

@@ -33,7 +33,12 @@ fn without_a_token_nothing_is_said_and_nothing_is_stored() {
         ("GET", "/metrics".to_string()),
     ];
     for (method, path) in &paths {
-        for header in ["X: y", "Authorization: Bearer wrong", &format!("Authorization: Basic {TOKEN}"), "Cookie: faster_rcnn_session=9999999999.00"] {
+        for header in [
+            "X: y",
+            "Authorization: Bearer wrong",
+            &format!("Authorization: Basic {TOKEN}"),
+            "Cookie: faster_rcnn_session=9999999999.00",
+        ] {
             let answer = server.request(method, path, &[header], &image);
             answer.sentence(401);
             assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
