@@ -34,8 +34,9 @@ impl Records {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] for another URL, [`Error::Database`] where the database cannot be used (it may be of
-    /// a newer version, too), [`Error::Io`] where the folder cannot be made.
+    /// [`Error::Config`](crate::Error::Config) for another URL, [`Error::Database`](crate::Error::Database)
+    /// where the database cannot be used (it may be of a newer version, too), [`Error::Io`](crate::Error::Io)
+    /// where the folder cannot be made.
     pub async fn open(url: &str, images: impl AsRef<Path>) -> Result<Self> {
         let images = Images::open(images.as_ref())?;
         let database = Database::open(url, &images.lock_file()).await?;
@@ -60,8 +61,8 @@ impl Records {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] where an image cannot be written, such as on a full disk; [`Error::Database`]. Both may
-    /// pass: the same call works again later.
+    /// [`Error::Io`](crate::Error::Io) where an image cannot be written, such as on a full disk;
+    /// [`Error::Database`](crate::Error::Database). Both may pass: the same call works again later.
     pub async fn add(&self, mut new: NewInspection) -> Result<Inspection> {
         clean_texts(&mut new);
         if let Some(key) = &new.key
@@ -149,7 +150,7 @@ impl Records {
     ///
     /// # Errors
     ///
-    /// [`Error::Database`].
+    /// [`Error::Database`](crate::Error::Database).
     pub async fn by_key(&self, key: &str) -> Result<Option<Inspection>> {
         let mut select = Statement::new("SELECT * FROM inspections i WHERE i.key = ");
         select.text(Some(key));
@@ -176,7 +177,7 @@ impl Records {
     ///
     /// # Errors
     ///
-    /// [`Error::Database`]; here and below, where it does not answer in time.
+    /// [`Error::Database`](crate::Error::Database); here and below, where it does not answer in time.
     pub async fn get(&self, id: Uuid) -> Result<Option<Inspection>> {
         Ok(self.read(by_id(id)).await?.pop())
     }
@@ -185,7 +186,7 @@ impl Records {
     ///
     /// # Errors
     ///
-    /// [`Error::Database`].
+    /// [`Error::Database`](crate::Error::Database).
     pub async fn list(&self, filter: &Filter, before: Option<Uuid>, limit: u32) -> Result<Page> {
         let limit = limit.clamp(1, MAX_PAGE) as usize;
         let mut select = Statement::new("SELECT * FROM inspections i WHERE TRUE");
@@ -211,7 +212,7 @@ impl Records {
     ///
     /// # Errors
     ///
-    /// [`Error::Database`].
+    /// [`Error::Database`](crate::Error::Database).
     pub async fn fields(&self) -> Result<FieldValues> {
         let read = async {
             let mut connection = self.database.connection().await?;
@@ -239,7 +240,7 @@ impl Records {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`].
+    /// [`Error::Io`](crate::Error::Io).
     pub async fn image(&self, sha256: &str) -> Result<Option<Vec<u8>>> {
         let (images, sha256) = (self.images.clone(), sha256.to_string());
         spawn_blocking(move || images.read(&sha256)).await.expect("reading does not panic")
@@ -249,7 +250,7 @@ impl Records {
     ///
     /// # Errors
     ///
-    /// [`Error::Database`].
+    /// [`Error::Database`](crate::Error::Database).
     pub async fn ping(&self) -> Result<()> {
         let ask = async {
             let mut connection = self.database.connection().await?;

@@ -5,16 +5,26 @@ mod check;
 mod completions;
 mod convert;
 mod data;
+#[cfg(feature = "records")]
+mod database;
 mod detector;
 mod evaluate;
 mod export;
 mod inputs;
-#[cfg(any(test, not(feature = "serve"), not(feature = "tables"), not(feature = "workers")))]
+#[cfg(any(
+    test,
+    not(feature = "records"),
+    not(feature = "serve"),
+    not(feature = "tables"),
+    not(feature = "workers")
+))]
 mod not_built;
 mod output;
 mod predict;
 mod predictions;
 mod progress;
+#[cfg(feature = "records")]
+mod records;
 mod references;
 mod results;
 #[cfg(feature = "serve")]
@@ -28,6 +38,12 @@ mod synth;
 #[cfg(feature = "tables")]
 mod tables;
 mod train;
+#[cfg(feature = "records")]
+mod watch;
+#[cfg(feature = "records")]
+mod watch_folder;
+#[cfg(feature = "records")]
+mod watch_journal;
 mod weights;
 #[cfg(feature = "workers")]
 mod worker;
@@ -78,6 +94,14 @@ enum Command {
     Tables(tables::Arguments),
     #[cfg(not(feature = "tables"))]
     Tables(not_built::AnyArguments),
+    #[cfg(feature = "records")]
+    Watch(watch::Arguments),
+    #[cfg(not(feature = "records"))]
+    Watch(not_built::AnyArguments),
+    #[cfg(feature = "records")]
+    Records(records::Arguments),
+    #[cfg(not(feature = "records"))]
+    Records(not_built::AnyArguments),
     Export(export::Arguments),
     Weights(weights::Arguments),
     #[cfg(feature = "workers")]
@@ -117,6 +141,14 @@ fn main() -> ExitCode {
         Command::Tables(arguments) => tables::run(arguments),
         #[cfg(not(feature = "tables"))]
         Command::Tables(arguments) => not_built::run("tables", "tables", arguments),
+        #[cfg(feature = "records")]
+        Command::Watch(arguments) => watch::run(arguments),
+        #[cfg(not(feature = "records"))]
+        Command::Watch(arguments) => not_built::run("watch", "records", arguments),
+        #[cfg(feature = "records")]
+        Command::Records(arguments) => records::run(arguments),
+        #[cfg(not(feature = "records"))]
+        Command::Records(arguments) => not_built::run("records", "records", arguments),
         Command::Export(arguments) => export::run(arguments),
         Command::Weights(arguments) => weights::run(arguments),
         #[cfg(feature = "workers")]
