@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use faster_rcnn::image::{ImageFormat, Rgb, RgbImage};
 
+use crate::postgres::Postgres;
 use crate::program::Bench;
 use crate::server::{PATIENCE, Server, arguments, try_request};
 
@@ -154,4 +155,31 @@ fn a_full_disk_is_a_503_and_the_server_recovers() {
         let path = format!("/v1/detections/{}/image", inspection["id"].as_str().unwrap());
         assert_eq!(server.get(&path).body.len() as u64, inspection["image"]["bytes"].as_u64().unwrap());
     }
+}
+
+#[test]
+fn a_lost_database_is_a_503_and_the_server_recovers() {
+    let bench = Bench::new(1);
+    let mut postgres = Postgres::start();
+    let server = Server::start(&bench, &format!("--database {}", postgres.url()));
+    assert_eq!(server.detect(&image(0)).status, 200);
+    assert_eq!(server.get("/readyz").status, 200);
+    postgres.kill();
+    let start = Instant::now();
+    for path in ["/readyz", "/v1/detections", "/v1/statistics", "/v1/fields"] {
+        let answer = server.get(path);
+        answer.sentence(503);
+        assert_eq!(answer.header("retry-after"), Some("1"));
+    }
+    server.detect(&image(1)).sentence(503);
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+    assert_eq!(server.get("/healthz").status, 200);
+    postgres.restart();
+    let start = Instant::now();
+    while server.get("/readyz").status != 200 {
+        assert!(start.elapsed() < PATIENCE, "{}", server.log());
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(server.detect(&image(2)).status, 200);
+    assert_eq!(server.stored(), 2);
 }

@@ -66,7 +66,7 @@ fn of_200_clients_at_once_each_gets_the_right_answer_or_a_503() {
 fn a_thousand_slow_clients_do_not_stop_a_normal_one() {
     allow_open_files(4096);
     let bench = Bench::new(1);
-    let server = Server::start(&bench, "--head-time 6 --body-time 6 --queue 4");
+    let server = Server::start(&bench, "--head-time 8 --body-time 8 --queue 4");
     let image = fs::read(bench.path(&bench.image(0))).unwrap();
     let alone = Instant::now();
     assert_eq!(server.detect(&image).status, 200);
@@ -89,7 +89,8 @@ fn a_thousand_slow_clients_do_not_stop_a_normal_one() {
         let start = Instant::now();
         for (client, stream) in slow.iter_mut().enumerate() {
             let byte = if client % 2 == 0 { b'x' } else { head.as_bytes()[second] };
-            stream.write_all(&[byte]).unwrap();
+            // On a busy machine its time may be over already.
+            let _ = stream.write_all(&[byte]);
         }
         for _ in 0..2 {
             let asked = Instant::now();

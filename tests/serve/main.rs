@@ -2,6 +2,8 @@
 
 #[path = "../common/program.rs"]
 mod program;
+#[path = "../common/postgres.rs"]
+mod postgres;
 
 mod api;
 mod faults;
