@@ -31,8 +31,8 @@ impl Records {
             days(&mut connection, filter, &mut statistics).await?;
             classes(&mut connection, filter, &mut statistics).await?;
             statistics.scores = scores(&mut connection, filter).await?;
-            if let Some(last) = statistics.boards.checked_sub(1) {
-                let at = |share: u64| last * share / 100;
+            if statistics.boards > 0 {
+                let at = |percent: u64| (statistics.boards * percent).div_ceil(100) - 1;
                 statistics.milliseconds = Some(Percentiles {
                     median: time_at(&mut connection, filter, at(50)).await?,
                     p95: time_at(&mut connection, filter, at(95)).await?,
