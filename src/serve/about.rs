@@ -84,7 +84,9 @@ pub async fn model(State(app): State<Arc<App>>) -> Json<ServedModelInfo> {
 }
 
 /// Whether the process answers
-#[utoipa::path(get, path = "/healthz", tag = "server", security(()), responses((status = 200, body = Health)))]
+#[utoipa::path(get, path = "/healthz", tag = "server", security(()), responses(
+    (status = 200, body = Health),
+))]
 pub async fn healthz() -> Json<Health> {
     Json(Health { status: "ok" })
 }

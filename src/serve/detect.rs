@@ -104,8 +104,8 @@ pub struct DetectedObject {
 
 /// Look for objects in images
 ///
-/// The image is the body, or a form has several. The numbers are those of `faster-rcnn predict`. Every image that
-/// is answered for is in the records.
+/// The image is the body, or a form has several. The numbers are those of `faster-rcnn predict`. Every image
+/// that is answered for is in the records.
 #[utoipa::path(post, path = "/v1/detect", tag = "detections", params(DetectParameters),
     request_body(content(
         (Binary = "application/octet-stream"), (Binary = "image/jpeg"), (Binary = "image/png"),
@@ -119,10 +119,10 @@ pub struct DetectedObject {
         (status = 408, body = ErrorBody, description = "The body came too slowly."),
         (status = 413, body = ErrorBody, description = "There are too many bytes, pixels or images."),
         (status = 415, body = ErrorBody, description = "The body is neither an image nor a form."),
-        (status = 422, body = ErrorBody, description = "A reference is missing, is not wanted, or does not fit."),
+        (status = 422, body = ErrorBody, description = "A reference is missing, not wanted, or does not fit."),
         (status = 500, body = ErrorBody, description = "The detector failed at an image."),
         (status = 503, body = ErrorBody, headers(("Retry-After" = u32, description = "In seconds.")),
-            description = "The queue is full, or the records cannot be written. Nothing is wrong with the request."),
+            description = "The queue is full, or the records cannot be written. The request is good."),
     ))]
 pub async fn detect(
     State(app): State<Arc<App>>,

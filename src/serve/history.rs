@@ -351,7 +351,7 @@ pub async fn fields(State(app): State<Arc<App>>) -> Result<Json<FieldValues>, Re
     (status = 200, body = Binary, content_type = "application/zip"),
     (status = 400, body = ErrorBody, description = "A parameter is malformed."),
     (status = 401, body = ErrorBody, description = "The client has to sign in."),
-    (status = 503, body = ErrorBody, description = "The records cannot be read, or the file cannot be written now."),
+    (status = 503, body = ErrorBody, description = "The records or the file cannot be written now."),
 ))]
 pub async fn verdicts(
     State(app): State<Arc<App>>,

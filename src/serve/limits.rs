@@ -52,8 +52,8 @@ impl Default for Limits {
 /// Permits are given in units of this many bytes.
 const UNIT: usize = 1024;
 
-/// While a body is read it is held up to three times: what has come, the room that a growing vector keeps free,
-/// and the parts that are cut out of it.
+/// While a body is read it is held up to three times: what has come, the room that a growing vector keeps
+/// free, and the parts that are cut out of it.
 const COPIES_OF_A_BODY: usize = 3;
 
 /// The memory for all requests together.
@@ -102,8 +102,8 @@ impl Held {
 ///
 /// # Errors
 ///
-/// 413 where it has more than `most` bytes, 408 where it does not come in time, 503 where there is no memory for
-/// it, 400 where the connection breaks.
+/// 413 where it has more than `most` bytes, 408 where it does not come in time, 503 where there is no memory
+/// for it, 400 where the connection breaks.
 pub async fn read_body(
     headers: &HeaderMap,
     body: Body,

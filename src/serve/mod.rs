@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Everything that a client can spend is limited before it is spent: connections, the time for head and body,
-//! bytes, pixels, places in the queue. No path, header or file name of a client reaches the file system: images
-//! are stored under the SHA-256 of their bytes, and the page's files are part of the program.
+//! bytes, pixels, places in the queue. No path, header or file name of a client reaches the file system:
+//! images are stored under the SHA-256 of their bytes, and the page's files are part of the program.
 
 mod about;
 mod app;

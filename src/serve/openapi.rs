@@ -12,8 +12,8 @@ use super::{about, detect, history, session};
 #[openapi(
     info(
         title = "faster-rcnn serve",
-        description = "Finds objects in images and keeps what it found. Errors are {\"error\": \"A sentence.\"}. \
-            Times are UTC. Boxes are [x1, y1, x2, y2] in pixels of the image."
+        description = "Finds objects in images and keeps what it found. Errors are \
+            {\"error\": \"A sentence.\"}. Times are UTC. Boxes are [x1, y1, x2, y2] in pixels of the image."
     ),
     paths(
         detect::detect,

@@ -1,5 +1,5 @@
-//! The page, and the page that shows the OpenAPI: files that are part of the program. What a client asks for is
-//! looked up in a table, so no path of a client's reaches the file system.
+//! The page, and the page that shows the OpenAPI: files that are part of the program. What a client asks for
+//! is looked up in a table, so no path of a client's reaches the file system.
 
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;

@@ -1,7 +1,7 @@
 //! The queue before the detector, and the thread on which the detector works.
 //!
-//! A request first takes places, as many as it has images, or is refused. So the queue has a bounded length, and
-//! what waits in it is bounded, too.
+//! A request first takes places, as many as it has images, or is refused. So the queue has a bounded length,
+//! and what waits in it is bounded, too.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};

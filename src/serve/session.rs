@@ -1,5 +1,5 @@
-//! `/v1/session`: the page signs in with a token and gets a cookie for it, which scripts cannot read and other
-//! sites cannot use.
+//! `/v1/session`: the page signs in with a token and gets a cookie for it, which scripts cannot read and
+//! other sites cannot use.
 
 use std::sync::Arc;
 
@@ -46,7 +46,8 @@ pub async fn get(State(app): State<Arc<App>>, headers: HeaderMap) -> Json<Sessio
 /// Sign in: a cookie for a token
 ///
 /// The cookie holds for seven days.
-#[utoipa::path(post, path = "/v1/session", tag = "session", security(()), request_body = Credentials, responses(
+#[utoipa::path(post, path = "/v1/session", tag = "session", security(()),
+    request_body = Credentials, responses(
     (status = 204, description = "Signed in. Without a cookie where the server wants no token."),
     (status = 400, body = ErrorBody, description = "The body is malformed."),
     (status = 401, body = ErrorBody, description = "The token is not one of the server's."),

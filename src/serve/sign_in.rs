@@ -1,7 +1,7 @@
 //! Who may ask: whoever has a token, as a bearer or by a cookie that the page got for it.
 //!
-//! A cookie is `EXPIRY.MAC`: the second at which it ends, and an HMAC-SHA256 of that second under the token. So
-//! nothing is stored, cookies outlive a restart, and they end with the token that they were given for.
+//! A cookie is `EXPIRY.MAC`: the second at which it ends, and an HMAC-SHA256 of that second under the token.
+//! So nothing is stored, cookies outlive a restart, and they end with the token that they were given for.
 
 use std::fmt::{self, Write};
 use std::fs;
@@ -68,7 +68,8 @@ impl SignIn {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`]; [`Error::File`] and [`Error::Line`] where there is no token, or one that cannot be used.
+    /// [`Error::Io`]; [`Error::File`] and [`Error::Line`] where there is no token, or one that cannot be
+    /// used.
     pub fn read(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).map_err(Error::io(path))?;
         let lines = text.lines().map(str::trim).enumerate().filter(|(_, line)| !line.is_empty());
@@ -172,8 +173,8 @@ pub fn is_behind_tls(headers: &HeaderMap) -> bool {
     text("x-forwarded-proto").eq_ignore_ascii_case("https") || text(ORIGIN.as_str()).starts_with("https://")
 }
 
-/// Whether the request names this machine by an address or as `localhost`. A site of an attacker's can give its
-/// own name this machine's address; its scripts could then read a server that needs no token.
+/// Whether the request names this machine by an address or as `localhost`. A site of an attacker's can give
+/// its own name this machine's address; its scripts could then read a server that needs no token.
 pub fn names_this_machine(headers: &HeaderMap, uri: &Uri) -> bool {
     let host = match headers.get(HOST) {
         Some(host) => host.to_str().unwrap_or_default(),

@@ -45,14 +45,14 @@ pub struct ServeConfig {
     pub limits: Limits,
 }
 
-/// Serves until the process is told to end (SIGTERM, or SIGINT), then finishes what was accepted. Calls `ready`
-/// with the address when connections are taken.
+/// Serves until the process is told to end (SIGTERM, or SIGINT), then finishes what was accepted. Calls
+/// `ready` with the address when connections are taken.
 ///
 /// # Errors
 ///
 /// [`Error::Config`] where other machines could reach the server and there are no tokens, where the alias to
-/// watch is none, or where the address cannot be listened on; those of reading tokens and weights and of opening
-/// the records.
+/// watch is none, or where the address cannot be listened on; those of reading tokens and weights and of
+/// opening the records.
 pub fn serve(config: ServeConfig, ready: impl FnOnce(SocketAddr)) -> Result<()> {
     let ServeConfig { listen: address, .. } = config;
     if config.token_file.is_none() && !address.ip().is_loopback() {
@@ -74,11 +74,10 @@ pub fn serve(config: ServeConfig, ready: impl FnOnce(SocketAddr)) -> Result<()> 
 }
 
 async fn run(config: ServeConfig, ready: impl FnOnce(SocketAddr)) -> Result<()> {
-    let ServeConfig { model, watch: is_watched, listen: address, token_file, database, images, keep, limits } =
-        config;
+    let ServeConfig { model, token_file, database, images, keep, limits, .. } = config;
     let sign_in = token_file.as_deref().map(SignIn::read).transpose()?.unwrap_or_default();
     // The address first: a second server must not wait for its weights to find out.
-    let (listener, address) = listen(address).await?;
+    let (listener, address) = listen(config.listen).await?;
     let records = Records::open(&database, &images).await?;
     let memory = Memory::new(limits.memory);
     let app = Arc::new(App {
@@ -93,7 +92,7 @@ async fn run(config: ServeConfig, ready: impl FnOnce(SocketAddr)) -> Result<()> 
         metrics: Metrics::new(),
         connections: Connections::default(),
     });
-    if is_watched {
+    if config.watch {
         tokio::spawn(watch(app.clone(), Arc::new(model)));
     }
     if let Some(keep) = keep {

@@ -1,4 +1,5 @@
-//! What a client sends to be looked at: an image as the body, or a form with several and what belongs to them.
+//! What a client sends to be looked at: an image as the body, or a form with several and what belongs to
+//! them.
 
 use axum::body::{Body, Bytes};
 use axum::extract::multipart::{Field, MultipartError};

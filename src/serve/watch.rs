@@ -12,8 +12,8 @@ use super::served_model::ModelSource;
 /// How often the registry is asked.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Asks where the alias points, and serves what it points at. A version that cannot be read leaves the old one
-/// in service.
+/// Asks where the alias points, and serves what it points at. A version that cannot be read leaves the old
+/// one in service.
 pub async fn watch(app: Arc<App>, source: Arc<ModelSource>) {
     // A version that failed is not tried again.
     let mut failed = None;

@@ -19,7 +19,8 @@ fn predicted(bench: &Bench, options: &str) -> Value {
 
 /// An entry of the server's answer with the keys of `predict`'s, but for the image's name.
 fn as_predicted(image: &Value, name: &str) -> Value {
-    json!({"image": name, "width": image["width"], "height": image["height"], "detections": image["detections"]})
+    let (width, height, detections) = (&image["width"], &image["height"], &image["detections"]);
+    json!({"image": name, "width": width, "height": height, "detections": detections})
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! `faster-rcnn serve`, as its clients see it.
 
-#[path = "../common/program.rs"]
-mod program;
 #[path = "../common/postgres.rs"]
 mod postgres;
+#[path = "../common/program.rs"]
+mod program;
 
 mod api;
 mod faults;

@@ -1,5 +1,5 @@
-//! What the server says of itself as OpenAPI, tried out by schemathesis: thousands of requests, right and wrong
-//! ones. No answer may be a 500 or one that is not described.
+//! What the server says of itself as OpenAPI, tried out by schemathesis: thousands of requests, right and
+//! wrong ones. No answer may be a 500 or one that is not described.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

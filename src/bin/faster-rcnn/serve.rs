@@ -16,11 +16,11 @@ use crate::detector::DetectorArguments;
 use crate::output;
 
 const EXAMPLES: &str = "\
-The page is at the address that is printed; the API is described at /docs. What is found is kept in the records:
-a database, and a folder with the images.
+The page is at the address that is printed; the API is described at /docs. What is found is kept in the
+records: a database, and a folder with the images.
 
-Whoever can reach the server may use it, unless there are tokens. On anything but the loopback address it needs
---token-file. Nothing is encrypted: put a proxy with TLS before it where the network is not trusted.
+Whoever can reach the server may use it, unless there are tokens. On anything but the loopback address it
+needs --token-file. Nothing is encrypted: put a proxy with TLS before it where the network is not trusted.
 
 SIGTERM and SIGINT finish what was accepted.
 

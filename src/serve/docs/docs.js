@@ -49,22 +49,26 @@ function operation(method, path, described) {
   const parts = [summary];
   if (described.description) parts.push(element("p", described.description));
   if (described.parameters?.length) {
-    parts.push(element("h3", "Parameters"), table(["name", "in", "type", ""], described.parameters.map((one) => [
-      element("code", one.name + (one.required ? "" : "?")), one.in, typeOf(one.schema), one.description ?? "",
-    ])));
+    const rows = described.parameters.map((one) => {
+      const name = element("code", one.name + (one.required ? "" : "?"));
+      return [name, one.in, typeOf(one.schema), one.description ?? ""];
+    });
+    parts.push(element("h3", "Parameters"), table(["name", "in", "type", ""], rows));
   }
   if (described.requestBody) {
     parts.push(element("h3", "Body"), element("p", contentRows(described.requestBody.content)));
   }
-  parts.push(element("h3", "Answers"), table(["status", "", "content"], Object.entries(described.responses).map(
-    ([status, answer]) => [element("code", status), answer.description ?? "", contentRows(answer.content)])));
+  const answers = Object.entries(described.responses).map(
+    ([status, answer]) => [element("code", status), answer.description ?? "", contentRows(answer.content)]);
+  parts.push(element("h3", "Answers"), table(["status", "", "content"], answers));
   return element("details", parts);
 }
 
 function schema(name, described) {
-  const rows = Object.entries(described.properties ?? {}).map(([key, value]) => [
-    element("code", key + (described.required?.includes(key) ? "" : "?")), typeOf(value), value.description ?? "",
-  ]);
+  const rows = Object.entries(described.properties ?? {}).map(([key, value]) => {
+    const name = element("code", key + (described.required?.includes(key) ? "" : "?"));
+    return [name, typeOf(value), value.description ?? ""];
+  });
   const parts = [element("summary", element("code", name))];
   if (described.description) parts.push(element("p", described.description));
   parts.push(rows.length ? table(["name", "type", ""], rows) : element("p", typeOf(described)));
