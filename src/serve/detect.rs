@@ -119,7 +119,7 @@ pub struct DetectedObject {
         (status = 408, body = ErrorBody, description = "The body came too slowly."),
         (status = 413, body = ErrorBody, description = "There are too many bytes, pixels or images."),
         (status = 415, body = ErrorBody, description = "The body is neither an image nor a form."),
-        (status = 422, body = ErrorBody, description = "A reference is missing, not wanted, or does not fit."),
+        (status = 422, body = ErrorBody, description = "A reference is missing, unwanted, or does not fit."),
         (status = 500, body = ErrorBody, description = "The detector failed at an image."),
         (status = 503, body = ErrorBody, headers(("Retry-After" = u32, description = "In seconds.")),
             description = "The queue is full, or the records cannot be written. The request is good."),

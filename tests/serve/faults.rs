@@ -29,6 +29,7 @@ fn image(number: usize) -> Vec<u8> {
 fn after_kills_every_answer_is_in_the_records_with_its_image() {
     const KILLS: usize = 50;
     let bench = Bench::new(1);
+    let mut found = 0;
     let (sent, answered) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     for kill in 0..=KILLS {
         let server = Server::start(&bench, "");
@@ -40,7 +41,7 @@ fn after_kills_every_answer_is_in_the_records_with_its_image() {
             let stored = server.get(&format!("{path}/image"));
             assert!(stored.status == 200 && stored.body == image(*number), "{one}");
         }
-        assert!(kill == 0 || kill == KILLS || !before.is_empty() || kill % 3 != 0);
+        found += before.len();
         if kill == KILLS {
             break;
         }
@@ -73,7 +74,7 @@ fn after_kills_every_answer_is_in_the_records_with_its_image() {
         "{KILLS} kills: {total} inspections are stored, of {} that were sent",
         sent.load(Ordering::Relaxed)
     );
-    assert!(total > KILLS);
+    assert!(found >= KILLS && total >= found, "{found} answers");
 }
 
 #[test]
