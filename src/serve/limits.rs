@@ -60,6 +60,8 @@ const COPIES_OF_A_BODY: usize = 3;
 #[derive(Debug, Clone)]
 pub struct Memory {
     free: Arc<Semaphore>,
+    /// All of it, in bytes.
+    total: usize,
 }
 
 /// Memory that is taken until this is dropped.
@@ -70,11 +72,14 @@ pub struct Held {
 
 impl Memory {
     pub fn new(bytes: usize) -> Self {
-        Self { free: Arc::new(Semaphore::new(bytes / UNIT)) }
+        Self { free: Arc::new(Semaphore::new(bytes / UNIT)), total: bytes }
     }
 
-    /// Takes some, or refuses at once.
+    /// Takes some, or refuses at once: with 413 where there would never be enough.
     pub fn take(&self, bytes: usize) -> Result<Held, Refusal> {
+        if bytes > self.total {
+            return Err(Refusal::too_large("this takes more memory than the server may hold"));
+        }
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
         match self.free.clone().try_acquire_many_owned(units) {
             Ok(permit) => Ok(Held { permit }),
@@ -151,6 +156,8 @@ mod tests {
         assert_eq!((held.bytes(), memory.free()), (6 * UNIT, 4 * UNIT));
         let refusal = memory.take(5 * UNIT).unwrap_err();
         assert_eq!(refusal.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let refusal = memory.take(11 * UNIT).unwrap_err();
+        assert_eq!(refusal.status(), StatusCode::PAYLOAD_TOO_LARGE);
         drop(held);
         assert_eq!(memory.free(), 10 * UNIT);
     }

@@ -176,8 +176,12 @@ mod tests {
         for cut in 8..whole.len() - 1 {
             assert_eq!(status(&whole[..cut]), StatusCode::BAD_REQUEST, "{cut} of {}", whole.len());
         }
-        let busy = Studio::new(Memory::new(1000), 10_000).decode_here("image 1", &whole).unwrap_err();
+        let small = Studio::new(Memory::new(1000), 10_000).decode_here("image 1", &whole).unwrap_err();
+        assert_eq!(small.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        let taken = studio.memory.take(memory).unwrap();
+        let busy = studio.decode_here("image 1", &whole).unwrap_err();
         assert_eq!(busy.status(), StatusCode::SERVICE_UNAVAILABLE);
+        drop(taken);
         assert_eq!(studio.memory.free(), memory);
     }
 
