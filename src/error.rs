@@ -78,6 +78,16 @@ pub enum Error {
         /// Why, where the network is at fault.
         source: Option<Cause>,
     },
+    /// A database did not do what it was asked to. It may be gone for a while, or its disk may be full:
+    /// the same call works again when that is over.
+    Database {
+        /// Where it is, without a password.
+        database: String,
+        /// What went wrong.
+        message: String,
+        /// Why, as the database or the network said.
+        source: Option<Cause>,
+    },
     /// A setting is outside what makes sense.
     Config(String),
     /// An image has no pixels.
@@ -179,6 +189,7 @@ impl fmt::Display for Error {
             Self::Download { url, message, .. } | Self::Server { url, message, .. } => {
                 write!(f, "{url}: {message}")?
             }
+            Self::Database { database, message, .. } => write!(f, "database {database}: {message}")?,
             Self::Config(message)
             | Self::Reference(message)
             | Self::NonFinite(message)
@@ -206,6 +217,7 @@ impl StdError for Error {
             Self::Io { source, .. } => Some(source),
             Self::Image { source, .. } => Some(source),
             Self::File { source, .. }
+            | Self::Database { source, .. }
             | Self::Download { source, .. }
             | Self::Server { source, .. }
             | Self::Worker { source, .. }

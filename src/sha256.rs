@@ -16,7 +16,7 @@ pub fn sha256_of(path: &Path) -> Result<String> {
 }
 
 /// Of bytes, hexadecimal.
-#[cfg(feature = "registry")]
+#[cfg(any(feature = "records", feature = "registry"))]
 pub fn sha256_of_bytes(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }

@@ -5,21 +5,34 @@ mod check;
 mod completions;
 mod convert;
 mod data;
+#[cfg(feature = "records")]
+mod database;
 mod detector;
 mod evaluate;
 mod export;
 mod inputs;
 mod model_text;
 mod models;
-#[cfg(any(test, not(feature = "mlflow"), not(feature = "tables"), not(feature = "workers")))]
+#[cfg(any(
+    test,
+    not(feature = "mlflow"),
+    not(feature = "records"),
+    not(feature = "serve"),
+    not(feature = "tables"),
+    not(feature = "workers")
+))]
 mod not_built;
 mod output;
 mod predict;
 mod predictions;
 mod progress;
+#[cfg(feature = "records")]
+mod records;
 mod references;
 mod registry;
 mod results;
+#[cfg(feature = "serve")]
+mod serve;
 mod settings;
 mod shipped;
 mod sides;
@@ -29,6 +42,12 @@ mod synth;
 #[cfg(feature = "tables")]
 mod tables;
 mod train;
+#[cfg(feature = "records")]
+mod watch;
+#[cfg(feature = "records")]
+mod watch_folder;
+#[cfg(feature = "records")]
+mod watch_journal;
 mod weights;
 #[cfg(feature = "workers")]
 mod worker;
@@ -79,6 +98,14 @@ enum Command {
     Tables(tables::Arguments),
     #[cfg(not(feature = "tables"))]
     Tables(not_built::AnyArguments),
+    #[cfg(feature = "records")]
+    Watch(watch::Arguments),
+    #[cfg(not(feature = "records"))]
+    Watch(not_built::AnyArguments),
+    #[cfg(feature = "records")]
+    Records(records::Arguments),
+    #[cfg(not(feature = "records"))]
+    Records(not_built::AnyArguments),
     Export(export::Arguments),
     Weights(weights::Arguments),
     Models(models::Arguments),
@@ -86,6 +113,10 @@ enum Command {
     Worker(worker::Arguments),
     #[cfg(not(feature = "workers"))]
     Worker(not_built::AnyArguments),
+    #[cfg(feature = "serve")]
+    Serve(serve::Arguments),
+    #[cfg(not(feature = "serve"))]
+    Serve(not_built::AnyArguments),
     Completions(completions::Arguments),
 }
 
@@ -115,6 +146,14 @@ fn main() -> ExitCode {
         Command::Tables(arguments) => tables::run(arguments),
         #[cfg(not(feature = "tables"))]
         Command::Tables(arguments) => not_built::run("tables", "tables", arguments),
+        #[cfg(feature = "records")]
+        Command::Watch(arguments) => watch::run(arguments),
+        #[cfg(not(feature = "records"))]
+        Command::Watch(arguments) => not_built::run("watch", "records", arguments),
+        #[cfg(feature = "records")]
+        Command::Records(arguments) => records::run(arguments),
+        #[cfg(not(feature = "records"))]
+        Command::Records(arguments) => not_built::run("records", "records", arguments),
         Command::Export(arguments) => export::run(arguments),
         Command::Weights(arguments) => weights::run(arguments),
         Command::Models(arguments) => models::run(arguments),
@@ -122,6 +161,10 @@ fn main() -> ExitCode {
         Command::Worker(arguments) => worker::run(arguments),
         #[cfg(not(feature = "workers"))]
         Command::Worker(arguments) => not_built::run("worker", "workers", arguments),
+        #[cfg(feature = "serve")]
+        Command::Serve(arguments) => serve::run(arguments),
+        #[cfg(not(feature = "serve"))]
+        Command::Serve(arguments) => not_built::run("serve", "serve", arguments),
         Command::Completions(arguments) => completions::run(arguments, Arguments::command()),
     };
     match result {

@@ -31,7 +31,7 @@ pub enum References {
     /// The detector takes none.
     None,
     /// The same one for all images.
-    One(RgbImage),
+    One(PathBuf, RgbImage),
     /// Files of a folder.
     Folder(PathBuf),
 }
@@ -46,7 +46,9 @@ impl ReferenceArguments {
                 "the detector takes no reference: leave out --reference and --reference-dir",
             )
             .into()),
-            (ReferenceInput::Difference, Some(path), _) => Ok(References::One(load_image(path)?)),
+            (ReferenceInput::Difference, Some(path), _) => {
+                Ok(References::One(path.clone(), load_image(path)?))
+            }
             (ReferenceInput::Difference, None, Some(folder)) => Ok(References::Folder(folder.clone())),
             (ReferenceInput::Difference, None, None) => Err(Error::file(
                 weights,
@@ -75,13 +77,33 @@ impl References {
     /// Reads an image and looks for objects in it, beside its reference if the detector takes one.
     pub fn detect(&self, predictor: &Predictor, path: &Path) -> Result<(RgbImage, Vec<Detection>), Error> {
         let image = load_image(path)?;
-        let found = match self {
-            Self::None => predictor.detect(&image),
-            Self::One(reference) => predictor.detect_against(&image, reference),
-            Self::Folder(folder) => predictor.detect_against(&image, &load_image(find(folder, path)?)?),
-        };
-        let detections = found.map_err(|error| Error::file(path, format!("{error:#}")))?;
+        let detections = self.detect_in(predictor, path, &image)?;
         Ok((image, detections))
+    }
+
+    /// Looks for objects in an image that is read already.
+    pub fn detect_in(
+        &self,
+        predictor: &Predictor,
+        path: &Path,
+        image: &RgbImage,
+    ) -> Result<Vec<Detection>, Error> {
+        let found = match self {
+            Self::None => predictor.detect(image),
+            Self::One(_, reference) => predictor.detect_against(image, reference),
+            Self::Folder(folder) => predictor.detect_against(image, &load_image(find(folder, path)?)?),
+        };
+        found.map_err(|error| Error::file(path, format!("{error:#}")))
+    }
+
+    /// The file of an image's reference.
+    #[cfg(feature = "records")]
+    pub fn file(&self, image: &Path) -> Result<Option<PathBuf>, Error> {
+        match self {
+            Self::None => Ok(None),
+            Self::One(path, _) => Ok(Some(path.clone())),
+            Self::Folder(folder) => find(folder, image).map(Some),
+        }
     }
 }
 
