@@ -210,6 +210,8 @@ pub mod internals {
     pub use crate::ops::backend::DetectionOps;
     pub use crate::ops::cpu::conv2d_uses_winograd;
     pub use crate::ops::primitives::MapShapes;
+    #[cfg(any(feature = "records", feature = "registry"))]
+    pub use crate::sha256::sha256_of_bytes;
     pub use crate::text::read_text;
 
     /// The parts of the detector.

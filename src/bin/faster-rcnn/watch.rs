@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use faster_rcnn::data::load_image;
+use faster_rcnn::internals::sha256_of_bytes;
 use faster_rcnn::records::{Fields, Found, Milliseconds, Model, NewImage, NewInspection};
 use faster_rcnn::registry::{RegistryName, ResolvedWeights, resolve};
 use faster_rcnn::structures::Detection;
 use faster_rcnn::{Error, Predictor};
 use image::{ImageFormat, RgbImage};
-use sha2::{Digest, Sha256};
 
 use crate::database::{ImagesArguments, OpenRecords};
 use crate::detector::DetectorArguments;
@@ -157,7 +157,7 @@ impl Inspector {
     fn inspect(&self, arrived: &Arrived, journal: &Journal) -> Result<Option<Done>, Error> {
         let started = Instant::now();
         let bytes = fs::read(&arrived.path).map_err(Error::io(&arrived.path))?;
-        let sha256 = hex(&Sha256::digest(&bytes));
+        let sha256 = sha256_of_bytes(&bytes);
         let done = Done { image: arrived.name.clone(), stamp: arrived.stamp, sha256 };
         if journal.get(&arrived.name).is_some_and(|before| before.sha256 == done.sha256) {
             // Written again, with the same content.
@@ -226,7 +226,7 @@ impl Inspector {
             score_threshold: config.roi_heads.score_thresh,
             detections: detections.iter().map(found).collect(),
             milliseconds,
-            key: Some(hex(&Sha256::digest(key))),
+            key: Some(sha256_of_bytes(key.as_bytes())),
         })
     }
 
@@ -256,10 +256,6 @@ fn new_image(name: Option<String>, bytes: Vec<u8>, image: &RgbImage) -> NewImage
 
 fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Becomes true when the program is asked to end.
