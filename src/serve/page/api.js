@@ -23,7 +23,9 @@ async function request(path, options = {}) {
   if (response.ok) return response;
   const seconds = Number.parseFloat(response.headers.get("retry-after"));
   const problem = new ApiError(
-    await sentence(response), response.status, Number.isFinite(seconds) ? seconds : null,
+    await sentence(response),
+    response.status,
+    Number.isFinite(seconds) ? seconds : null,
   );
   if (response.status === 401 && path !== "/v1/session") session.dispatchEvent(new Event("signed-out"));
   throw problem;
@@ -37,7 +39,7 @@ async function sentence(response) {
   } catch {
     // Not JSON, so not from our server.
   }
-  return `The server answered with status ${response.status}${response.statusText ? ` (${response.statusText})` : ""}.`;
+  return `The server answered with status ${response.status}.`;
 }
 
 async function json(path, options) {
@@ -51,7 +53,9 @@ function post(path, value) {
 
 /** `{ a: 1, b: "" }` as `?a=1`. */
 export function query(values) {
-  const given = Object.entries(values).filter(([, value]) => value !== "" && value !== null && value !== undefined);
+  const given = Object.entries(values).filter(
+    ([, value]) => value !== "" && value !== null && value !== undefined,
+  );
   return given.length ? `?${new URLSearchParams(given)}` : "";
 }
 

@@ -8,8 +8,8 @@ const TOLERANCE = 10;
 const CLICK = 5;
 
 /**
- * Shows an image with a scene's boxes in a canvas. `acts` has `select(key)`, `hover(key)` and `drawn(box)`, the last
- * of which is called while `scene.drawing` is on.
+ * Shows an image with a scene's boxes in a canvas. `acts` has `select(key)` and `hover(key)`, and for a box that is
+ * being drawn `drafted()` and `drawn()`. `tags` writes beside each box what it is.
  */
 export class Board {
   #pointers = new Map();
@@ -17,8 +17,8 @@ export class Board {
   #from = null;
   #waiting = false;
 
-  constructor(canvas, viewport, scene, acts) {
-    Object.assign(this, { canvas, viewport, scene, acts, image: null });
+  constructor(canvas, viewport, scene, acts, tags) {
+    Object.assign(this, { canvas, viewport, scene, acts, tags, image: null });
     viewport.addEventListener("change", () => this.repaint());
     new ResizeObserver(() => this.#resize()).observe(canvas);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.repaint());
@@ -41,8 +41,11 @@ export class Board {
     this.#waiting = true;
     requestAnimationFrame(() => {
       this.#waiting = false;
+      // While the whole board is seen, a finger may scroll the page instead.
+      this.canvas.style.touchAction = this.viewport.whole && !this.scene.drawing ? "pan-y" : "none";
       const ratio = this.canvas.width / Math.max(1, this.canvas.clientWidth);
-      if (this.canvas.clientWidth) paint(this.canvas, this.image, this.scene, this.viewport, ratio);
+      if (this.canvas.clientWidth)
+        paint(this.canvas, this.image, this.scene, this.viewport, ratio, this.tags);
     });
   }
 
@@ -102,8 +105,10 @@ export class Board {
     const { width, height } = this.viewport.image;
     const inside = (value, end) => Math.min(Math.max(value, 0), end);
     this.scene.draft = [
-      inside(Math.min(a.x, b.x), width), inside(Math.min(a.y, b.y), height),
-      inside(Math.max(a.x, b.x), width), inside(Math.max(a.y, b.y), height),
+      inside(Math.min(a.x, b.x), width),
+      inside(Math.min(a.y, b.y), height),
+      inside(Math.max(a.x, b.x), width),
+      inside(Math.max(a.y, b.y), height),
     ];
     this.acts.drafted();
   }
@@ -113,7 +118,7 @@ export class Board {
     const clicked = this.#pointers.size === 1 && this.#moved <= CLICK;
     const drawn = this.scene.drawing && this.#pointers.size === 1 && this.#moved > CLICK;
     this.#forget(event);
-    if (drawn && Number.isFinite(this.#moved)) this.acts.drawn(this.scene.draft);
+    if (drawn && Number.isFinite(this.#moved)) this.acts.drawn();
     else if (clicked && !this.scene.drawing) this.acts.select(this.#itemAt(at));
   }
 

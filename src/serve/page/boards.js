@@ -1,8 +1,8 @@
 // The boards in hand: those that were just given, or those of the history's list.
 
 /**
- * An entry is `{ id, name, state, sentence, defects, judged }`; `state` is `waiting`, `working`, `done` or `failed`,
- * and only what is done has an `id`. Tells `change` and, when another board is to be looked at, `open`.
+ * An entry is `{ id, name, state, sentence, defects, judged }`; `state` is `waiting`, `working`, `done` or
+ * `failed`, and only what is done has an `id`. Tells `change` and, when another board is to be looked at, `open`.
  */
 export class Boards extends EventTarget {
   entries = [];
@@ -66,5 +66,12 @@ export class Boards extends EventTarget {
 function entryOf(inspection) {
   const name = inspection.image.name || inspection.id;
   const defects = inspection.detections.length;
-  return { id: inspection.id, name, state: "done", sentence: "", defects, judged: Boolean(inspection.verdict_time) };
+  return {
+    id: inspection.id,
+    name,
+    state: "done",
+    sentence: "",
+    defects,
+    judged: Boolean(inspection.verdict_time),
+  };
 }

@@ -3,24 +3,38 @@
 import { element, svg } from "./dom.js";
 import { number } from "./format.js";
 
-const HEIGHT = 240;
-const SPACE = { left: 48, right: 46, top: 12, bottom: 30 };
+const SPACE = { left: 48, right: 8, top: 12, bottom: 30 };
+/** Room for a second axis. */
+const SECOND = 46;
 
 /**
- * A figure whose chart is drawn anew when its width changes, with its numbers in a table below: `columns` are the
- * table's head and `rows` its lines.
+ * A figure whose chart is drawn anew when its width changes, with its numbers in a table: `columns` are the table's
+ * head and `rows` its lines. `meanings` are the colours' names, `[name, style]`.
  */
-export function figure(place, title, draw, columns, rows) {
+export function figure(place, title, draw, columns, rows, meanings = []) {
   const holder = element("div", { class: "chart" });
-  const head = element("tr", {}, columns.map((name) => element("th", { scope: "col" }, name)));
-  const line = ([first, ...others]) => element(
-    "tr", {}, element("th", { scope: "row" }, String(first)), others.map((value) => element("td", {}, String(value))),
+  const head = element(
+    "tr",
+    {},
+    columns.map((name) => element("th", { scope: "col" }, name)),
   );
+  const line = ([first, ...others]) =>
+    element(
+      "tr",
+      {},
+      element("th", { scope: "row" }, String(first)),
+      others.map((value) => element("td", {}, String(value))),
+    );
   const table = element("table", {}, element("thead", {}, head), element("tbody", {}, rows.map(line)));
-  const scroll = element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${title}: numbers` }, table);
+  const scroll = element(
+    "div",
+    { class: "scroll", tabindex: "0", role: "region", "aria-label": `${title}: numbers` },
+    table,
+  );
   place.replaceChildren(
     element("figcaption", {}, title),
     rows.length ? holder : element("p", { class: "nothing" }, "Nothing to show yet."),
+    rows.length && meanings.length ? legend(meanings) : "",
     rows.length ? element("details", {}, element("summary", {}, "Numbers"), scroll) : "",
   );
   if (!rows.length) return;
@@ -36,15 +50,25 @@ export function figure(place, title, draw, columns, rows) {
 }
 
 /** The drawing area with its grid: `{ node, x(share), y(value), bottom, width }`. */
-function area(width, title, highest, axis = niceAxis(highest)) {
-  const node = svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, height: HEIGHT, role: "img", "aria-label": title });
-  const bottom = HEIGHT - SPACE.bottom;
-  const inner = width - SPACE.left - SPACE.right;
+function area(width, title, axis, right = SPACE.right) {
+  const height = Math.round(Math.min(Math.max(width * 0.42, 220), 360));
+  const node = svg("svg", {
+    viewBox: `0 0 ${width} ${height}`,
+    height,
+    role: "img",
+    "aria-label": title,
+  });
+  const bottom = height - SPACE.bottom;
+  const inner = width - SPACE.left - right;
   const y = (value) => bottom - (value / axis.top) * (bottom - SPACE.top);
   for (const mark of axis.marks) {
     node.append(
       svg("line", { class: "grid", x1: SPACE.left, x2: SPACE.left + inner, y1: y(mark), y2: y(mark) }),
-      svg("text", { class: "axis", x: SPACE.left - 6, y: y(mark) + 4, "text-anchor": "end" }, number(mark)),
+      svg(
+        "text",
+        { class: "axis", x: SPACE.left - 6, y: y(mark) + 4, "text-anchor": "end" },
+        `${number(mark)}${axis.unit ?? ""}`,
+      ),
     );
   }
   return { node, y, bottom, inner, x: (share) => SPACE.left + share * inner };
@@ -54,7 +78,10 @@ function area(width, title, highest, axis = niceAxis(highest)) {
 function niceAxis(highest) {
   const rough = Math.max(highest, 4) / 4;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = Math.max(1, [1, 2, 5, 10].map((one) => one * power).find((one) => one >= rough));
+  const step = Math.max(
+    1,
+    [1, 2, 5, 10].map((one) => one * power).find((one) => one >= rough),
+  );
   const marks = [];
   for (let mark = 0; mark < highest + step; mark += step) marks.push(mark);
   return { top: marks.at(-1), marks };
@@ -77,10 +104,14 @@ function names(to, labels) {
   for (const [index, label] of labels.entries()) {
     if (index % every) continue;
     const text = label.length > letters ? `${label.slice(0, letters - 1)}…` : label;
-    to.node.append(svg(
-      "text", { class: "axis", x: to.x((index + 0.5) / labels.length), y: to.bottom + 18, "text-anchor": "middle" },
-      text, svg("title", {}, label),
-    ));
+    to.node.append(
+      svg(
+        "text",
+        { class: "axis", x: to.x((index + 0.5) / labels.length), y: to.bottom + 18, "text-anchor": "middle" },
+        text,
+        svg("title", {}, label),
+      ),
+    );
   }
 }
 
@@ -95,9 +126,13 @@ function stack(to, columns) {
       below += value;
       if (value <= 0) continue;
       const x = to.x((index + 0.5) / columns.length) - width / 2;
-      to.node.append(svg(
-        "rect", { class: `bar ${style}`, x, y: top, width, height: Math.max(0.5, base - top) }, svg("title", {}, title),
-      ));
+      to.node.append(
+        svg(
+          "rect",
+          { class: `bar ${style}`, x, y: top, width, height: Math.max(0.5, base - top) },
+          svg("title", {}, title),
+        ),
+      );
     }
   }
 }
@@ -107,9 +142,12 @@ const highest = (columns) => Math.max(0, ...columns.map(total));
 
 export function stackedColumns(columns) {
   return (width, title) => {
-    const to = area(width, title, highest(columns));
+    const to = area(width, title, niceAxis(highest(columns)));
     stack(to, columns);
-    names(to, columns.map(({ label }) => label));
+    names(
+      to,
+      columns.map(({ label }) => label),
+    );
     return to.node;
   };
 }
@@ -117,15 +155,22 @@ export function stackedColumns(columns) {
 /** Columns from the largest, with the share of all up to each of them as a line. */
 export function pareto(columns) {
   return (width, title) => {
-    const to = area(width, title, highest(columns));
+    const to = area(width, title, niceAxis(highest(columns)), SECOND);
     stack(to, columns);
-    names(to, columns.map(({ label }) => label));
+    names(
+      to,
+      columns.map(({ label }) => label),
+    );
     const percentY = percentAxis(to);
     const all = columns.reduce((sum, column) => sum + total(column), 0);
     let sum = 0;
     const points = columns.map((column, index) => {
       sum += total(column);
-      return { x: to.x((index + 0.5) / columns.length), y: percentY(sum / all), title: `${(100 * sum / all).toFixed(1)} %` };
+      return {
+        x: to.x((index + 0.5) / columns.length),
+        y: percentY(sum / all),
+        title: `${((100 * sum) / all).toFixed(1)} %`,
+      };
     });
     line(to, points, "cumulative");
     return to.node;
@@ -135,12 +180,17 @@ export function pareto(columns) {
 /** Lines in per cent over the same labels: `{ name, style, points: [{ index, share }] }`. */
 export function percentLines(labels, lines) {
   return (width, title) => {
-    const to = area(width, title, 100, { top: 100, marks: [0, 25, 50, 75, 100] });
+    const to = area(width, title, { top: 100, marks: [0, 25, 50, 75, 100], unit: " %" });
     for (const { name, style, points } of lines) {
-      line(to, points.map(({ index, share }) => ({
-        x: to.x((index + 0.5) / labels.length), y: to.y(100 * share),
-        title: `${name}, ${labels[index]}: ${(100 * share).toFixed(1)} %`,
-      })), style);
+      line(
+        to,
+        points.map(({ index, share }) => ({
+          x: to.x((index + 0.5) / labels.length),
+          y: to.y(100 * share),
+          title: `${name}, ${labels[index]}: ${(100 * share).toFixed(1)} %`,
+        })),
+        style,
+      );
     }
     names(to, labels);
     return to.node;
@@ -148,7 +198,9 @@ export function percentLines(labels, lines) {
 }
 
 function line(to, points, style) {
-  const path = points.map(({ x, y }, index) => `${index ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
+  const path = points
+    .map(({ x, y }, index) => `${index ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`)
+    .join("");
   to.node.append(svg("path", { class: `line ${style}`, d: path }));
   for (const { x, y, title } of points) {
     to.node.append(svg("circle", { class: `dot ${style}`, cx: x, cy: y, r: 4 }, svg("title", {}, title)));
@@ -156,7 +208,7 @@ function line(to, points, style) {
 }
 
 /** What the colours of a chart mean. */
-export function legend(entries) {
+function legend(entries) {
   const entry = ([name, style]) => element("li", {}, element("span", { class: `swatch ${style}` }), name);
   return element("ul", { class: "legend" }, entries.map(entry));
 }
@@ -166,11 +218,23 @@ export function heatTable(columns, rows, cell) {
   const values = rows.flatMap((row) => columns.map((column) => cell(row, column)));
   const most = Math.max(1, ...values);
   const shade = (value) => `heat-${value ? Math.max(1, Math.ceil((5 * value) / most)) : 0}`;
-  const line = (row) => element(
-    "tr", {}, element("th", { scope: "row" }, row.name),
-    columns.map((column) => element("td", { class: shade(cell(row, column)) }, number(cell(row, column)))),
+  const line = (row) =>
+    element(
+      "tr",
+      {},
+      element("th", { scope: "row" }, row.name),
+      columns.map((column) => element("td", { class: shade(cell(row, column)) }, number(cell(row, column)))),
+    );
+  const head = element(
+    "tr",
+    {},
+    element("td", {}),
+    columns.map((column) => element("th", { scope: "col" }, column)),
   );
-  const head = element("tr", {}, element("td", {}), columns.map((column) => element("th", { scope: "col" }, column)));
-  return element("table", { class: "heat" }, element("thead", {}, head), element("tbody", {}, rows.map(line)));
+  return element(
+    "table",
+    { class: "heat" },
+    element("thead", {}, head),
+    element("tbody", {}, rows.map(line)),
+  );
 }
-

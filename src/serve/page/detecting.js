@@ -18,7 +18,13 @@ export class Detecting {
   /** Jobs are `{ name, image, reference, referenceName, fields, scoreThreshold }`. */
   add(jobs) {
     const entries = jobs.map((job) => ({
-      id: null, name: job.name, state: "waiting", sentence: "", defects: 0, judged: false, job,
+      id: null,
+      name: job.name,
+      state: "waiting",
+      sentence: "",
+      defects: 0,
+      judged: false,
+      job,
     }));
     this.#waiting.push(...entries);
     this.#boards.add(entries);

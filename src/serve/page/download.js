@@ -13,7 +13,13 @@ export async function png(inspection, image, scene) {
   viewport.setImage(width, height);
   viewport.resize(width, height);
   viewport.scale = 1;
-  paint(canvas, image, { ...scene, items: scene.items, boxes: true, selected: null, hovered: null, draft: null }, viewport, 1);
+  paint(
+    canvas,
+    image,
+    { ...scene, items: scene.items, boxes: true, selected: null, hovered: null, draft: null },
+    viewport,
+    1,
+  );
   const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
   if (!blob) throw new Error("This board is too large for a picture of the browser.");
   give(blob, `${stem(inspection)}.png`);
@@ -27,16 +33,41 @@ export function json(inspection, scene) {
     score_threshold: scene.threshold,
     detections: inspection.detections.filter((_, index) => shown.has(index)),
   };
-  give(new Blob([`${JSON.stringify(record, null, 2)}\n`], { type: "application/json" }), `${stem(inspection)}.json`);
+  give(
+    new Blob([`${JSON.stringify(record, null, 2)}\n`], { type: "application/json" }),
+    `${stem(inspection)}.json`,
+  );
 }
 
 /** A row for each shown defect. */
 export function csv(inspection, scene) {
   const { id, time, fields } = inspection;
-  const head = ["id", "image", "time", "line", "product", "board", "class", "score", "x1", "y1", "x2", "y2", "verdict"];
+  const head = [
+    "id",
+    "image",
+    "time",
+    "line",
+    "product",
+    "board",
+    "class",
+    "score",
+    "x1",
+    "y1",
+    "x2",
+    "y2",
+    "verdict",
+  ];
   const rows = scene.items.map((item) => [
-    id, inspection.image.name, time, fields?.line, fields?.product, fields?.board, className(item), item.score,
-    ...item.box, item.missed ? "missed" : verdictName(item.verdict),
+    id,
+    inspection.image.name,
+    time,
+    fields?.line,
+    fields?.product,
+    fields?.board,
+    className(item),
+    item.score,
+    ...item.box,
+    item.missed ? "missed" : verdictName(item.verdict),
   ]);
   const text = [head, ...rows].map((row) => `${row.map(cell).join(",")}\r\n`).join("");
   give(new Blob([text], { type: "text/csv" }), `${stem(inspection)}.csv`);
@@ -51,7 +82,10 @@ function cell(value) {
 }
 
 function stem(inspection) {
-  const name = boardName(inspection).split(/[\\/]/).pop().replace(/\.[a-z]{3,4}$/i, "");
+  const name = boardName(inspection)
+    .split(/[\\/]/)
+    .pop()
+    .replace(/\.[a-z]{3,4}$/i, "");
   return name.replace(/[^\p{L}\p{N}._-]+/gu, "_") || inspection.id;
 }
 

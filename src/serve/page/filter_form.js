@@ -56,7 +56,11 @@ export class FilterForm {
   }
 
   #fill(known, parameters) {
-    for (const [name, choices] of [["line", known.line], ["product", known.product], ["class", known.classes]]) {
+    for (const [name, choices] of [
+      ["line", known.line],
+      ["product", known.product],
+      ["class", known.classes],
+    ]) {
       const select = this.#form.elements[name];
       if (!select) continue;
       const wanted = parameters.get(name);

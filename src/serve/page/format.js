@@ -18,7 +18,9 @@ export function percent(part, whole) {
 }
 
 export function milliseconds(value) {
-  return value === null || value === undefined ? "–" : `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
+  return value === null || value === undefined
+    ? "–"
+    : `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
 }
 
 /** `1 defect`, `2 defects`. */

@@ -58,25 +58,38 @@ export class History {
   #tell() {
     const many = this.#items.length;
     const more = this.#next ? " and more" : "";
-    byId("history-count").textContent = many ? `${count(many, "board")}${more}` : "No board fits these filters.";
+    byId("history-count").textContent = many
+      ? `${count(many, "board")}${more}`
+      : "No board fits these filters.";
     byId("more").hidden = !this.#next;
     byId("judge-pending").disabled = !this.#items.some((item) => !item.verdict_time);
   }
 
   #card(inspection) {
     const { id, fields } = inspection;
-    const where = [fields?.line && `line ${fields.line}`, fields?.product, fields?.board].filter(Boolean).join(" · ");
+    const where = [fields?.line && `line ${fields.line}`, fields?.product, fields?.board]
+      .filter(Boolean)
+      .join(" · ");
     const picture = element("img", {
-      src: api.pictureUrl(id, "thumbnail"), alt: "", loading: "lazy", width: 256, height: 256,
+      src: api.pictureUrl(id, "thumbnail"),
+      alt: "",
+      loading: "lazy",
+      width: 256,
+      height: 256,
     });
-    const judged = inspection.verdict_time ? element("span", { class: "judged" }, icon("real"), "judged") : null;
+    const judged = inspection.verdict_time
+      ? element("span", { class: "judged" }, icon("real"), "judged")
+      : null;
     return element(
-      "li", {},
+      "li",
+      {},
       element(
-        "a", { href: `#/board/${id}`, onclick: () => this.#boards.adopt(this.#items) },
+        "a",
+        { href: `#/board/${id}`, onclick: () => this.#boards.adopt(this.#items) },
         picture,
         element(
-          "span", { class: "about" },
+          "span",
+          { class: "about" },
           element("span", { class: "name" }, boardName(inspection)),
           element("span", { class: "detail" }, time(inspection.time), judged),
           where ? element("span", { class: "detail" }, where) : null,
@@ -89,10 +102,12 @@ export class History {
   #classes(inspection) {
     const found = [...inspection.detections, ...inspection.missed];
     const many = new Map();
-    for (const one of found) many.set(className(one), { label: one.label, of: (many.get(className(one))?.of ?? 0) + 1 });
+    for (const one of found)
+      many.set(className(one), { label: one.label, of: (many.get(className(one))?.of ?? 0) + 1 });
     const chip = ([name, { label, of }]) => element("span", { class: "tag" }, swatch(label), `${name} ${of}`);
     return element(
-      "span", { class: "tags" },
+      "span",
+      { class: "tags" },
       many.size ? [...many].map(chip) : element("span", { class: "tag good" }, icon("real"), "no defects"),
     );
   }

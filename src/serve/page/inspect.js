@@ -24,7 +24,8 @@ export class Inspect {
     Object.assign(this, { boards, saver, intake, model });
     this.missed = new Missed(this.scene, this.viewport, (box, label) => this.#addMissed(box, label));
     this.panel = new Panel(this.scene, {
-      judge: (item, verdict) => this.judge(item, verdict), remove: (item) => this.removeMissed(item),
+      judge: (item, verdict) => this.judge(item, verdict),
+      remove: (item) => this.removeMissed(item),
     });
     const acts = {
       select: (key) => this.scene.select(key),
@@ -32,7 +33,8 @@ export class Inspect {
       drafted: () => this.#repaint(),
       drawn: () => this.askClass(),
     };
-    this.canvases = ["board", "reference-board"].map((id) => new Board(byId(id), this.viewport, this.scene, acts));
+    const canvas = (id, tags) => new Board(byId(id), this.viewport, this.scene, acts, tags);
+    this.canvases = [canvas("board", true), canvas("reference-board", false)];
     for (const happened of ["change", "hover"]) this.scene.addEventListener(happened, () => this.#repaint());
     this.scene.addEventListener("change", () => this.#describe());
     this.scene.addEventListener("select", () => this.viewport.reveal(this.scene.chosen.box));
@@ -50,17 +52,24 @@ export class Inspect {
 
   #buttons() {
     const clicks = {
-      "zoom-in": () => this.viewport.zoom(1.5), "zoom-out": () => this.viewport.zoom(1 / 1.5),
-      "zoom-fit": () => this.viewport.fit(), "zoom-defect": () => this.zoomToDefect(),
-      "toggle-boxes": () => this.toggleBoxes(), "toggle-compare": () => this.compare(!this.comparing),
-      "draw-missed": () => this.drawMissed(), "judge-real": () => this.judgeChosen("real"),
-      "judge-false": () => this.judgeChosen("false_call"), "judge-good": () => this.goodBoard(),
-      "next-board": () => this.step(1), "previous-board": () => this.step(-1),
+      "zoom-in": () => this.viewport.zoom(1.5),
+      "zoom-out": () => this.viewport.zoom(1 / 1.5),
+      "zoom-fit": () => this.viewport.fit(),
+      "zoom-defect": () => this.zoomToDefect(),
+      "toggle-boxes": () => this.toggleBoxes(),
+      "toggle-compare": () => this.compare(!this.comparing),
+      "draw-missed": () => this.drawMissed(),
+      "judge-real": () => this.judgeChosen("real"),
+      "judge-false": () => this.judgeChosen("false_call"),
+      "judge-good": () => this.goodBoard(),
+      "next-board": () => this.step(1),
+      "previous-board": () => this.step(-1),
       "save-png": () => this.#download(() => download.png(this.inspection, this.#image, this.scene)),
       "save-json": () => this.#download(() => download.json(this.inspection, this.scene)),
       "save-csv": () => this.#download(() => download.csv(this.inspection, this.scene)),
       "detect-again": () => this.inspection && this.intake.again(this.inspection),
-      "use-as-reference": () => this.#useAsReference(), "add-boards": () => this.showIntake(byId("intake").hidden),
+      "use-as-reference": () => this.#useAsReference(),
+      "add-boards": () => this.showIntake(byId("intake").hidden),
     };
     for (const [id, run] of Object.entries(clicks)) byId(id).addEventListener("click", run);
   }
@@ -119,6 +128,7 @@ export class Inspect {
     this.canvases[1].setImage(reference);
     this.hasReference = Boolean(reference);
     this.compare(this.comparing);
+    this.scene.threshold ??= this.model()?.thresholds?.shipped ?? inspection.score_threshold;
     this.scene.open(inspection);
     this.panel.opened(inspection, this.model()?.classes ?? []);
     byId("inspect").classList.add("has-board");
@@ -126,10 +136,16 @@ export class Inspect {
     const { fields, model, milliseconds: parts } = inspection;
     byId("board-name").textContent = boardName(inspection);
     byId("board-about").textContent = [
-      time(inspection.time), fields?.line && `line ${fields.line}`, fields?.product && `product ${fields.product}`,
-      fields?.board && `board ${fields.board}`, `${inspection.image.width} × ${inspection.image.height}`,
-      model.name && `${model.name} ${model.version ?? ""}`.trim(), parts?.total !== undefined && milliseconds(parts.total),
-    ].filter(Boolean).join(" · ");
+      time(inspection.time),
+      fields?.line && `line ${fields.line}`,
+      fields?.product && `product ${fields.product}`,
+      fields?.board && `board ${fields.board}`,
+      `${inspection.image.width} × ${inspection.image.height}`,
+      model.name && `${model.name} ${model.version ?? ""}`.trim(),
+      parts?.total !== undefined && milliseconds(parts.total),
+    ]
+      .filter(Boolean)
+      .join(" · ");
     this.#saved();
     say(`${boardName(inspection)}: ${count(this.scene.items.length, "defect")} shown.`);
   }
@@ -274,10 +290,15 @@ export class Inspect {
 
   #describe() {
     const { chosen, items } = this.scene;
-    const sees = this.inspection ? `${boardName(this.inspection)}, ${count(items.length, "defect")} shown` : "No board";
+    const sees = this.inspection
+      ? `${boardName(this.inspection)}, ${count(items.length, "defect")} shown`
+      : "No board";
     byId("board").setAttribute("aria-label", chosen ? `${sees}, chosen: ${chosen.text}` : sees);
     const judgeable = Boolean(chosen && !chosen.missed);
-    for (const [id, verdict] of [["judge-real", "real"], ["judge-false", "false_call"]]) {
+    for (const [id, verdict] of [
+      ["judge-real", "real"],
+      ["judge-false", "false_call"],
+    ]) {
       byId(id).setAttribute("aria-pressed", String(judgeable && chosen.verdict === verdict));
     }
     const left = this.scene.undecided().length;

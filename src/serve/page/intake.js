@@ -21,7 +21,9 @@ export class Intake {
     remembered(byId("field-line"), "line");
     remembered(byId("field-product"), "product");
     byId("images").addEventListener("change", (event) => this.#chosen(event, (files) => this.give(files)));
-    byId("reference").addEventListener("change", (event) => this.#chosen(event, ([file]) => this.setReference(file.name, file)));
+    byId("reference").addEventListener("change", (event) =>
+      this.#chosen(event, ([file]) => this.setReference(file.name, file)),
+    );
     byId("clear-reference").addEventListener("click", () => this.setReference("", null));
     byId("intake").addEventListener("submit", (event) => event.preventDefault());
     this.#listenForDrops();
@@ -50,12 +52,16 @@ export class Intake {
     else if (blob) say(`${name} is the reference of the next boards.`);
   }
 
-  /** Detects on files. Where the model takes references, files called NAME_temp belong to NAME_test or NAME. */
+  /** Detects on files. Where the model takes references, NAME_temp belongs to NAME_test or NAME. */
   give(files) {
-    const images = files.filter((file) => file.type.startsWith("image/") || /\.(bmp|jpe?g|png|tiff?|webp)$/i.test(file.name));
+    const images = files.filter(
+      (file) => file.type.startsWith("image/") || /\.(bmp|jpe?g|png|tiff?|webp)$/i.test(file.name),
+    );
     const others = files.length - images.length;
     if (others) complain(`${count(others, "file is", "files are")} left out: only images can be inspected.`);
-    const { boards, templates } = this.takesReference ? paired(images) : { boards: images, templates: new Map() };
+    const { boards, templates } = this.takesReference
+      ? paired(images)
+      : { boards: images, templates: new Map() };
     const missing = this.takesReference && !this.#reference && boards.some((file) => !templates.has(file));
     if (missing) {
       this.#images.push(...images);
@@ -63,7 +69,8 @@ export class Intake {
       byId("reference").focus();
       return;
     }
-    if (boards.length) this.#detecting.add(boards.map((file) => this.#job(file.name, file, templates.get(file))));
+    if (boards.length)
+      this.#detecting.add(boards.map((file) => this.#job(file.name, file, templates.get(file))));
     this.show();
   }
 
@@ -72,9 +79,13 @@ export class Intake {
     try {
       const name = inspection.image.name || inspection.id;
       const image = await api.picture(inspection.id, "image");
-      const template = this.takesReference && inspection.reference
-        ? { name: inspection.reference.name || "reference", blob: await api.picture(inspection.id, "reference") }
-        : null;
+      const template =
+        this.takesReference && inspection.reference
+          ? {
+              name: inspection.reference.name || "reference",
+              blob: await api.picture(inspection.id, "reference"),
+            }
+          : null;
       if (this.takesReference && !template && !this.#reference) {
         complain("The model compares with a reference, and this board has none. Choose one first.");
         return;
@@ -87,10 +98,13 @@ export class Intake {
 
   #job(name, image, template = null) {
     const own = template instanceof File ? { name: template.name, blob: template } : template;
-    const reference = this.takesReference ? own ?? this.#reference : null;
+    const reference = this.takesReference ? (own ?? this.#reference) : null;
     const value = (id) => byId(id).value.trim();
     return {
-      name, image, reference: reference?.blob ?? null, referenceName: reference?.name ?? null,
+      name,
+      image,
+      reference: reference?.blob ?? null,
+      referenceName: reference?.name ?? null,
       fields: { line: value("field-line"), product: value("field-product"), board: value("field-board") },
       scoreThreshold: value("detect-from"),
     };
@@ -137,4 +151,3 @@ function paired(images) {
   const own = (file) => byStem.get(stem(file).replace(/_test$/, ""));
   return { boards, templates: new Map(boards.filter(own).map((file) => [file, own(file)])) };
 }
-

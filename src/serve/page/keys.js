@@ -1,4 +1,4 @@
-// Keys that act at once, and the dialog that tells them. A key belongs to one view or, with view null, to all.
+// Keys that act at once, and the dialog that tells them. A key belongs to one view or, with null, to all.
 
 import { byId, element } from "./dom.js";
 import { recall, remember } from "./memory.js";
@@ -7,9 +7,9 @@ const commands = [];
 let view = null;
 
 /**
- * Adds commands of a view: `{ keys: ["r"], shown: "R", text: "what it does", run }`. A
- * name such as `Shift+ArrowUp` wants the shift key. The first that fits runs; `when()` tells whether it does, and a
- * `run` that gives false leaves the key to the browser.
+ * Adds commands of a view: `{ keys: ["r"], shown: "R", text: "what it does", run }`. A name such as
+ * `Shift+ArrowUp` wants the shift key. The first that fits runs; `when()` tells whether it does, and a `run` that
+ * gives false leaves the key to the browser.
  */
 export function addKeys(of, list) {
   for (const command of list) commands.push({ view: of, ...command });
@@ -54,7 +54,9 @@ function allowed(event) {
 function openHelp() {
   const rows = commands
     .filter((one) => (one.view ?? view) === view)
-    .map((one) => element("tr", {}, element("th", { scope: "row" }, element("kbd", {}, one.shown)), element("td", {}, one.text)));
+    .map((one) =>
+      element("div", {}, element("dt", {}, element("kbd", {}, one.shown)), element("dd", {}, one.text)),
+    );
   byId("help-keys").replaceChildren(...rows);
   byId("help").showModal();
 }

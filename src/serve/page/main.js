@@ -10,7 +10,7 @@ import { Inspect } from "./inspect.js";
 import { Intake } from "./intake.js";
 import { addInspectKeys } from "./inspect_keys.js";
 import { addKeys, listen, showKeysOf } from "./keys.js";
-import { complain, complainOf } from "./notices.js";
+import { complain, complainOf, hush } from "./notices.js";
 import { Overview } from "./overview.js";
 import { listenForSignIn, mayRead } from "./sign_in.js";
 import { Strip } from "./strip.js";
@@ -38,6 +38,7 @@ function address() {
 async function route() {
   if (location.hash && !location.hash.startsWith("#/")) return;
   const { view, id, parameters } = address();
+  hush();
   for (const name of Object.keys(VIEWS)) {
     byId(name).hidden = name !== view;
     const link = byId(`to-${name}`);
@@ -97,10 +98,12 @@ byId("to-inspect").addEventListener("click", (event) => {
 });
 saver.addEventListener("failed", ({ detail }) => {
   const { error, inspection } = detail;
-  if (error.status !== 401) complain(`${boardName(inspection)}: the verdict is not saved yet. ${error.message}`);
+  if (error.status !== 401)
+    complain(`${boardName(inspection)}: the verdict is not saved yet. ${error.message}`);
 });
 addEventListener("hashchange", route);
 addEventListener("beforeunload", (event) => {
-  if (saver.pending || boards.entries.some(({ state }) => state === "waiting" || state === "working")) event.preventDefault();
+  if (saver.pending || boards.entries.some(({ state }) => state === "waiting" || state === "working"))
+    event.preventDefault();
 });
 start();

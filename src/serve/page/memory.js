@@ -1,4 +1,4 @@
-// What this browser keeps for its station: the line, the product, who judges. Private windows may keep nothing.
+// What this browser keeps for its station: line, product, who judges. Private windows may keep nothing.
 
 const PREFIX = "faster-rcnn.";
 

@@ -60,8 +60,9 @@ export class Missed {
   /** Asks for the class of the drawn box. */
   ask(classes) {
     const { width, height } = this.#viewport.image;
-    const box = (this.#scene.draft ?? this.#middle()).map((value, index) =>
-      Math.round(Math.min(Math.max(value, 0), index % 2 ? height : width) * 10) / 10);
+    const box = (this.#scene.draft ?? this.#middle()).map(
+      (value, index) => Math.round(Math.min(Math.max(value, 0), index % 2 ? height : width) * 10) / 10,
+    );
     if (box[2] - box[0] < 1 || box[3] - box[1] < 1) {
       say("That box is too small. Draw it again.");
       return;
@@ -72,10 +73,17 @@ export class Missed {
       byId("classes").close();
       this.#finished(box, label);
     };
-    byId("class-buttons").replaceChildren(...classes.map((name, index) => element(
-      "button", { type: "button", onclick: () => choose(index + 1) },
-      index < 9 ? element("kbd", {}, String(index + 1)) : null, swatch(index + 1), element("span", {}, name),
-    )));
+    byId("class-buttons").replaceChildren(
+      ...classes.map((name, index) =>
+        element(
+          "button",
+          { type: "button", onclick: () => choose(index + 1) },
+          index < 9 ? element("kbd", {}, String(index + 1)) : null,
+          swatch(index + 1),
+          element("span", {}, name),
+        ),
+      ),
+    );
     byId("classes").showModal();
   }
 
@@ -83,7 +91,12 @@ export class Missed {
   #middle() {
     const { x, y, scale, canvas, image } = this.#viewport;
     const half = Math.min(canvas.width, canvas.height) / scale / 16;
-    return [Math.max(0, x - half), Math.max(0, y - half), Math.min(image.width, x + half), Math.min(image.height, y + half)];
+    return [
+      Math.max(0, x - half),
+      Math.max(0, y - half),
+      Math.min(image.width, x + half),
+      Math.min(image.height, y + half),
+    ];
   }
 
   #shown() {

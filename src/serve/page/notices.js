@@ -13,17 +13,33 @@ export function say(sentence) {
   going = setTimeout(() => (place.textContent = ""), SHOWN);
 }
 
+/** Takes back what was said in passing. */
+export function hush() {
+  byId("status").textContent = "";
+}
+
 /** Shows what went wrong, once however often it happens. `action` is `{ text, run }`. */
 export function complain(sentence, action = null) {
   const place = byId("alerts");
   for (const alert of place.children) if (alert.dataset.sentence === sentence) return;
   const close = element(
-    "button", { type: "button", class: "quiet", "aria-label": "Close this message", onclick: () => alert.remove() },
+    "button",
+    { type: "button", class: "quiet", "aria-label": "Close this message", onclick: () => alert.remove() },
     icon("close"),
   );
-  const act = action && element(
-    "button", { type: "button", onclick: () => { alert.remove(); action.run(); } }, action.text,
-  );
+  const act =
+    action &&
+    element(
+      "button",
+      {
+        type: "button",
+        onclick: () => {
+          alert.remove();
+          action.run();
+        },
+      },
+      action.text,
+    );
   const alert = element("div", { class: "alert", role: "alert" }, element("p", {}, sentence), act, close);
   alert.dataset.sentence = sentence;
   place.append(alert);

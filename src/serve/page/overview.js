@@ -1,7 +1,7 @@
 // What all boards of a time say together.
 
 import * as api from "./api.js";
-import { figure, heatTable, legend, pareto, percentLines, stackedColumns } from "./charts.js";
+import { figure, heatTable, pareto, percentLines, stackedColumns } from "./charts.js";
 import { byId, classColour, element } from "./dom.js";
 import { FilterForm } from "./filter_form.js";
 import { count, milliseconds, number, percent } from "./format.js";
@@ -53,15 +53,27 @@ function tiles({ boards, boards_with_defects: bad, classes: found, verdicts: giv
     ["Boards", number(boards), ""],
     ["Yield", percent(boards - bad, boards), `${number(bad)} with defects`],
     ["Defects", number(defects), boards ? `${(defects / boards).toFixed(2)} a board` : ""],
-    ["False calls", percent(given.false_call, judged), `${number(given.false_call)} of ${number(judged)} judged`],
+    [
+      "False calls",
+      percent(given.false_call, judged),
+      `${number(given.false_call)} of ${number(judged)} judged`,
+    ],
     ["Escapes", percent(given.missed, given.real + given.missed), `${number(given.missed)} missed`],
     ["Judged", percent(given.boards, boards), count(given.boards, "board")],
     ["Time, median", milliseconds(times?.median), "from request to answer"],
     ["Time, 95 %", milliseconds(times?.p95), "are faster than this"],
   ];
-  byId("tiles").replaceChildren(...values.map(([name, value, note]) => element(
-    "div", {}, element("dt", {}, name), element("dd", {}, value), element("dd", { class: "note" }, note),
-  )));
+  byId("tiles").replaceChildren(
+    ...values.map(([name, value, note]) =>
+      element(
+        "div",
+        {},
+        element("dt", {}, name),
+        element("dd", {}, value),
+        element("dd", { class: "note" }, note),
+      ),
+    ),
+  );
 }
 
 function days(rows) {
@@ -80,28 +92,39 @@ function days(rows) {
     return { label: day.slice(5), parts };
   });
   const table = rows.map((row) => [
-    row.day, called(row.line), number(row.boards), number(row.with_defects),
+    row.day,
+    called(row.line),
+    number(row.boards),
+    number(row.with_defects),
     percent(row.boards - row.with_defects, row.boards),
   ]);
   const head = ["Day", "Line", "Boards", "With defects", "Yield"];
-  figure(byId("chart-days"), "Boards by day", stackedColumns(columns), head, table);
-  byId("chart-days").append(legend([["without defects", "good"], ["with defects", "bad"]]));
+  const meanings = [
+    ["without defects", "good"],
+    ["with defects", "bad"],
+  ];
+  figure(byId("chart-days"), "Boards by day", stackedColumns(columns), head, table, meanings);
   const drawn = lines.map((line, place) => ({
-    name: called(line), style: classColour(place + 1),
+    name: called(line),
+    style: classColour(place + 1),
     points: labels.flatMap((day, index) => {
       const row = of(day, line);
       return row?.boards ? [{ index, share: (row.boards - row.with_defects) / row.boards }] : [];
     }),
   }));
-  const yields = percentLines(labels.map((day) => day.slice(5)), drawn);
-  figure(byId("chart-yield"), "Yield by day and line", yields, head, table);
-  byId("chart-yield").append(legend(drawn.map(({ name, style }) => [name, style])));
+  const yields = percentLines(
+    labels.map((day) => day.slice(5)),
+    drawn,
+  );
+  const styles = drawn.map(({ name, style }) => [name, style]);
+  figure(byId("chart-yield"), "Yield by day and line", yields, head, table, styles);
 }
 
 function classes(found) {
   const sorted = found.filter(({ defects }) => defects > 0).sort((a, b) => b.defects - a.defects);
   const columns = sorted.map(({ name, label, defects }) => ({
-    label: name, parts: [{ value: defects, style: classColour(label), title: `${name}: ${number(defects)}` }],
+    label: name,
+    parts: [{ value: defects, style: classColour(label), title: `${name}: ${number(defects)}` }],
   }));
   const all = sorted.reduce((sum, { defects }) => sum + defects, 0);
   const rows = sorted.map(({ name, defects }) => [name, number(defects), percent(defects, all)]);
@@ -118,7 +141,11 @@ function classesByLine(found) {
   const cell = (row, column) => many.get(JSON.stringify([called.get(column), row.name])) ?? 0;
   const title = "Defects by class and line";
   const table = names.length
-    ? element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": title }, heatTable([...called.keys()], rows, cell))
+    ? element(
+        "div",
+        { class: "scroll", tabindex: "0", role: "region", "aria-label": title },
+        heatTable([...called.keys()], rows, cell),
+      )
     : element("p", { class: "nothing" }, "Nothing to show yet.");
   place.replaceChildren(element("figcaption", {}, title), table);
 }
@@ -126,25 +153,52 @@ function classesByLine(found) {
 function scores(bins) {
   const columns = bins.map(({ from, to, defects }) => ({
     label: from.toFixed(2),
-    parts: [{ value: defects, style: "plain", title: `${from.toFixed(2)} to ${to.toFixed(2)}: ${count(defects, "defect")}` }],
+    parts: [
+      {
+        value: defects,
+        style: "plain",
+        title: `${from.toFixed(2)} to ${to.toFixed(2)}: ${count(defects, "defect")}`,
+      },
+    ],
   }));
   const some = bins.some(({ defects }) => defects > 0);
-  const rows = some ? bins.map(({ from, to, defects }) => [`${from.toFixed(2)} to ${to.toFixed(2)}`, number(defects)]) : [];
+  const rows = some
+    ? bins.map(({ from, to, defects }) => [`${from.toFixed(2)} to ${to.toFixed(2)}`, number(defects)])
+    : [];
   figure(byId("chart-scores"), "Scores of defects", stackedColumns(columns), ["Score", "Defects"], rows);
 }
 
 function verdicts(found) {
   const some = found.filter((one) => one.real + one.false_call + one.missed > 0);
-  const kinds = [["real", "real"], ["false_call", "false call"], ["missed", "missed"]];
+  const kinds = [
+    ["real", "real"],
+    ["false_call", "false call"],
+    ["missed", "missed"],
+  ];
   const columns = some.map((one) => ({
     label: one.name,
-    parts: kinds.map(([key, text]) => ({ value: one[key], style: key, title: `${one.name}, ${text}: ${number(one[key])}` })),
+    parts: kinds.map(([key, text]) => ({
+      value: one[key],
+      style: key,
+      title: `${one.name}, ${text}: ${number(one[key])}`,
+    })),
   }));
   const rows = some.map((one) => [
-    one.name, number(one.real), number(one.false_call), number(one.missed),
-    percent(one.false_call, one.real + one.false_call), percent(one.missed, one.real + one.missed),
+    one.name,
+    number(one.real),
+    number(one.false_call),
+    number(one.missed),
+    percent(one.false_call, one.real + one.false_call),
+    percent(one.missed, one.real + one.missed),
   ]);
   const head = ["Class", "Real", "False calls", "Missed", "False-call rate", "Escape rate"];
-  figure(byId("chart-verdicts"), "False calls and escapes by class", stackedColumns(columns), head, rows);
-  if (rows.length) byId("chart-verdicts").append(legend(kinds.map(([key, text]) => [text, key])));
+  const meanings = kinds.map(([key, text]) => [text, key]);
+  figure(
+    byId("chart-verdicts"),
+    "False calls and escapes by class",
+    stackedColumns(columns),
+    head,
+    rows,
+    meanings,
+  );
 }

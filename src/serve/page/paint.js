@@ -10,15 +10,19 @@ function colours() {
   const read = (name) => style.getPropertyValue(name).trim();
   return {
     classes: Array.from({ length: 8 }, (_, index) => read(`--class-${index}`)),
-    text: read("--tag-text"), halo: read("--halo"), accent: read("--accent"), board: read("--board"),
+    text: read("--tag-text"),
+    halo: read("--halo"),
+    accent: read("--accent"),
+    board: read("--board"),
   };
 }
 
 /**
- * Paints `image` and the scene's items. `viewport` says where; the canvas has `ratio` device pixels for each CSS
- * pixel. The scene is `{ items, selected, hovered, draft, boxes }`; an item is `{ key, box, label, text, verdict }`.
+ * Paints `image` and the scene's items. `viewport` says where; the canvas has `ratio` device pixels for each
+ * CSS pixel; `tags` writes beside each box what it is. The scene is `{ items, selected, hovered, draft, boxes }`,
+ * an item `{ key, box, label, text, verdict, missed }`.
  */
-export function paint(canvas, image, scene, viewport, ratio) {
+export function paint(canvas, image, scene, viewport, ratio, tags = true) {
   const context = canvas.getContext("2d");
   const colour = colours();
   context.setTransform(1, 0, 0, 1, 0, 0);
@@ -40,9 +44,11 @@ export function paint(canvas, image, scene, viewport, ratio) {
   for (const item of ordered) {
     paintBox(context, screenBox(viewport, item.box), item, chosen(item), item.key === scene.selected, colour);
   }
-  for (const item of ordered) {
+  const taken = ordered.map((item) => screenBox(viewport, item.box));
+  // The chosen ones first: they get the best places.
+  for (const item of tags ? [...ordered].reverse() : []) {
     if (!chosen(item) && scene.items.length > TAGS && !closeUp) continue;
-    paintTag(context, screenBox(viewport, item.box), item, viewport.canvas, colour);
+    taken.push(paintTag(context, screenBox(viewport, item.box), item, viewport.canvas, colour, taken));
   }
   if (scene.draft) paintDraft(context, screenBox(viewport, scene.draft), colour);
 }
@@ -78,15 +84,14 @@ function stroke(context, { x, y, width, height }, style, line) {
   context.strokeRect(x, y, width, height);
 }
 
-function paintTag(context, box, item, canvas, colour) {
+/** Paints the tag of a box where it hides no other, if there is such a place, and returns that place. */
+function paintTag(context, box, item, canvas, colour, taken) {
   context.font = FONT;
   const mark = { real: " ✓", false_call: " ✕" }[item.verdict] ?? "";
   const text = `${item.text}${mark}`;
   const width = context.measureText(text).width + 10;
   const height = 18;
-  const above = box.y - height - 9;
-  const x = Math.max(2, Math.min(box.x - 1, canvas.width - width - 2));
-  const y = above > 2 ? above : Math.min(box.y + box.height + 9, canvas.height - height - 2);
+  const [x, y] = tagPlace(box, width, height, canvas, taken);
   context.globalAlpha = item.verdict === "false_call" ? 0.75 : 1;
   context.fillStyle = colour.classes[(Math.max(1, item.label) - 1) % 8];
   context.beginPath();
@@ -96,6 +101,32 @@ function paintTag(context, box, item, canvas, colour) {
   context.fillStyle = colour.text;
   context.textBaseline = "middle";
   context.fillText(text, x + 5, y + height / 2 + 0.5);
+  return { x, y, width, height };
+}
+
+/** Above its box, below, to the right or to the left: the first that is free, or above. */
+function tagPlace(box, width, height, canvas, taken) {
+  const gap = 9;
+  const [below, right] = [box.y + box.height + gap, box.x + box.width + gap];
+  const middle = box.y + (box.height - height) / 2;
+  const places = [
+    [box.x - 1, box.y - height - gap],
+    [box.x - 1, below],
+    [right, middle],
+    [box.x - width - gap, middle],
+    [box.x + box.width - width + 1, box.y - height - gap],
+    [box.x + box.width - width + 1, below],
+  ];
+  const seen = ([x, y]) => x >= 1 && y >= 1 && x + width < canvas.width && y + height < canvas.height;
+  const free = ([x, y]) =>
+    !taken.some(
+      (other) =>
+        x < other.x + other.width &&
+        other.x < x + width &&
+        y < other.y + other.height &&
+        other.y < y + height,
+    );
+  return places.find((place) => seen(place) && free(place)) ?? places.find(seen) ?? places[0];
 }
 
 function paintDraft(context, box, colour) {

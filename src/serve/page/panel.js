@@ -22,7 +22,9 @@ export class Panel {
     this.#slider = slider;
     scene.addEventListener("change", () => this.render());
     scene.addEventListener("hover", () => this.#mark());
-    scene.addEventListener("select", () => this.#rows.get(scene.selected)?.scrollIntoView({ block: "nearest" }));
+    scene.addEventListener("select", () =>
+      this.#rows.get(scene.selected)?.scrollIntoView({ block: "nearest" }),
+    );
   }
 
   /** Fits the slider and the filters to a board that was opened. */
@@ -30,7 +32,7 @@ export class Panel {
     const lowest = Math.floor(inspection.score_threshold * 100) / 100;
     this.#slider.min = lowest;
     this.#slider.value = this.#scene.threshold;
-    byId("threshold-note").textContent = `Scores from ${lowest.toFixed(2)} were stored.`;
+    this.#slider.title = `Scores from ${lowest.toFixed(2)} were stored.`;
     this.#classes = classes;
     this.counts(inspection);
   }
@@ -45,7 +47,9 @@ export class Panel {
     const found = [...inspection.detections, ...inspection.missed];
     const names = new Map(this.#classes.map((name, index) => [name, index + 1]));
     for (const one of found) names.set(className(one), one.label);
-    byId("class-filters").replaceChildren(...[...names].map(([name, label]) => this.#filter(name, label, found)));
+    byId("class-filters").replaceChildren(
+      ...[...names].map(([name, label]) => this.#filter(name, label, found)),
+    );
   }
 
   #filter(name, label, found) {
@@ -58,15 +62,19 @@ export class Panel {
     const many = found.filter((one) => className(one) === name).length;
     const box = element("input", { type: "checkbox", checked: !hiddenClasses.has(name), onchange: change });
     return element(
-      "label", { class: `chip${many ? "" : " none"}` }, box, swatch(label), element("span", {}, name),
+      "label",
+      { class: `chip${many ? "" : " none"}` },
+      box,
+      swatch(label),
+      element("span", {}, name),
       element("b", {}, String(many)),
     );
   }
 
   render() {
     const { items, inspection, threshold } = this.#scene;
-    byId("threshold-value").textContent = threshold.toFixed(2);
-    byId("threshold").setAttribute("aria-valuetext", threshold.toFixed(2));
+    byId("threshold-value").textContent = (threshold ?? 0).toFixed(2);
+    byId("threshold").setAttribute("aria-valuetext", (threshold ?? 0).toFixed(2));
     this.#rows.clear();
     for (const [place, item] of items.entries()) this.#rows.set(item.key, this.#row(item, place + 1));
     const focused = document.activeElement?.closest?.("#defects li")?.dataset.key;
@@ -93,39 +101,57 @@ export class Panel {
     const choose = element(
       "button",
       {
-        type: "button", class: "choose", "data-act": "choose",
+        type: "button",
+        class: "choose",
+        "data-act": "choose",
         "aria-label": `${called}, ${item.missed ? "drawn by hand" : `score ${score}, ${verdictName(item.verdict)}`}`,
         onclick: () => scene.select(item.key),
       },
-      element("span", { class: "place" }, String(place)), swatch(item.label),
-      element("span", { class: "name" }, className(item)), element("span", { class: "score" }, score),
+      element("span", { class: "place" }, String(place)),
+      swatch(item.label),
+      element("span", { class: "name" }, className(item)),
+      element("span", { class: "score" }, score),
     );
-    const verdict = (value, text, sign) => element(
-      "button",
-      {
-        type: "button", class: `verdict ${value}`, "data-act": value, title: text,
-        "aria-label": `${called}: ${text}`, "aria-pressed": String(item.verdict === value),
-        onclick: () => this.#acts.judge(item, item.verdict === value ? null : value),
-      },
-      icon(sign),
-    );
-    const buttons = item.missed
-      ? [element(
+    const verdict = (value, text, sign) =>
+      element(
         "button",
         {
-          type: "button", class: "verdict", "data-act": "remove", title: "Remove", "aria-label": `${called}: remove`,
-          onclick: () => this.#acts.remove(item),
+          type: "button",
+          class: `verdict ${value}`,
+          "data-act": value,
+          title: text,
+          "aria-label": `${called}: ${text}`,
+          "aria-pressed": String(item.verdict === value),
+          onclick: () => this.#acts.judge(item, item.verdict === value ? null : value),
         },
-        icon("remove"),
-      )]
+        icon(sign),
+      );
+    const buttons = item.missed
+      ? [
+          element(
+            "button",
+            {
+              type: "button",
+              class: "verdict",
+              "data-act": "remove",
+              title: "Remove",
+              "aria-label": `${called}: remove`,
+              onclick: () => this.#acts.remove(item),
+            },
+            icon("remove"),
+          ),
+        ]
       : [verdict("real", "real", "real"), verdict("false_call", "false call", "false")];
     return element(
       "li",
       {
-        "data-key": item.key, class: item.verdict ?? (item.missed ? "missed" : "open"),
-        onpointerenter: () => scene.hover(item.key), onpointerleave: () => scene.hover(null),
+        "data-key": item.key,
+        class: item.verdict ?? (item.missed ? "missed" : "open"),
+        onpointerenter: () => scene.hover(item.key),
+        onpointerleave: () => scene.hover(null),
       },
-      choose, buttons,
+      choose,
+      buttons,
     );
   }
 

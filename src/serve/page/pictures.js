@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 
-/** The board's image. Kinds that browsers do not know, such as TIFF, come as the server's PNG without boxes. */
+/** The board's image. Kinds that browsers do not know, such as TIFF, come as the server's PNG. */
 export async function boardPicture(inspection) {
   try {
     return await load(api.pictureUrl(inspection.id, "image"));

@@ -3,8 +3,8 @@
 import { className } from "./format.js";
 
 /**
- * The scene of the canvases and of the list. `items` are the shown detections, best first, and then the missed
- * defects; each is `{ key, box, label, name, text, score, verdict, missed, index }`.
+ * The scene of the canvases and of the list. `items` are the shown detections, best first, and then the
+ * missed defects; each is `{ key, box, label, name, text, score, verdict, missed, index }`.
  */
 export class Scene extends EventTarget {
   inspection = null;
@@ -14,7 +14,8 @@ export class Scene extends EventTarget {
   boxes = true;
   drawing = false;
   draft = null;
-  threshold = 0;
+  /** The least score that is shown; null before the first board. */
+  threshold = null;
   hiddenClasses = new Set();
 
   open(inspection) {
@@ -36,7 +37,7 @@ export class Scene extends EventTarget {
   }
 
   find(key) {
-    return key === null ? null : this.items.find((item) => item.key === key) ?? null;
+    return key === null ? null : (this.items.find((item) => item.key === key) ?? null);
   }
 
   get chosen() {
@@ -81,7 +82,14 @@ function itemsOf(inspection, { threshold, hiddenClasses }) {
     .sort((a, b) => b.score - a.score)
     .map((one) => ({ ...one, text: `${className(one)} ${one.score.toFixed(2)}` }));
   const missed = inspection.missed
-    .map((one, index) => ({ ...one, index, key: `missed-${index}`, missed: true, verdict: null, score: null }))
+    .map((one, index) => ({
+      ...one,
+      index,
+      key: `missed-${index}`,
+      missed: true,
+      verdict: null,
+      score: null,
+    }))
     .filter((one) => !hiddenClasses.has(className(one)))
     .map((one) => ({ ...one, text: `${className(one)} missed` }));
   return [...found, ...missed];

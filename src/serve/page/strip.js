@@ -2,7 +2,7 @@
 
 import { pictureUrl } from "./api.js";
 import { byId, element, icon } from "./dom.js";
-import { count } from "./format.js";
+import { count, number } from "./format.js";
 
 export class Strip {
   #boards;
@@ -29,8 +29,10 @@ export class Strip {
     byId("progress").hidden = !working;
     byId("progress-bar").max = entries.length || 1;
     byId("progress-bar").value = finished;
-    byId("progress-text").textContent = working ? `${finished} of ${count(entries.length, "board")} done` : "";
-    byId("boards-count").textContent = entries.length ? count(entries.length, "board") : "";
+    byId("progress-text").textContent = working
+      ? `${finished} of ${count(entries.length, "board")} done`
+      : "";
+    byId("boards-count").textContent = entries.length ? number(entries.length) : "";
     if (index !== this.#shownIndex) {
       this.#shownIndex = index;
       byId("strip").children[index]?.scrollIntoView({ block: "nearest", inline: "nearest" });
@@ -57,17 +59,26 @@ export class Strip {
       ? element("img", { src: pictureUrl(entry.id, "thumbnail"), alt: "", loading: "lazy" })
       : element("span", { class: "spinner", "aria-hidden": "true" });
     return element(
-      "li", { class: entry.state },
+      "li",
+      { class: entry.state },
       element(
         "button",
         {
-          type: "button", disabled: entry.state !== "done",
+          type: "button",
+          disabled: entry.state !== "done",
           onclick: () => this.#boards.open(this.#boards.entries.indexOf(entry)),
         },
         element("span", { class: "thumbnail" }, picture),
         element(
-          "span", { class: "about" }, element("span", { class: "name", title: entry.name }, entry.name),
-          element("span", { class: "detail" }, about, entry.judged ? element("span", { class: "judged" }, icon("real"), "judged") : null),
+          "span",
+          { class: "about" },
+          element("span", { class: "name", title: entry.name }, entry.name),
+          element(
+            "span",
+            { class: "detail" },
+            about,
+            entry.judged ? element("span", { class: "judged" }, icon("real"), "judged") : null,
+          ),
         ),
       ),
     );
@@ -75,10 +86,13 @@ export class Strip {
 
   #failed(entry) {
     return element(
-      "li", { class: "failed" },
-      element("p", { class: "name", title: entry.name }, entry.name), element("p", { class: "sentence" }, entry.sentence),
+      "li",
+      { class: "failed" },
+      element("p", { class: "name", title: entry.name }, entry.name),
+      element("p", { class: "sentence" }, entry.sentence),
       element(
-        "p", { class: "acts" },
+        "p",
+        { class: "acts" },
         element("button", { type: "button", onclick: () => this.#detecting.again(entry) }, "Try again"),
         element("button", { type: "button", onclick: () => this.#boards.remove(entry) }, "Remove"),
       ),

@@ -15,8 +15,8 @@ export function verdictOf(inspection) {
 }
 
 /**
- * Saves verdicts in the order they were given: one request a board at a time, and the newest state when that one is
- * answered. What fails for the network's sake is tried until it works. Tells `change`.
+ * Saves verdicts in the order they were given: one request a board at a time, and the newest state when that
+ * one is answered. What fails for the network's sake is tried until it works. Tells `change`.
  */
 export class Saver extends EventTarget {
   /** Boards with something unsaved, by id: `{ inspection, running, again, error }`. */
@@ -57,7 +57,8 @@ export class Saver extends EventTarget {
         inspection.verdict_by = stored.verdict_by;
         work.error = null;
       } catch (error) {
-        if (!work.error) this.dispatchEvent(new CustomEvent("failed", { detail: { error, inspection: work.inspection } }));
+        if (!work.error)
+          this.dispatchEvent(new CustomEvent("failed", { detail: { error, inspection: work.inspection } }));
         work.error = error;
         work.again = true;
         this.#changed();
