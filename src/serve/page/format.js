@@ -1,11 +1,17 @@
 // Numbers, times and names as people read them.
 
 const TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const CLOCK = new Intl.DateTimeFormat(undefined, { dateStyle: "short", timeStyle: "short" });
 const NUMBER = new Intl.NumberFormat();
 
 /** A time of the server in the reader's zone. */
 export function time(text) {
   return text ? TIME.format(new Date(text)) : "";
+}
+
+/** The same in less room. */
+export function clock(text) {
+  return CLOCK.format(new Date(text));
 }
 
 export function number(value) {

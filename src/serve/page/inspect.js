@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { Board } from "./board.js";
 import { byId } from "./dom.js";
 import * as download from "./download.js";
-import { boardName, className, count, milliseconds, time } from "./format.js";
+import { boardName, className, clock, count, milliseconds, time } from "./format.js";
 import { recall, remember, remembered } from "./memory.js";
 import { Missed } from "./missed.js";
 import { complainOf, say } from "./notices.js";
@@ -72,6 +72,15 @@ export class Inspect {
       "add-boards": () => this.showIntake(byId("intake").hidden),
     };
     for (const [id, run] of Object.entries(clicks)) byId(id).addEventListener("click", run);
+    const menu = byId("downloads");
+    document.addEventListener("click", (event) => {
+      if (!event.target.closest("#downloads > summary")) menu.open = false;
+    });
+    menu.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape") return;
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    });
   }
 
   showIntake(shown) {
@@ -276,7 +285,6 @@ export class Inspect {
 
   async #download(run) {
     if (!this.inspection) return;
-    byId("downloads").open = false;
     try {
       await run();
     } catch (error) {
@@ -315,7 +323,7 @@ export class Inspect {
     if (!this.inspection) return;
     const state = this.saver.stateOf(this.inspection.id);
     const { verdict_time: when, verdict_by: by } = this.inspection;
-    const saved = when ? `Verdict saved ${time(when)}${by ? ` by ${by}` : ""}` : "No verdict yet";
+    const saved = when ? `Verdict saved ${clock(when)}${by ? ` by ${by}` : ""}` : "No verdict yet";
     byId("saved").textContent = { saving: "Saving …", failed: "Not saved yet: trying again …", saved }[state];
     byId("saved").className = state;
   }
