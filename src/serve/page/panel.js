@@ -104,13 +104,14 @@ export class Panel {
         type: "button",
         class: "choose",
         "data-act": "choose",
-        "aria-label": `${called}, ${item.missed ? "drawn by hand" : `score ${score}, ${verdictName(item.verdict)}`}`,
         onclick: () => scene.select(item.key),
       },
+      element("span", { class: "unseen" }, "Defect "),
       element("span", { class: "place" }, String(place)),
       swatch(item.label),
       element("span", { class: "name" }, className(item)),
       element("span", { class: "score" }, score),
+      item.missed ? null : element("span", { class: "unseen" }, `, ${verdictName(item.verdict)}`),
     );
     const verdict = (value, text, sign) =>
       element(
