@@ -6,7 +6,7 @@ import { ask, opened, painted } from "./looking.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
-/** Every view on a phone and on a wall, light and dark: nothing to scroll sideways, nothing for axe to find. */
+/** Every view, small and large, light and dark: nothing to scroll sideways, nothing for axe to find. */
 export async function accessible({ page, context, browser, base }) {
   const [{ id, image }] = (await ask(page, "/v1/detections?limit=1")).items;
   const views = [
@@ -18,7 +18,11 @@ export async function accessible({ page, context, browser, base }) {
   ];
   const storageState = await context.storageState();
   const grounds = new Set();
-  for (const [width, height, colorScheme] of [[400, 800, "light"], [2560, 1300, "dark"], [1280, 800, "light"]]) {
+  for (const [width, height, colorScheme] of [
+    [400, 800, "light"],
+    [2560, 1300, "dark"],
+    [1280, 800, "light"],
+  ]) {
     const sized = await browser.newContext({ viewport: { width, height }, colorScheme, storageState });
     const at = await sized.newPage();
     for (const [name, address, ready] of views) {
@@ -26,13 +30,18 @@ export async function accessible({ page, context, browser, base }) {
       await ready(at);
       await painted(at);
       const what = `${name} at ${width}, ${colorScheme}`;
-      const sideways = await at.evaluate(() => [document.documentElement, document.body, document.querySelector("main")]
-        .filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.tagName));
+      const sideways = await at.evaluate(() =>
+        [document.documentElement, document.body, document.querySelector("main")]
+          .filter((one) => one.scrollWidth > one.clientWidth)
+          .map((one) => one.tagName),
+      );
       assert.deepEqual(sideways, [], what);
       // By the debugger, which the page's policy does not bind.
       await at.evaluate(AXE);
       const { violations } = await at.evaluate(() => axe.run());
-      const found = violations.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map(({ html }) => html).join(" ")}`);
+      const found = violations.map(
+        ({ id, help, nodes }) => `${id}: ${help}: ${nodes.map(({ html }) => html).join(" ")}`,
+      );
       assert.deepEqual(found, [], what);
     }
     grounds.add(await at.evaluate(() => getComputedStyle(document.body).backgroundColor));

@@ -16,7 +16,10 @@ export async function giving({ page, boards }) {
 
   // A reference is asked for where it is missing, and what was chosen waits for it.
   await page.locator("#images").setInputFiles([file("first.jpg", "0_test.jpg"), file(HOSTILE, "0_test.jpg")]);
-  await page.locator("#intake-note").filter({ hasText: "2 boards chosen. Now choose the reference" }).waitFor();
+  await page
+    .locator("#intake-note")
+    .filter({ hasText: "2 boards chosen. Now choose the reference" })
+    .waitFor();
   await page.locator("#reference").setInputFiles(file("golden.jpg", "0_temp.jpg"));
   await page.locator("#strip li.done").nth(1).waitFor();
   await page.locator("#strip li.done").first().locator("button").click();
@@ -33,10 +36,15 @@ export async function giving({ page, boards }) {
 
   // Dropped pairs find each other; what is no image is left out with a sentence.
   await drop(page, [
-    ["pair_test.jpg", read("1_test.jpg"), "image/jpeg"], ["pair_temp.jpg", read("1_temp.jpg"), "image/jpeg"],
-    ["notes.txt", Buffer.from("not an image"), "text/plain"], ["cut.jpg", read("1_test.jpg").subarray(0, 200), "image/jpeg"],
+    ["pair_test.jpg", read("1_test.jpg"), "image/jpeg"],
+    ["pair_temp.jpg", read("1_temp.jpg"), "image/jpeg"],
+    ["notes.txt", Buffer.from("not an image"), "text/plain"],
+    ["cut.jpg", read("1_test.jpg").subarray(0, 200), "image/jpeg"],
   ]);
-  await page.locator("#alerts").filter({ hasText: "1 file is left out: only images can be inspected." }).waitFor();
+  await page
+    .locator("#alerts")
+    .filter({ hasText: "1 file is left out: only images can be inspected." })
+    .waitFor();
   const failed = page.locator("#strip li.failed");
   await failed.filter({ hasText: "cut.jpg" }).waitFor();
   assert.match(await failed.locator(".sentence").textContent(), /^\S.{15,}$/);

@@ -9,7 +9,15 @@ export async function keyboard({ page, base }) {
   await page.locator("#intake").waitFor();
   // Through the page by Tab: the first stop leads past the header.
   const reached = await tabs(page);
-  for (const id of ["to-inspect", "to-history", "to-overview", "open-help", "sign-out", "images", "reference"]) {
+  for (const id of [
+    "to-inspect",
+    "to-history",
+    "to-overview",
+    "open-help",
+    "sign-out",
+    "images",
+    "reference",
+  ]) {
     assert.ok(reached.has(id), `${id} cannot be reached by Tab`);
   }
 
@@ -25,8 +33,23 @@ export async function keyboard({ page, base }) {
   await page.keyboard.press("Enter");
   await opened(page, name);
   const onBoard = await tabs(page);
-  for (const id of ["add-boards", "toggle-boxes", "toggle-compare", "board-frame", "zoom-in", "zoom-out", "zoom-fit",
-    "zoom-defect", "threshold", "defects", "judge-real", "judge-false", "judge-good", "draw-missed", "by"]) {
+  for (const id of [
+    "add-boards",
+    "toggle-boxes",
+    "toggle-compare",
+    "board-frame",
+    "zoom-in",
+    "zoom-out",
+    "zoom-fit",
+    "zoom-defect",
+    "threshold",
+    "defects",
+    "judge-real",
+    "judge-false",
+    "judge-good",
+    "draw-missed",
+    "by",
+  ]) {
     assert.ok(onBoard.has(id), `${id} cannot be reached by Tab`);
   }
 
@@ -40,8 +63,10 @@ export async function keyboard({ page, base }) {
   await page.keyboard.press("ArrowDown");
   const chosen = await page.locator("#defects li.selected").getAttribute("data-key");
   await page.keyboard.press("ArrowDown");
-  await until("the next defect", async () =>
-    (await page.locator("#defects li.selected").getAttribute("data-key")) !== chosen);
+  await until(
+    "the next defect",
+    async () => (await page.locator("#defects li.selected").getAttribute("data-key")) !== chosen,
+  );
   await page.keyboard.press("ArrowUp");
   assert.equal(await page.locator("#defects li.selected").getAttribute("data-key"), chosen);
 
@@ -75,7 +100,9 @@ async function tabs(page) {
   for (let ends = 0, presses = 0; ends < 2; presses += 1) {
     assert.ok(presses < 400, `Tab does not come around: ${[...reached]}`);
     await page.keyboard.press("Tab");
-    const id = await page.evaluate(() => document.activeElement !== document.body && document.activeElement.id);
+    const id = await page.evaluate(
+      () => document.activeElement !== document.body && document.activeElement.id,
+    );
     if (id === false) ends += 1;
     else reached.add(id);
   }

@@ -16,8 +16,10 @@ export async function openRecord(page) {
 export async function opened(page, name) {
   await page.locator("#board-name").filter({ hasText: name }).waitFor();
   await page.locator("#stage:not(.loading)").waitFor();
-  await page.waitForFunction(() => new Set(
-    document.getElementById("board").getContext("2d").getImageData(0, 0, 400, 400).data).size > 2);
+  await page.waitForFunction(
+    () =>
+      new Set(document.getElementById("board").getContext("2d").getImageData(0, 0, 400, 400).data).size > 2,
+  );
 }
 
 /** Waits until `look` gives something true. */
@@ -33,7 +35,7 @@ export async function until(what, look) {
 
 /** Waits until the server has every verdict. */
 export async function saved(page) {
-  await page.locator("#saved.saved").filter({ hasText: "Verdict saved" }).waitFor();
+  await page.locator("#saved.saved").filter({ hasText: "Saved" }).waitFor();
 }
 
 /** Two frames later everything that was asked for is painted. */
@@ -61,11 +63,12 @@ export async function onScreen(page, record, [x, y]) {
   const { width, height } = record.image;
   const scale = Math.min(place.width / width, place.height / height) * 0.96;
   return [
-    place.x + place.width / 2 + (x - width / 2) * scale, place.y + place.height / 2 + (y - height / 2) * scale,
+    place.x + place.width / 2 + (x - width / 2) * scale,
+    place.y + place.height / 2 + (y - height / 2) * scale,
   ];
 }
 
-/** Shows the few best defects: a threshold for which the server's numbers and the page's agree on how many. */
+/** Shows the best defects, about as many as wanted, and gives how many the page should show. */
 export async function showBest(page, record, wanted) {
   const scores = record.detections.map(({ score }) => score).sort((a, b) => b - a);
   assert.ok(scores.length >= wanted, `${scores.length} defects`);
@@ -73,6 +76,9 @@ export async function showBest(page, record, wanted) {
   const to = Math.floor(scores[wanted - 1] * 100) / 100;
   await slide(page, to);
   const shown = scores.filter((score) => score >= to).length;
-  await until(`${shown} defects in the list`, async () => (await page.locator("#defects li").count()) === shown);
+  await until(
+    `${shown} defects in the list`,
+    async () => (await page.locator("#defects li").count()) === shown,
+  );
   return shown;
 }

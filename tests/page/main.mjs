@@ -1,4 +1,4 @@
-// Drives the page in Chromium against a running server; the environment says where that is. See tests/page.rs.
+// Drives the page in Chromium against a running server; the environment says where that is.
 
 import { chromium } from "playwright-core";
 
@@ -42,7 +42,9 @@ for (const step of STEPS) {
     if (complaints.length) throw new Error(complaints.join("\n"));
   } catch (error) {
     await page.screenshot({ path: `${out}/failed.png` });
-    console.error(`${step.name}: ${error.stack}\ncomplaints: ${complaints.join("\n")}\npicture: ${out}/failed.png`);
+    console.error(
+      `${step.name}: ${error.stack}\ncomplaints: ${complaints.join("\n")}\npicture: ${out}/failed.png`,
+    );
     process.exit(1);
   }
   console.log(`${step.name}: ${((performance.now() - started) / 1000).toFixed(1)} s`);

@@ -26,7 +26,10 @@ export async function signIn({ page, context, base, token }) {
   const kept = await page.evaluate(() => JSON.stringify({ ...localStorage, ...sessionStorage }));
   assert.ok(!kept.includes(token), kept);
   const model = await ask(page, "/v1/model");
-  await page.locator("#model").filter({ hasText: model.name ?? "model from a file" }).waitFor();
+  await page
+    .locator("#model")
+    .filter({ hasText: model.name ?? "model from a file" })
+    .waitFor();
 }
 
 export async function signOut({ page, context, base }) {

@@ -15,9 +15,13 @@ async function history(page, base) {
   const cards = page.locator("#history-list a");
   const many = async (wanted) => until(`${wanted} cards`, async () => (await cards.count()) === wanted);
   await many(items.length);
-  assert.deepEqual(await cards.locator(".name").allTextContents(), items.map(({ image }) => image.name));
+  assert.deepEqual(
+    await cards.locator(".name").allTextContents(),
+    items.map(({ image }) => image.name),
+  );
   await until("thumbnails", () =>
-    page.locator("#history-list img").evaluateAll((all) => all.every((one) => one.naturalWidth > 0)));
+    page.locator("#history-list img").evaluateAll((all) => all.every((one) => one.naturalWidth > 0)),
+  );
   assert.equal(await page.evaluate(() => window.hacked), undefined);
 
   const given = items.filter((item) => item.verdict_time).length;
@@ -47,11 +51,21 @@ async function history(page, base) {
 async function overview(page, base) {
   await page.goto(`${base}/#/overview`);
   const wanted = await ask(page, "/v1/statistics");
-  const tile = (name) => page.locator("#tiles div").filter({ has: page.getByText(name, { exact: true }) }).locator("dd").first();
-  await tile("Boards").filter({ hasText: String(wanted.boards) }).waitFor();
+  const tile = (name) =>
+    page
+      .locator("#tiles div")
+      .filter({ has: page.getByText(name, { exact: true }) })
+      .locator("dd")
+      .first();
+  await tile("Boards")
+    .filter({ hasText: String(wanted.boards) })
+    .waitFor();
   const percent = (part, whole) => (whole ? `${((100 * part) / whole).toFixed(1)} %` : "–");
   const { real, false_call: calls, missed, boards } = wanted.verdicts;
-  assert.equal(await tile("Yield").textContent(), percent(wanted.boards - wanted.boards_with_defects, wanted.boards));
+  assert.equal(
+    await tile("Yield").textContent(),
+    percent(wanted.boards - wanted.boards_with_defects, wanted.boards),
+  );
   assert.equal(await tile("False calls").textContent(), percent(calls, real + calls));
   assert.equal(await tile("Escapes").textContent(), percent(missed, real + missed));
   assert.match(await tile("Time, median").textContent(), / ms$/);
@@ -62,21 +76,35 @@ async function overview(page, base) {
     assert.ok((await figure.locator("tbody tr").count()) > 0, id);
   }
   // Pareto: the most frequent class first, and bars for all.
-  const sorted = wanted.classes.filter(({ defects }) => defects).map(({ defects }) => defects).sort((a, b) => b - a);
+  const sorted = wanted.classes
+    .filter(({ defects }) => defects)
+    .map(({ defects }) => defects)
+    .sort((a, b) => b - a);
   const numbers = await page.locator("#chart-classes tbody td:nth-child(2)").allTextContents();
   assert.deepEqual(numbers.map(Number), sorted);
   assert.equal(await page.locator("#chart-classes rect.bar").count(), sorted.length);
   const cells = await page.locator("#chart-class-line td").allTextContents();
-  assert.equal(cells.reduce((sum, cell) => sum + Number(cell), 0), sorted.reduce((sum, one) => sum + one, 0));
+  assert.equal(
+    cells.reduce((sum, cell) => sum + Number(cell), 0),
+    sorted.reduce((sum, one) => sum + one, 0),
+  );
 
-  await page.locator("#save-verdicts-note").filter({ hasText: `${boards} boards with a verdict` }).waitFor();
-  const [download] = await Promise.all([page.waitForEvent("download"), page.locator("#save-verdicts").click()]);
+  await page
+    .locator("#save-verdicts-note")
+    .filter({ hasText: `${boards} boards with a verdict` })
+    .waitFor();
+  const [download] = await Promise.all([
+    page.waitForEvent("download"),
+    page.locator("#save-verdicts").click(),
+  ]);
   const zip = readFileSync(await download.path());
   assert.equal(zip.subarray(0, 2).toString(), "PK");
   assert.ok(zip.includes("annotations.json") && zip.includes("images/"));
 
   await page.locator("#overview-filter [data-days='1']").click();
-  await tile("Boards").filter({ hasText: String(wanted.boards) }).waitFor();
+  await tile("Boards")
+    .filter({ hasText: String(wanted.boards) })
+    .waitFor();
   await page.locator("#overview-filter [name=line]").selectOption("line <b>1</b>");
   await until("the address has the filter", () => page.url().includes("line="));
 }

@@ -11,7 +11,11 @@ export async function verdicts({ page, context }) {
   await offline(page, context);
 }
 
-const given = (record) => record.detections.map(({ verdict }) => verdict).filter(Boolean).sort();
+const given = (record) =>
+  record.detections
+    .map(({ verdict }) => verdict)
+    .filter(Boolean)
+    .sort();
 
 async function byKeys(page) {
   await page.locator("#by").fill("Ada");
@@ -46,7 +50,9 @@ async function missed(page) {
   const record = await openRecord(page);
   const { classes } = await ask(page, "/v1/model");
   await page.keyboard.press("m");
-  const wanted = [0.3, 0.3, 0.5, 0.45].map((share, index) => share * (index % 2 ? record.image.height : record.image.width));
+  const wanted = [0.3, 0.3, 0.5, 0.45].map(
+    (share, index) => share * (index % 2 ? record.image.height : record.image.width),
+  );
   await page.mouse.move(...(await onScreen(page, record, wanted.slice(0, 2))));
   await page.mouse.down();
   await page.mouse.move(...(await onScreen(page, record, wanted.slice(2))), { steps: 4 });
@@ -57,11 +63,13 @@ async function missed(page) {
   await until("the missed defect is stored", async () => (await openRecord(page)).missed.length === 1);
   const [stored] = (await openRecord(page)).missed;
   assert.deepEqual([stored.label, stored.name], [2, classes[1]]);
-  for (const [index, value] of stored.box.entries()) assert.ok(Math.abs(value - wanted[index]) < 2, `${stored.box} ${wanted}`);
+  for (const [index, value] of stored.box.entries())
+    assert.ok(Math.abs(value - wanted[index]) < 2, `${stored.box} ${wanted}`);
 
   // The same by keys alone, and away again.
   await page.keyboard.press("m");
-  for (const key of ["ArrowLeft", "ArrowUp", "Shift+ArrowRight", "Shift+ArrowDown", "Enter"]) await page.keyboard.press(key);
+  for (const key of ["ArrowLeft", "ArrowUp", "Shift+ArrowRight", "Shift+ArrowDown", "Enter"])
+    await page.keyboard.press(key);
   await page.locator("#classes[open]").waitFor();
   await page.keyboard.press("1");
   await until("two missed defects", async () => (await openRecord(page)).missed.length === 2);
@@ -81,13 +89,20 @@ async function byMouse(page) {
   await opened(page, HOSTILE);
   const record = await openRecord(page);
   const shown = await showBest(page, record, 2);
-  await page.locator("#defects li").first().getByRole("button", { name: /: real$/ }).click();
+  await page
+    .locator("#defects li")
+    .first()
+    .getByRole("button", { name: /: real$/ })
+    .click();
   await page.locator("#judge-false").click();
   await until("two verdicts", async () => given(await openRecord(page)).length === 2);
   assert.ok(shown >= 2);
   await page.locator("#judge-good").click();
   await saved(page);
-  await until("every defect is judged", async () => given(await openRecord(page)).length === record.detections.length);
+  await until(
+    "every defect is judged",
+    async () => given(await openRecord(page)).length === record.detections.length,
+  );
   assert.equal(given(await openRecord(page)).filter((verdict) => verdict === "real").length, 1);
 
   // One key for the next board, one for the one before.

@@ -8,8 +8,8 @@ const TOLERANCE = 10;
 const CLICK = 5;
 
 /**
- * Shows an image with a scene's boxes in a canvas. `acts` has `select(key)` and `hover(key)`, and for a box that is
- * being drawn `drafted()` and `drawn()`. `tags` writes beside each box what it is.
+ * Shows an image with a scene's boxes in a canvas. `acts` has `select(key)` and `hover(key)`, and for a box
+ * that is being drawn `drafted()` and `drawn()`. `tags` writes beside each box what it is.
  */
 export class Board {
   #pointers = new Map();

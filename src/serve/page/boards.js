@@ -2,7 +2,7 @@
 
 /**
  * An entry is `{ id, name, state, sentence, defects, judged }`; `state` is `waiting`, `working`, `done` or
- * `failed`, and only what is done has an `id`. Tells `change` and, when another board is to be looked at, `open`.
+ * `failed`, and only what is done has an `id`. Tells `change`, and `open` when another board is to be shown.
  */
 export class Boards extends EventTarget {
   entries = [];

@@ -8,8 +8,8 @@ const SPACE = { left: 48, right: 8, top: 12, bottom: 30 };
 const SECOND = 46;
 
 /**
- * A figure whose chart is drawn anew when its width changes, with its numbers in a table: `columns` are the table's
- * head and `rows` its lines. `meanings` are the colours' names, `[name, style]`.
+ * A figure whose chart is drawn anew when its width changes, with its numbers in a table: `columns` are the
+ * table's head and `rows` its lines. `meanings` are the colours' names, `[name, style]`.
  */
 export function figure(place, title, draw, columns, rows, meanings = []) {
   const holder = element("div", { class: "chart" });

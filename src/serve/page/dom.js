@@ -7,7 +7,7 @@ export function byId(id) {
 
 /**
  * A new element: `element("button", { type: "button", class: "big" }, "Text", child)`.
- * A property that begins with `on` is a listener. `true` sets an empty attribute, `null` and `false` set none.
+ * A property that begins with `on` is a listener. `true` sets an empty attribute, `null` and `false` none.
  */
 export function element(tag, properties = {}, ...children) {
   return fill(document.createElement(tag), properties, children);

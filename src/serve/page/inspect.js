@@ -323,8 +323,8 @@ export class Inspect {
     if (!this.inspection) return;
     const state = this.saver.stateOf(this.inspection.id);
     const { verdict_time: when, verdict_by: by } = this.inspection;
-    const saved = when ? `Verdict saved ${clock(when)}${by ? ` by ${by}` : ""}` : "No verdict yet";
-    byId("saved").textContent = { saving: "Saving …", failed: "Not saved yet: trying again …", saved }[state];
+    const saved = when ? `Saved ${clock(when)}${by ? ` by ${by}` : ""}` : "No verdict yet";
+    byId("saved").textContent = { saving: "Saving …", failed: "Not saved yet: trying again", saved }[state];
     byId("saved").className = state;
   }
 }

@@ -8,8 +8,8 @@ let view = null;
 
 /**
  * Adds commands of a view: `{ keys: ["r"], shown: "R", text: "what it does", run }`. A name such as
- * `Shift+ArrowUp` wants the shift key. The first that fits runs; `when()` tells whether it does, and a `run` that
- * gives false leaves the key to the browser.
+ * `Shift+ArrowUp` wants the shift key. The first that fits runs; `when()` tells whether it does, and a `run`
+ * that gives false leaves the key to the browser.
  */
 export function addKeys(of, list) {
   for (const command of list) commands.push({ view: of, ...command });

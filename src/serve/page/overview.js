@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { figure, heatTable, pareto, percentLines, stackedColumns } from "./charts.js";
 import { byId, classColour, element } from "./dom.js";
 import { FilterForm } from "./filter_form.js";
-import { count, milliseconds, number, percent } from "./format.js";
+import { className, count, milliseconds, number, percent } from "./format.js";
 import { complainOf } from "./notices.js";
 
 export class Overview {
@@ -122,20 +122,26 @@ function days(rows) {
 
 function classes(found) {
   const sorted = found.filter(({ defects }) => defects > 0).sort((a, b) => b.defects - a.defects);
-  const columns = sorted.map(({ name, label, defects }) => ({
-    label: name,
-    parts: [{ value: defects, style: classColour(label), title: `${name}: ${number(defects)}` }],
+  const columns = sorted.map((one) => ({
+    label: className(one),
+    parts: [
+      {
+        value: one.defects,
+        style: classColour(one.label),
+        title: `${className(one)}: ${number(one.defects)}`,
+      },
+    ],
   }));
   const all = sorted.reduce((sum, { defects }) => sum + defects, 0);
-  const rows = sorted.map(({ name, defects }) => [name, number(defects), percent(defects, all)]);
+  const rows = sorted.map((one) => [className(one), number(one.defects), percent(one.defects, all)]);
   figure(byId("chart-classes"), "Defects by class", pareto(columns), ["Class", "Defects", "Share"], rows);
 }
 
 function classesByLine(found) {
   const place = byId("chart-class-line");
-  const names = [...new Set(found.map(({ name }) => name))].sort();
+  const names = [...new Set(found.map(className))].sort();
   const lines = [...new Set(found.map(({ line }) => line ?? ""))].sort();
-  const many = new Map(found.map((one) => [JSON.stringify([one.line ?? "", one.name]), one.defects]));
+  const many = new Map(found.map((one) => [JSON.stringify([one.line ?? "", className(one)]), one.defects]));
   const rows = names.map((name) => ({ name }));
   const called = new Map(lines.map((line) => [line || "no line", line]));
   const cell = (row, column) => many.get(JSON.stringify([called.get(column), row.name])) ?? 0;
@@ -176,15 +182,15 @@ function verdicts(found) {
     ["missed", "missed"],
   ];
   const columns = some.map((one) => ({
-    label: one.name,
+    label: className(one),
     parts: kinds.map(([key, text]) => ({
       value: one[key],
       style: key,
-      title: `${one.name}, ${text}: ${number(one[key])}`,
+      title: `${className(one)}, ${text}: ${number(one[key])}`,
     })),
   }));
   const rows = some.map((one) => [
-    one.name,
+    className(one),
     number(one.real),
     number(one.false_call),
     number(one.missed),

@@ -19,8 +19,8 @@ function colours() {
 
 /**
  * Paints `image` and the scene's items. `viewport` says where; the canvas has `ratio` device pixels for each
- * CSS pixel; `tags` writes beside each box what it is. The scene is `{ items, selected, hovered, draft, boxes }`,
- * an item `{ key, box, label, text, verdict, missed }`.
+ * CSS pixel; `tags` writes beside each box what it is. The scene is `{ items, selected, hovered, draft,
+ * boxes }`, an item `{ key, box, label, text, verdict, missed }`.
  */
 export function paint(canvas, image, scene, viewport, ratio, tags = true) {
   const context = canvas.getContext("2d");
