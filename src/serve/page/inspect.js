@@ -16,6 +16,8 @@ import { Viewport } from "./viewport.js";
 export class Inspect {
   viewport = new Viewport();
   scene = new Scene();
+  /** The board before each decision, for taking them back. */
+  #past = [];
   #loading = new Map();
   #opening = 0;
   #image = null;
@@ -98,7 +100,8 @@ export class Inspect {
       const { inspection, image, reference } = await this.#load(entry);
       if (opening !== this.#opening) return;
       this.#show(inspection, image, reference);
-      history.replaceState(null, "", `#/board/${inspection.id}`);
+      // A board that was detected while another view is looked at waits there.
+      if (!byId("inspect").hidden) history.replaceState(null, "", `#/board/${inspection.id}`);
       this.#preload();
     } catch (error) {
       if (opening === this.#opening) complainOf(error, entry.name);
@@ -132,6 +135,7 @@ export class Inspect {
 
   #show(inspection, image, reference) {
     this.#image = image;
+    this.#past = [];
     this.viewport.setImage(inspection.image.width, inspection.image.height);
     this.canvases[0].setImage(image);
     this.canvases[1].setImage(reference);
@@ -174,6 +178,7 @@ export class Inspect {
   }
 
   judge(item, verdict) {
+    this.#keepPast();
     this.inspection.detections[item.index].verdict = verdict;
     this.scene.selected = item.key;
     this.#decided();
@@ -186,21 +191,39 @@ export class Inspect {
   /** Every defect without a verdict gets this one. A good board needs none. */
   judgeRest(verdict) {
     if (!this.inspection) return;
+    this.#keepPast();
     for (const item of this.scene.undecided()) this.inspection.detections[item.index].verdict = verdict;
     this.#decided();
   }
 
   goodBoard() {
     if (!this.inspection) return;
+    this.#keepPast();
     // Also of defects that the filters hide: the board as a whole is good.
     for (const found of this.inspection.detections) found.verdict ??= "false_call";
     this.#decided();
     say("The board is judged: what was left is a false call, and nothing else is missed.");
   }
 
+  #keepPast() {
+    const { detections, missed } = this.inspection;
+    const verdicts = detections.map(({ verdict }) => verdict);
+    this.#past.push({ verdicts, missed: [...missed], selected: this.scene.selected });
+  }
+
+  /** Takes the last decision on this board back. */
   takeBack() {
-    const { chosen } = this.scene;
-    if (chosen && !chosen.missed) this.judge(chosen, null);
+    const before = this.#past.pop();
+    if (!before) {
+      say("There is nothing to take back on this board.");
+      return;
+    }
+    for (const [index, found] of this.inspection.detections.entries()) found.verdict = before.verdicts[index];
+    this.inspection.missed = before.missed;
+    this.#decided();
+    this.panel.counts(this.inspection);
+    this.scene.select(this.scene.find(before.selected) ? before.selected : null);
+    say("The last decision was taken back.");
   }
 
   drawMissed() {
@@ -216,6 +239,7 @@ export class Inspect {
 
   #addMissed(box, label) {
     const name = this.model().classes[label - 1];
+    this.#keepPast();
     this.inspection.missed.push({ box, label, name });
     this.missed.stop();
     this.#decided();
@@ -225,6 +249,7 @@ export class Inspect {
   }
 
   removeMissed(item) {
+    this.#keepPast();
     this.inspection.missed.splice(item.index, 1);
     this.scene.select(null);
     this.#decided();

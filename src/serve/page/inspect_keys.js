@@ -32,7 +32,7 @@ export function addInspectKeys(inspect) {
       text: "It is a false call; goes to the next",
       run: open(() => inspect.judgeChosen("false_call")),
     },
-    { keys: ["u"], shown: "U", text: "Takes the verdict back", run: open(() => inspect.takeBack()) },
+    { keys: ["u"], shown: "U", text: "Takes the last decision back", run: open(() => inspect.takeBack()) },
     {
       keys: ["g"],
       shown: "G",

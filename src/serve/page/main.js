@@ -31,7 +31,7 @@ const overview = new Overview();
 function address() {
   const [path, parameters] = location.hash.replace(/^#\/?/, "").split("?");
   const [name, id] = path.split("/");
-  if (name === "board" && id) return { view: "inspect", id: decodeURIComponent(id) };
+  if (name === "board" && id) return { view: "inspect", id };
   return { view: name in VIEWS ? name : "inspect", parameters: new URLSearchParams(parameters) };
 }
 

@@ -46,6 +46,7 @@ export async function mayRead() {
 }
 
 function ask() {
-  if (!byId("sign-in").open) byId("sign-in").showModal();
+  if (byId("sign-in").open) return;
+  byId("sign-in").showModal();
   byId("token").focus();
 }

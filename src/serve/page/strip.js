@@ -89,7 +89,7 @@ export class Strip {
       "li",
       { class: "failed" },
       element("p", { class: "name", title: entry.name }, entry.name),
-      element("p", { class: "sentence" }, entry.sentence),
+      element("p", { class: "sentence", role: "alert" }, entry.sentence),
       element(
         "p",
         { class: "acts" },
