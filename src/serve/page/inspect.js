@@ -7,7 +7,7 @@ import * as download from "./download.js";
 import { boardName, className, clock, count, milliseconds, time } from "./format.js";
 import { recall, remember, remembered } from "./memory.js";
 import { Missed } from "./missed.js";
-import { complainOf, say } from "./notices.js";
+import { announce, complainOf, say } from "./notices.js";
 import { Panel } from "./panel.js";
 import { boardPicture, referencePicture } from "./pictures.js";
 import { Scene } from "./scene.js";
@@ -160,7 +160,7 @@ export class Inspect {
       .filter(Boolean)
       .join(" · ");
     this.#saved();
-    say(`${boardName(inspection)}: ${count(this.scene.items.length, "defect")} shown.`);
+    announce(`${boardName(inspection)}: ${count(this.scene.items.length, "defect")} shown.`);
   }
 
   step(by) {
@@ -335,8 +335,12 @@ export class Inspect {
       byId(id).setAttribute("aria-pressed", String(judgeable && chosen.verdict === verdict));
     }
     const left = this.scene.undecided().length;
-    byId("next-board").classList.toggle("primary", Boolean(this.inspection) && left === 0);
-    byId("left").textContent = !this.inspection ? "" : left ? `${left} to judge` : "All judged";
+    // What is to be done next has the strong colour.
+    const judged =
+      Boolean(this.inspection?.verdict_time) || this.saver.stateOf(this.inspection?.id) !== "saved";
+    byId("next-board").classList.toggle("primary", left === 0 && judged);
+    byId("judge-good").classList.toggle("primary", left === 0 && Boolean(this.inspection) && !judged);
+    byId("left").textContent = left ? `${left} to judge` : judged ? "All judged" : "Not judged";
   }
 
   #steps() {

@@ -13,6 +13,11 @@ export function say(sentence) {
   going = setTimeout(() => (place.textContent = ""), SHOWN);
 }
 
+/** Says to screen readers what others see anyway. */
+export function announce(sentence) {
+  byId("announced").textContent = sentence;
+}
+
 /** Takes back what was said in passing. */
 export function hush() {
   byId("status").textContent = "";
