@@ -33,6 +33,11 @@ export class Intake {
     return (this.#model()?.reference ?? "none") !== "none";
   }
 
+  /** Whether images wait for a reference. */
+  get waits() {
+    return this.#images.length > 0;
+  }
+
   show() {
     const { takesReference } = this;
     byId("reference-part").hidden = !takesReference;
@@ -66,6 +71,7 @@ export class Intake {
     if (missing) {
       this.#images.push(...images);
       this.show();
+      byId("intake").hidden = false;
       byId("reference").focus();
       return;
     }

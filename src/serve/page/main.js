@@ -50,7 +50,7 @@ async function route() {
   if (view === "history") await past.show(parameters);
   else if (view === "overview") await overview.show(parameters);
   else if (id) await openBoard(id);
-  else inspect.showIntake(!inspect.inspection || !boards.current);
+  else inspect.showIntake(!boards.current || intake.waits);
 }
 
 async function openBoard(id) {

@@ -62,7 +62,7 @@ export class Saver extends EventTarget {
         work.error = error;
         work.again = true;
         this.#changed();
-        await new Promise((resolve) => setTimeout(resolve, RETRY));
+        await whenItMayWork();
       }
     }
     work.running = false;
@@ -73,4 +73,12 @@ export class Saver extends EventTarget {
   #changed() {
     this.dispatchEvent(new Event("change"));
   }
+}
+
+/** After a while, or as soon as the browser knows of a network again. */
+function whenItMayWork() {
+  return new Promise((resolve) => {
+    setTimeout(resolve, RETRY);
+    addEventListener("online", resolve, { once: true });
+  });
 }
