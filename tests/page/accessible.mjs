@@ -21,7 +21,6 @@ export async function accessible({ page, context, browser, base }) {
   for (const [width, height, colorScheme] of [
     [400, 800, "light"],
     [2560, 1300, "dark"],
-    [1280, 800, "light"],
   ]) {
     const sized = await browser.newContext({ viewport: { width, height }, colorScheme, storageState });
     const at = await sized.newPage();
