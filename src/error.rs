@@ -69,6 +69,16 @@ pub enum Error {
         /// Why, where the network or the server is at fault.
         source: Option<Cause>,
     },
+    /// A database did not do what it was asked to. It may be gone for a while, or its disk may be full:
+    /// the same call works again when that is over.
+    Database {
+        /// Where it is, without a password.
+        database: String,
+        /// What went wrong.
+        message: String,
+        /// Why, as the database or the network said.
+        source: Option<Cause>,
+    },
     /// A setting is outside what makes sense.
     Config(String),
     /// An image has no pixels.
@@ -167,6 +177,7 @@ impl fmt::Display for Error {
             Self::Tensor { path, tensor, message } => {
                 write!(f, "{}: tensor {tensor}: {message}", path.display())?;
             }
+            Self::Database { database, message, .. } => write!(f, "database {database}: {message}")?,
             Self::Download { url, message, .. } => write!(f, "{url}: {message}")?,
             Self::Config(message)
             | Self::Reference(message)
@@ -195,6 +206,7 @@ impl StdError for Error {
             Self::Io { source, .. } => Some(source),
             Self::Image { source, .. } => Some(source),
             Self::File { source, .. }
+            | Self::Database { source, .. }
             | Self::Download { source, .. }
             | Self::Worker { source, .. }
             | Self::Training { source, .. } => {

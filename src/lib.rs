@@ -133,10 +133,13 @@
 //! | `data` | data sets in VOC's and YOLO's layouts, groups by names, pictures that are almost the same |
 //! | `download` | torchvision's weights from the network |
 //! | `align` | references that are brought onto their images |
+//! | `registry` | [numbered versions of models](registry) in a folder |
 //! | `export` | [ONNX files](export) for other runtimes |
 //! | `cli` (on by default) | the program `faster-rcnn`, and all of the above |
 //! | `tables` | [Parquet tables](data::formats::tables), also in the program |
+//! | `records` | [what was found in which image](records), in SQLite or PostgreSQL, also in the program |
 //! | `workers` | training on several processes and machines |
+//! | `serve` | the server and its page |
 //! | `cuda`, `wgpu` | GPUs |
 //!
 //! # Conventions
@@ -163,7 +166,15 @@ mod heap;
 mod model;
 pub mod ops;
 mod predict;
+#[cfg(feature = "records")]
+pub mod records;
+#[cfg(feature = "registry")]
+pub mod registry;
+#[cfg(feature = "serve")]
+pub mod serve;
 mod settings;
+#[cfg(any(feature = "download", feature = "records", feature = "registry"))]
+mod sha256;
 pub mod structures;
 mod text;
 #[cfg(feature = "train")]

@@ -24,7 +24,8 @@ struct Server {
 
 impl Server {
     fn start(bench: &Bench) -> Self {
-        let serve = "serve --weights pairs.safetensors --listen 127.0.0.1:0 --token-file tokens --data records";
+        let serve =
+            "serve --weights pairs.safetensors --listen 127.0.0.1:0 --token-file tokens --data records";
         let mut process = bench.command(serve).stdout(Stdio::piped()).spawn().unwrap();
         let mut url = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut url).unwrap();

@@ -47,7 +47,7 @@ pub fn load_image(path: impl AsRef<Path>) -> Result<RgbImage> {
 }
 
 /// [`load_image`] of a file whose content is at hand.
-pub(super) fn decode(path: &Path, bytes: &[u8]) -> Result<RgbImage> {
+pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<RgbImage> {
     let (decoder, orientation) = open(path, Cursor::new(bytes))?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(Error::image(path))?;
     // The decoder fills what is missing with grey.

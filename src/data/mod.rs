@@ -42,6 +42,8 @@ pub use dataset::{Dataset, Record, Side, Split};
 pub use formats::write_tables;
 pub use formats::{Format, Transfer, deep_pcb, open};
 pub use image_source::ImageSource;
+#[cfg(feature = "serve")]
+pub(crate) use images::decode as decode_image;
 pub use images::{image_size, load_image};
 pub use loader::{Batch, Batches, Loader};
 pub use photometry::Photometry;

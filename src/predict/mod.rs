@@ -173,11 +173,20 @@ impl Predictor {
     ///
     /// As [`detect`](Self::detect), for the first image with an error.
     pub fn detect_batch(&self, images: &[RgbImage]) -> Result<Vec<Vec<Detection>>> {
-        let images = images.iter().map(|image| self.alone(image)).collect::<Result<Vec<_>>>()?;
-        if self.tiles.is_some() || in_host_memory(self.detector.device()) {
+        self.detect_images(images.iter().map(|image| self.alone(image)).collect::<Result<Vec<_>>>()?)
+    }
+
+    /// As [`detect_batch`](Self::detect_batch), of images that are converted already.
+    pub(crate) fn detect_images(&self, images: Vec<Image>) -> Result<Vec<Vec<Detection>>> {
+        if self.tiles.is_some() || self.is_in_host_memory() {
             return images.into_iter().map(|image| self.detect_one(image)).collect();
         }
         self.detect_by_size(images)
+    }
+
+    /// Whether the detector works on a processor, where images together take as long as one by one.
+    pub(crate) fn is_in_host_memory(&self) -> bool {
+        in_host_memory(self.detector.device())
     }
 
     /// The image, for a detector that looks at nothing else.

@@ -18,11 +18,11 @@ use burn::store::ModuleRecord;
 
 use super::best::BestEpoch;
 use super::learning_rates::STEP;
-use super::run_info::{KEY, RunInfo};
+use super::run_info::RunInfo;
 use super::step::Trainee;
 use crate::error::{Error, Result};
 use crate::files::write_atomically;
-use crate::weights;
+use crate::weights::{self, TRAINING_KEY};
 
 /// burn's name for the first group of parameters. Here it has all parameters, and the only schedule.
 const FIRST_GROUP: &str = "0";
@@ -68,7 +68,8 @@ impl Checkpoints {
         let Records { model, optimizer, schedule } = records;
         let step = schedule.record(FIRST_GROUP).scalar(STEP).unwrap_or(0);
         let info = self.info.at(epoch, step, best);
-        let metadata = [(KEY.to_string(), serde_json::to_string(&info).expect("plain data is JSON"))];
+        let metadata =
+            [(TRAINING_KEY.to_string(), serde_json::to_string(&info).expect("plain data is JSON"))];
         let template = self.template.clone();
         let model = template.try_load_record(model).map_err(Error::training)?.detector;
 

@@ -9,10 +9,7 @@ use super::best::BestEpoch;
 use super::config::RunConfig;
 use crate::data::{Dataset, Record, Split};
 use crate::error::{Error, Result};
-use crate::weights::WeightFile;
-
-/// Key in the metadata. The value is JSON.
-pub(super) const KEY: &str = "faster_rcnn_training";
+use crate::weights::{TRAINING_KEY, WeightFile};
 
 /// What a weight file says about the run that wrote it: its settings, its progress, and on which images it
 /// was trained.
@@ -60,8 +57,9 @@ impl RunInfo {
     /// damaged.
     pub fn read(weights: impl AsRef<Path>) -> Result<Option<Self>> {
         let file = WeightFile::open(weights)?;
-        let Some(json) = file.metadata().get(KEY) else { return Ok(None) };
-        let damaged = |error| Error::file_because(file.path(), format!("its {KEY} cannot be read"), error);
+        let Some(json) = file.metadata().get(TRAINING_KEY) else { return Ok(None) };
+        let damaged =
+            |error| Error::file_because(file.path(), format!("its {TRAINING_KEY} cannot be read"), error);
         serde_json::from_str(json).map_err(damaged).map(Some)
     }
 
@@ -191,7 +189,7 @@ mod tests {
         let config = RunConfig::new(FasterRcnnConfig::tiny(3));
         let info = serde_json::json!({"epoch": 3, "step": 30, "config": config});
         let model = config.model.init(&Device::flex());
-        save_with_metadata(&model, &path, &[(KEY.to_string(), info.to_string())]).unwrap();
+        save_with_metadata(&model, &path, &[(TRAINING_KEY.to_string(), info.to_string())]).unwrap();
 
         let info = RunInfo::read(&path).unwrap().unwrap();
         assert_eq!((info.epoch, info.step, &info.config), (3, 30, &config));

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use etcetera::BaseStrategy;
-use sha2::{Digest, Sha256};
 
 use super::manifest::Published;
 use crate::error::{Cause, Error, Result};
+use crate::sha256::sha256_of;
 
 /// The longest wait for a connection, for an answer, and for the next bytes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -190,13 +190,6 @@ fn request(
         request = request.header("Range", format!("bytes={start}-"));
     }
     request.call()
-}
-
-/// Hexadecimal.
-fn sha256_of(path: &Path) -> Result<String> {
-    let mut hasher = Sha256::new();
-    File::open(path).and_then(|mut file| io::copy(&mut file, &mut hasher)).map_err(Error::io(path))?;
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[cfg(test)]

@@ -65,4 +65,6 @@ pub use manifest::{Published, published};
 pub use names::{Mismatch, NamedTensor, apply, collect};
 pub use options::LoadOptions;
 pub use report::{EpsilonSource, LoadReport, Reshaped};
+#[cfg(any(feature = "train", feature = "registry"))]
+pub(crate) use save::TRAINING_KEY;
 pub use save::{save, save_with_metadata, write_safetensors};

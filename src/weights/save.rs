@@ -19,6 +19,10 @@ use crate::model::FasterRcnn;
 /// The key of the configuration in the metadata, as JSON.
 pub(super) const CONFIG_KEY: &str = "faster_rcnn_config";
 
+/// The key of what a run says about itself in the metadata, as JSON.
+#[cfg(any(feature = "train", feature = "registry"))]
+pub(crate) const TRAINING_KEY: &str = "faster_rcnn_training";
+
 /// The key of this crate's version in the metadata.
 const VERSION_KEY: &str = "faster_rcnn_version";
 

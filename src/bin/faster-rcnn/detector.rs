@@ -91,6 +91,12 @@ pub fn fraction<T: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<T, &'s
 }
 
 impl DetectorArguments {
+    /// Where to compute.
+    #[cfg(feature = "serve")]
+    pub fn device(&self) -> DeviceName {
+        self.device
+    }
+
     /// Reads the detector.
     pub fn load(&self, weights: &Path) -> Result<Predictor> {
         let device = self.device.open()?;

@@ -9,7 +9,7 @@ mod detector;
 mod evaluate;
 mod export;
 mod inputs;
-#[cfg(any(test, not(feature = "tables"), not(feature = "workers")))]
+#[cfg(any(test, not(feature = "serve"), not(feature = "tables"), not(feature = "workers")))]
 mod not_built;
 mod output;
 mod predict;
@@ -17,6 +17,8 @@ mod predictions;
 mod progress;
 mod references;
 mod results;
+#[cfg(feature = "serve")]
+mod serve;
 mod settings;
 mod shipped;
 mod sides;
@@ -82,6 +84,10 @@ enum Command {
     Worker(worker::Arguments),
     #[cfg(not(feature = "workers"))]
     Worker(not_built::AnyArguments),
+    #[cfg(feature = "serve")]
+    Serve(serve::Arguments),
+    #[cfg(not(feature = "serve"))]
+    Serve(not_built::AnyArguments),
     Completions(completions::Arguments),
 }
 
@@ -117,6 +123,10 @@ fn main() -> ExitCode {
         Command::Worker(arguments) => worker::run(arguments),
         #[cfg(not(feature = "workers"))]
         Command::Worker(arguments) => not_built::run("worker", "workers", arguments),
+        #[cfg(feature = "serve")]
+        Command::Serve(arguments) => serve::run(arguments),
+        #[cfg(not(feature = "serve"))]
+        Command::Serve(arguments) => not_built::run("serve", "serve", arguments),
         Command::Completions(arguments) => completions::run(arguments, Arguments::command()),
     };
     match result {

@@ -1,0 +1,385 @@
+//! `/v1/detections` and what is made of them: what was found before, verdicts, an overview, a data set.
+
+use std::fs;
+use std::io::Read;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderName};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use jiff::Timestamp;
+use serde::Deserialize;
+use tokio::task;
+use utoipa::IntoParams;
+use utoipa::openapi::schema::{AnyOfBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
+use uuid::Uuid;
+
+use super::app::App;
+use super::detect::Binary;
+use super::input::{Id, Parameters, json, no_such_detection};
+use super::pictures::{Picture, to_png, to_thumbnail};
+use super::refusal::{ErrorBody, Refusal};
+use super::upload::short_text;
+use crate::draw::draw_detections;
+use crate::error::Error;
+use crate::records::{
+    self, ExportFormat, FieldValues, Filter, Inspection, Page, Statistics, StoredImage, Verdict, VerdictState,
+};
+use crate::structures::Detection;
+
+/// Inspections of a page of the list, unless a client wants more or fewer.
+const PAGE: u32 = 50;
+
+/// The most inspections of a page.
+const LONGEST_PAGE: u32 = 200;
+
+/// Bytes of a file that are sent at a time.
+const CHUNK: usize = 256 << 10;
+
+/// A stored image never changes under its URL.
+const FOREVER: [(HeaderName, &str); 1] = [(CACHE_CONTROL, "private, max-age=31536000, immutable")];
+
+/// Which inspections are meant, and how many of them.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ListParameters {
+    /// How many at most; 50 if not given.
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<u32>,
+    /// Only those that are older than this one: `next` of the page before.
+    before: Option<Uuid>,
+    /// At this time or later; a day is its start in UTC.
+    #[param(schema_with = moment_schema)]
+    from: Option<String>,
+    /// Before this time.
+    #[param(schema_with = moment_schema)]
+    to: Option<String>,
+    /// With a detection of this class, or one that was missed: its name, or its label.
+    class: Option<String>,
+    /// Of this line.
+    line: Option<String>,
+    /// Of this product.
+    product: Option<String>,
+    /// Of this board.
+    board: Option<String>,
+    /// With a verdict, or without.
+    #[param(inline)]
+    verdict: Option<VerdictState>,
+    /// By this model: `NAME`, `NAME/VERSION`, or the SHA-256 of the weights.
+    model: Option<String>,
+}
+
+/// Which inspections are counted or exported.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RangeParameters {
+    /// At this time or later; a day is its start in UTC.
+    #[param(schema_with = moment_schema)]
+    from: Option<String>,
+    /// Before this time.
+    #[param(schema_with = moment_schema)]
+    to: Option<String>,
+    /// Of this line.
+    line: Option<String>,
+    /// Of this product.
+    product: Option<String>,
+}
+
+/// How a picture is drawn.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct DrawParameters {
+    /// Leave out detections with this score or less.
+    #[param(minimum = 0, maximum = 1)]
+    score_threshold: Option<f32>,
+}
+
+/// RFC 3339, or a day.
+fn moment_schema() -> Schema {
+    let text = |format| {
+        ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::KnownFormat(format))).build()
+    };
+    let either = AnyOfBuilder::new().item(text(KnownFormat::DateTime)).item(text(KnownFormat::Date));
+    Schema::AnyOf(either.build())
+}
+
+/// What people typed into a filter. No stored text has a null character.
+fn given(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty()).map(|text| text.replace('\0', "\u{fffd}"))
+}
+
+fn moment(text: Option<String>) -> Result<Option<Timestamp>, Refusal> {
+    let moment =
+        |text: String| records::moment(&text).map_err(|error| Refusal::bad_request(error.to_string()));
+    given(text).map(moment).transpose()
+}
+
+impl RangeParameters {
+    fn filter(self) -> Result<Filter, Refusal> {
+        let (line, product) = (given(self.line), given(self.product));
+        Ok(Filter { from: moment(self.from)?, to: moment(self.to)?, line, product, ..Filter::default() })
+    }
+}
+
+fn unavailable(error: Error) -> Refusal {
+    Refusal::records(&error)
+}
+
+async fn find(app: &App, id: Uuid) -> Result<Inspection, Refusal> {
+    app.records.get(id).await.map_err(unavailable)?.ok_or_else(no_such_detection)
+}
+
+/// What was found before, the newest first
+#[utoipa::path(get, path = "/v1/detections", tag = "detections", params(ListParameters), responses(
+    (status = 200, body = Page),
+    (status = 400, body = ErrorBody, description = "A parameter is malformed."),
+    (status = 401, body = ErrorBody, description = "The client has to sign in."),
+    (status = 503, body = ErrorBody, description = "The records cannot be read now."),
+))]
+pub async fn list(
+    State(app): State<Arc<App>>,
+    Parameters(parameters): Parameters<ListParameters>,
+) -> Result<Json<Page>, Refusal> {
+    let limit = parameters.limit.unwrap_or(PAGE);
+    if !(1..=LONGEST_PAGE).contains(&limit) {
+        return Err(Refusal::bad_request(format!("limit is a number in 1..={LONGEST_PAGE}")));
+    }
+    let filter = Filter {
+        from: moment(parameters.from)?,
+        to: moment(parameters.to)?,
+        class: given(parameters.class),
+        line: given(parameters.line),
+        product: given(parameters.product),
+        board: given(parameters.board),
+        verdict: parameters.verdict,
+        model: given(parameters.model),
+    };
+    app.records.list(&filter, parameters.before, limit).await.map(Json).map_err(unavailable)
+}
+
+/// One image, and what was found in it
+#[utoipa::path(get, path = "/v1/detections/{id}", tag = "detections",
+    params(("id" = Uuid, Path, description = "Of the detection.")), responses(
+    (status = 200, body = Inspection),
+    (status = 401, body = ErrorBody, description = "The client has to sign in."),
+    (status = 404, body = ErrorBody, description = "There is no such detection."),
+    (status = 503, body = ErrorBody, description = "The records cannot be read now."),
+))]
+pub async fn one(State(app): State<Arc<App>>, Id(id): Id) -> Result<Json<Inspection>, Refusal> {
+    find(&app, id).await.map(Json)
+}
+
+/// Say which detections are real, and what was missed
+///
+/// It takes the place of an earlier verdict.
+#[utoipa::path(post, path = "/v1/detections/{id}/verdict", tag = "detections",
+    params(("id" = Uuid, Path, description = "Of the detection.")), request_body = Verdict, responses(
+    (status = 200, body = Inspection),
+    (status = 400, body = ErrorBody, description = "The body is malformed."),
+    (status = 401, body = ErrorBody, description = "The client has to sign in."),
+    (status = 403, body = ErrorBody, description = "Another site sent this."),
+    (status = 404, body = ErrorBody, description = "There is no such detection."),
+    (status = 408, body = ErrorBody, description = "The body came too slowly."),
+    (status = 413, body = ErrorBody, description = "The body is too long."),
+    (status = 415, body = ErrorBody, description = "The body is no JSON."),
+    (status = 422, body = ErrorBody, description = "The verdict does not fit what was found."),
+    (status = 503, body = ErrorBody, description = "The records cannot be written now."),
+))]
+pub async fn verdict(
+    State(app): State<Arc<App>>,
+    Id(id): Id,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Inspection>, Refusal> {
+    let mut verdict: Verdict = json(&app, &headers, body).await?;
+    let by = verdict.by.take().map(|by| short_text("by", by.as_bytes())).transpose()?;
+    verdict.by = by.filter(|by| !by.is_empty());
+    let stored = app.records.set_verdict(id, &verdict).await.map_err(|error| match error {
+        Error::Config(message) => Refusal::unprocessable(message),
+        error => unavailable(error),
+    })?;
+    stored.map(Json).ok_or_else(no_such_detection)
+}
+
+/// The image as it was sent
+#[utoipa::path(get, path = "/v1/detections/{id}/image", tag = "detections",
+    params(("id" = Uuid, Path, description = "Of the detection.")), responses(
+    (status = 200, content(
+        (Binary = "image/jpeg"), (Binary = "image/png"), (Binary = "image/bmp"), (Binary = "image/tiff"),
+        (Binary = "image/webp"),
+    )),
+    (status = 401, body = ErrorBody, description = "The client has to sign in."),
+    (status = 404, body = ErrorBody, description = "There is no such detection, or its image is gone."),
+    (status = 503, body = ErrorBody, description = "The records cannot be read now."),
+))]
+pub async fn image(State(app): State<Arc<App>>, Id(id): Id) -> Result<Response, Refusal> {
+    let image = find(&app, id).await?.image;
+    stored(&app, &image).await
+}
+
+/// The reference as it was sent
+#[utoipa::path(get, path = "/v1/detections/{id}/reference", tag = "detections",
+    params(("id" = Uuid, Path, description = "Of the detection.")), responses(
+    (status = 200, content(
+        (Binary = "image/jpeg"), (Binary = "image/png"), (Binary = "image/bmp"), (Binary = "image/tiff"),
+        (Binary = "image/webp"),
+    )),
+    (status = 401, body = ErrorBody, description = "The client has to sign in."),
+    (status = 404, body = ErrorBody, description = "There is no such detection, or it has no reference."),
+    (status = 503, body = ErrorBody, description = "The records cannot be read now."),
+))]
+pub async fn reference(State(app): State<Arc<App>>, Id(id): Id) -> Result<Response, Refusal> {
+    let none = || Refusal::not_found("this detection has no reference");
+    let reference = find(&app, id).await?.reference.ok_or_else(none)?;
+    stored(&app, &reference).await
+}
+
+/// The bytes of a stored image.
+async fn bytes_of(app: &App, image: &StoredImage) -> Result<Vec<u8>, Refusal> {
+    let gone = || Refusal::not_found("the image is not stored any more");
+    app.records.image(&image.sha256).await.map_err(unavailable)?.ok_or_else(gone)
+}
+
+async fn stored(app: &App, image: &StoredImage) -> Result<Response, Refusal> {
+    let held = app.memory.take(usize::try_from(image.bytes).unwrap_or(usize::MAX))?;
+    let bytes = Bytes::from(bytes_of(app, image).await?);
+    let length = [(CONTENT_LENGTH, bytes.len().to_string())];
+    // A client may take its time; until then the memory is taken.
+    let rest = stream::unfold((bytes, held), |(mut bytes, held)| async move {
+        let chunk = bytes.split_to(bytes.len().min(CHUNK));
+        (!chunk.is_empty()).then_some((Ok::<_, std::io::Error>(chunk), (bytes, held)))
+    });
+    let media_type = [(CONTENT_TYPE, image.media_type.clone())];
+    Ok((FOREVER, length, media_type, Body::from_stream(rest)).into_response())
+}
+
+/// The image with what was found drawn on it
+#[utoipa::path(get, path = "/v1/detections/{id}/drawn", tag = "detections",
+    params(("id" = Uuid, Path, description = "Of the detection."), DrawParameters), responses(
+    (status = 200, body = Binary, content_type = "image/png"),
+    (status = 400, body = ErrorBody, description = "The parameter is malformed."),
+    (status = 401, body = ErrorBody, description = "The client has to sign in."),
+    (status = 404, body = ErrorBody, description = "There is no such detection, or its image is gone."),
+    (status = 503, body = ErrorBody, description = "The records cannot be read now."),
+))]
+pub async fn drawn(
+    State(app): State<Arc<App>>,
+    Id(id): Id,
+    Parameters(parameters): Parameters<DrawParameters>,
+) -> Result<Response, Refusal> {
+    let least = parameters.score_threshold.unwrap_or(0.0);
+    if !(0.0..=1.0).contains(&least) {
+        return Err(Refusal::bad_request("score_threshold is a number in 0..=1"));
+    }
+    let inspection = find(&app, id).await?;
+    let bytes = bytes_of(&app, &inspection.image).await?;
+    let png = picture(&app, bytes, move |picture| {
+        // The names are those that the model had then.
+        let mut names = Vec::new();
+        let mut detections = Vec::new();
+        for found in inspection.detections.into_iter().filter(|found| found.score > least) {
+            let Some(index) = found.label.checked_sub(1) else { continue };
+            if names.len() <= index {
+                names.resize_with(index + 1, String::new);
+            }
+            names[index] = found.name.unwrap_or_else(|| format!("class {}", found.label));
+            detections.push(Detection { xyxy: found.xyxy, label: found.label, score: found.score });
+        }
+        to_png(&draw_detections(&picture.pixels, &detections, &names))
+    })
+    .await?;
+    Ok((FOREVER, [(CONTENT_TYPE, "image/png")], png).into_response())
+}
+
+/// The image, small
+#[utoipa::path(get, path = "/v1/detections/{id}/thumbnail", tag = "detections",
+    params(("id" = Uuid, Path, description = "Of the detection.")), responses(
+    (status = 200, body = Binary, content_type = "image/jpeg"),
+    (status = 401, body = ErrorBody, description = "The client has to sign in."),
+    (status = 404, body = ErrorBody, description = "There is no such detection, or its image is gone."),
+    (status = 503, body = ErrorBody, description = "The records cannot be read now."),
+))]
+pub async fn thumbnail(State(app): State<Arc<App>>, Id(id): Id) -> Result<Response, Refusal> {
+    let bytes = bytes_of(&app, &find(&app, id).await?.image).await?;
+    let jpeg = picture(&app, bytes, |picture| to_thumbnail(&picture.pixels)).await?;
+    Ok((FOREVER, [(CONTENT_TYPE, "image/jpeg")], jpeg).into_response())
+}
+
+/// Makes something of a stored image.
+async fn picture<T: Send + 'static>(
+    app: &App,
+    bytes: Vec<u8>,
+    make: impl FnOnce(Picture) -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    let studio = app.studio.clone();
+    app.studio.work(move || make(studio.decode_here("the stored image", &bytes)?)).await
+}
+
+/// Counts for an overview
+#[utoipa::path(get, path = "/v1/statistics", tag = "records", params(RangeParameters), responses(
+    (status = 200, body = Statistics),
+    (status = 400, body = ErrorBody, description = "A parameter is malformed."),
+    (status = 401, body = ErrorBody, description = "The client has to sign in."),
+    (status = 503, body = ErrorBody, description = "The records cannot be read now."),
+))]
+pub async fn statistics(
+    State(app): State<Arc<App>>,
+    Parameters(parameters): Parameters<RangeParameters>,
+) -> Result<Json<Statistics>, Refusal> {
+    app.records.statistics(&parameters.filter()?).await.map(Json).map_err(unavailable)
+}
+
+/// The lines, products and classes that there are
+#[utoipa::path(get, path = "/v1/fields", tag = "records", responses(
+    (status = 200, body = FieldValues),
+    (status = 401, body = ErrorBody, description = "The client has to sign in."),
+    (status = 503, body = ErrorBody, description = "The records cannot be read now."),
+))]
+pub async fn fields(State(app): State<Arc<App>>) -> Result<Json<FieldValues>, Refusal> {
+    app.records.fields().await.map(Json).map_err(unavailable)
+}
+
+/// All verdicts as a data set in COCO's layout
+#[utoipa::path(get, path = "/v1/verdicts.zip", tag = "records", params(RangeParameters), responses(
+    (status = 200, body = Binary, content_type = "application/zip"),
+    (status = 400, body = ErrorBody, description = "A parameter is malformed."),
+    (status = 401, body = ErrorBody, description = "The client has to sign in."),
+    (status = 503, body = ErrorBody, description = "The records cannot be read, or the file cannot be written now."),
+))]
+pub async fn verdicts(
+    State(app): State<Arc<App>>,
+    Parameters(parameters): Parameters<RangeParameters>,
+) -> Result<Response, Refusal> {
+    let filter = parameters.filter()?;
+    let folder =
+        tempfile::tempdir_in(&app.scratch).map_err(|error| unavailable(Error::io(&app.scratch)(error)))?;
+    let path = folder.path().join("verdicts.zip");
+    app.records.export(&filter, ExportFormat::CocoZip, &path).await.map_err(unavailable)?;
+    let file = fs::File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
+    let (length, file) = file.map_err(|error| unavailable(Error::io(&path)(error)))?;
+    // The folder goes when all is sent.
+    let rest = stream::unfold((Some(file), folder), |(file, folder)| async move {
+        let mut file = file?;
+        let read = task::spawn_blocking(move || {
+            let mut chunk = vec![0; CHUNK];
+            let count = file.read(&mut chunk)?;
+            chunk.truncate(count);
+            Ok::<_, std::io::Error>((chunk, file))
+        });
+        match read.await.map_err(std::io::Error::other).flatten() {
+            Ok((chunk, _)) if chunk.is_empty() => None,
+            Ok((chunk, file)) => Some((Ok(chunk), (Some(file), folder))),
+            Err(error) => Some((Err(error), (None, folder))),
+        }
+    });
+    let name = [(CONTENT_DISPOSITION, "attachment; filename=\"verdicts.zip\"")];
+    let media_type = [(CONTENT_TYPE, "application/zip".to_string()), (CONTENT_LENGTH, length.to_string())];
+    Ok((name, media_type, Body::from_stream(rest)).into_response())
+}
