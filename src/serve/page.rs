@@ -21,7 +21,44 @@ macro_rules! files {
 }
 
 /// Those in `page/` have the URL `/page/NAME`, those in `docs/` `/docs/NAME`.
-static FILES: [File; 4] = files!["page/index.html", "docs/index.html", "docs/docs.css", "docs/docs.js"];
+static FILES: [File; 36] = files![
+    "page/api.js",
+    "page/board.js",
+    "page/boards.js",
+    "page/charts.js",
+    "page/detecting.js",
+    "page/dom.js",
+    "page/download.js",
+    "page/filter_form.js",
+    "page/format.js",
+    "page/history.css",
+    "page/history.js",
+    "page/icon.svg",
+    "page/index.html",
+    "page/inspect.css",
+    "page/inspect.js",
+    "page/inspect_keys.js",
+    "page/intake.js",
+    "page/keys.js",
+    "page/main.js",
+    "page/memory.js",
+    "page/missed.js",
+    "page/notices.js",
+    "page/overview.css",
+    "page/overview.js",
+    "page/paint.js",
+    "page/panel.js",
+    "page/pictures.js",
+    "page/scene.js",
+    "page/sign_in.js",
+    "page/strip.js",
+    "page/style.css",
+    "page/verdicts.js",
+    "page/viewport.js",
+    "docs/index.html",
+    "docs/docs.css",
+    "docs/docs.js"
+];
 
 /// `GET /`
 pub async fn index(headers: HeaderMap) -> Response {
@@ -88,6 +125,17 @@ mod tests {
     fn every_file_has_a_media_type() {
         for file in &FILES {
             assert!(media_type(file.name).is_some(), "{}", file.name);
+        }
+    }
+
+    #[test]
+    fn every_file_of_the_folders_is_served() {
+        for folder in ["page", "docs"] {
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/serve").join(folder);
+            for entry in std::fs::read_dir(path).unwrap() {
+                let name = format!("{folder}/{}", entry.unwrap().file_name().display());
+                assert!(FILES.iter().any(|file| file.name == name), "{name}");
+            }
         }
     }
 }
