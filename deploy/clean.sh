@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Removes from Snowflake what deploy.sh made there, after asking.
-# shellcheck source=deploy/common.sh
+# Variables are used by their names, in `render`.
+# shellcheck disable=SC2034
+# shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 usage() {
@@ -28,12 +30,11 @@ done
 need_snow
 
 current_step="Look what is there"
+all="$(owned)"
 if $dry_run; then
-    sql owned.sql
     ours="$(printf 'database\t%s\npool\t%s\npool\t%s\nwarehouse\t%s\nrole\t%s\n' \
         "$database" "$training_pool" "$service_pool" "$warehouse" "$role")"
 else
-    all="$(owned)"
     foreign="$(printf '%s\n' "$all" | awk -F '\t' '$3 == "no" { print "  " $1 " " $2 }')"
     [ -z "$foreign" ] || printf 'Not made by deploy.sh, so they stay:\n%s\n' "$foreign"
     # The services go with the database, before their pools; the role goes last.

@@ -12,6 +12,9 @@ here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 repository="$(dirname "$here")"
 program="${0##*/}"
 
+# A dry run prints its statements here, also where the answer of a statement would be caught.
+exec 3>&1
+
 fail() {
     printf '%s: %s\n' "$program" "$1" >&2
     exit "${2:-1}"
@@ -213,7 +216,7 @@ sql() {
     local statements output status=0
     statements="$(render "$here/sql/$1")" || exit 1
     if $dry_run; then
-        printf -- '-- snow sql --stdin%s\n%s\n' "$(printf ' %q' "${connection[@]}")" "$statements"
+        printf -- '-- snow sql --stdin%s\n%s\n' "$(printf ' %q' "${connection[@]}")" "$statements" >&3
         return
     fi
     output="$(printf '%s\n' "$statements" |
@@ -241,7 +244,7 @@ field() {
 # Other statements have a status, too, which is a sentence.
 state_of() {
     service="$1"
-    $dry_run || sql service.sql | field status | { grep -xE '[A-Z_]+' || true; } | sed -n 1p
+    sql service.sql | field status | { grep -xE '[A-Z_]+' || true; } | sed -n 1p
 }
 
 # What there is of the account's objects with our names: kind, name, and `yes` where deploy.sh made it, else `no`.
@@ -268,16 +271,15 @@ models() {
 # Makes the app, or gives it another model: a name of `models`, or `newest`.
 set_app() {
     model="$1"
-    if $dry_run; then
-        [ "$model" != newest ] || model=NEWEST.safetensors
-    elif [ "$model" = newest ]; then
+    if [ "$model" = newest ]; then
         model="$(models | tail -n 1)"
+        ! $dry_run || model=NEWEST.safetensors
         if [ -z "$model" ]; then
             say "There is no model yet, so no app. Train one with deploy/run.sh main, then make the app: deploy/run.sh app"
             return
         fi
-    else
-        models | grep -qxF "$model" || fail "the stage has no model $model: deploy/run.sh models lists them"
+    elif ! $dry_run; then
+        models | grep -xF "$model" >/dev/null || fail "the stage has no model $model: deploy/run.sh models lists them"
     fi
     specification="$(render "$here/services/app.yaml")"
     sql app.sql
@@ -290,11 +292,8 @@ set_app() {
 
 show_address() {
     local address
-    if $dry_run; then
-        sql endpoints.sql
-        return
-    fi
     address="$(sql endpoints.sql | field ingress_url | sed -n 1p)"
+    ! $dry_run || return 0
     case "$address" in
         *.*) say "The app: https://$address" ;;
         *) say "Snowflake is still making the app's address: deploy/run.sh app shows it in a few minutes." ;;

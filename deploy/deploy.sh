@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Sets everything up on Snowflake. Every step may be run again.
-# shellcheck source=deploy/common.sh
+# Variables are used by their names, in `render`.
+# shellcheck disable=SC2034
+# shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 usage() {
@@ -132,7 +134,6 @@ make_account() {
 
 # An object of our names that deploy.sh did not make is not touched.
 refuse_foreign() {
-    $dry_run && return
     local foreign
     foreign="$(owned | awk -F '\t' '$3 == "no" { print "  " $1 " " $2 }')"
     [ -z "$foreign" ] || fail "these were not made by deploy.sh, so they stay as they are:
@@ -162,11 +163,10 @@ upload() {
 push_images() {
     step "Build and push the images, tag $tag"
     local url host docker_folder name
+    url="$(sql repository.sql | field repository_url | sed -n 1p)"
     if $dry_run; then
-        sql repository.sql
-        url=ACCOUNT.registry.snowflakecomputing.com/$database/public/image_repo
+        url="ACCOUNT.registry.snowflakecomputing.com$image_path"
     else
-        url="$(sql repository.sql | field repository_url | sed -n 1p)"
         [ -n "$url" ] || stopped "Snowflake gives no address for the image repository $images."
     fi
     host="${url%%/*}"

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # What is done every day with what deploy.sh has set up.
-# shellcheck source=deploy/common.sh
+# Variables are used by their names, in `render`.
+# shellcheck disable=SC2034
+# shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 usage() {
@@ -80,11 +82,9 @@ start_training() {
     fi
     step "Start the trainer"
     service="$workers"
-    workers_dns_name=DNS-NAME-OF-THE-WORKERS
-    if ! $dry_run; then
-        workers_dns_name="$(sql service.sql | field dns_name | sed -n 1p)"
-        [ -n "$workers_dns_name" ] || stopped "Snowflake gives no name for the workers' service."
-    fi
+    workers_dns_name="$(sql service.sql | field dns_name | sed -n 1p)"
+    ! $dry_run || workers_dns_name=DNS-NAME-OF-THE-WORKERS
+    [ -n "$workers_dns_name" ] || stopped "Snowflake gives no name for the workers' service."
     specification="$(render "$here/services/trainer.yaml")"
     sql trainer.sql
 }
@@ -123,8 +123,8 @@ train() {
     fi
     step "Suspend the GPUs"
     sql suspend_training.sql
-    [ "$state" = DONE ] || fail "the training ended as ${state:-dropped}; its log is above. What it had is on the stage: \
-the same command goes on after its last epoch."
+    [ "$state" = DONE ] || fail "the training ended as ${state:-dropped}; its log is above. What it had is on the \
+stage: the same command goes on after its last epoch."
     say "Trained. Give the app the new model: deploy/run.sh app"
 }
 
@@ -142,11 +142,8 @@ show_logs() {
 
 check_tables() {
     local counts all
-    if $dry_run; then
-        sql counts.sql
-        return
-    fi
     counts="$(sql counts.sql)"
+    ! $dry_run || return 0
     # A name and a number by turns.
     all="$(printf '%s\n' "$counts" | { grep -oE '"(TABLE|ROWS)": *"[^"]*"' || true; } |
         sed -E 's/^.*: *"(.*)"$/\1/' | paste -d ' ' - -)"
@@ -167,13 +164,12 @@ check_tables() {
 download_run() {
     [ -n "$argument" ] || usage_error "download takes a folder"
     plain_path download "$argument"
-    local newest=NEWEST
-    if ! $dry_run; then
-        newest="$(sql stage.sql | field name | { grep -oE 'runs/[^/]+/whole$' || true; } | sort | tail -n 1 |
-            cut -d / -f 2)"
-        [ -n "$newest" ] || fail "there is no run on the stage yet: deploy/run.sh main"
-        mkdir -p "$argument"
-    fi
+    local newest
+    newest="$(sql stage.sql | field name | { grep -oE 'runs/[^/]+/whole$' || true; } | sort | tail -n 1 |
+        cut -d / -f 2)"
+    ! $dry_run || newest=NEWEST
+    [ -n "$newest" ] || fail "there is no run on the stage yet: deploy/run.sh main"
+    command_line mkdir -p "$argument"
     command_line snow stage copy "@$stage/runs/$newest" "$argument" --recursive "${connection[@]}" --role "$role"
 }
 
@@ -182,7 +178,7 @@ case "$command" in
     main) train ;;
     status) sql status.sql TABLE ;;
     logs) show_logs "${argument:-trainer}" ;;
-    models) if $dry_run; then sql stage.sql; else models; fi ;;
+    models) models ;;
     app)
         plain app "${argument:-newest}"
         set_app "${argument:-newest}"
@@ -193,11 +189,14 @@ case "$command" in
         sql suspend_training.sql
         case "$argument" in
             '') ;;
-            all) sql suspend_app.sql ;;
+            all) sql suspend_services.sql ;;
             *) usage_error "suspend takes nothing, or all" ;;
         esac
         ;;
-    resume) sql resume_app.sql ;;
+    resume)
+        service="$app"
+        sql resume_service.sql
+        ;;
     '') usage_error "a command is missing" ;;
     *) usage_error "unknown command $command" ;;
 esac

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What is there, and what it does: compute pools, warehouse, services, tables, files on the stage.
-# shellcheck source=deploy/common.sh
+# shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 usage() {

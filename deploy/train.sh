@@ -4,6 +4,7 @@
 # WORKERS is the workers' name in DNS, COUNT how many there are, TOKEN_FILE what trainer and workers share. STAGE and
 # WORK are folders, RESOLVE looks a name up; tests set them.
 set -eu
+: "${WORKERS:?}" "${COUNT:?}" "${TOKEN_FILE:?}"
 stage="${STAGE:-/stage}"
 work="${WORK:-/work}"
 

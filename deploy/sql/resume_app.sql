@@ -1,2 +1,0 @@
-USE ROLE <% role %>;
-ALTER COMPUTE POOL <% service_pool %> RESUME;
