@@ -56,7 +56,7 @@ fi
 
 while IFS=$'\t' read -r kind object; do
     step "Drop the $kind $object"
-    sql "drop_$kind.sql"
+    execute "drop_$kind.sql"
 done <<<"$ours"
 $dry_run || say "
 All is dropped. deploy/deploy.sh sets it up again."

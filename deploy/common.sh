@@ -226,6 +226,11 @@ sql() {
     printf '%s\n' "$output"
 }
 
+# The same for statements whose answers say nothing new.
+execute() {
+    sql "$1" >/dev/null
+}
+
 # Runs a command, or prints it.
 command_line() {
     if $dry_run; then
@@ -237,7 +242,7 @@ command_line() {
 
 # The values of one field of the JSON that `snow` prints, each on its own line.
 field() {
-    { grep -oE "\"$1\": *\"[^\"]*\"" || true; } | sed -E 's/^"[^"]*": *"(.*)"$/\1/'
+    { grep -oE "\"$1\" *: *\"[^\"]*\"" || true; } | sed -E 's/^"[^"]*" *: *"(.*)"$/\1/'
 }
 
 # The state of a service or a job, empty where it is not there: PENDING, RUNNING, DONE, FAILED, SUSPENDED, ...
@@ -249,7 +254,7 @@ state_of() {
 
 # What there is of the account's objects with our names: kind, name, and `yes` where deploy.sh made it, else `no`.
 owned() {
-    sql owned.sql | { grep -oE '"(name|comment)": *("[^"]*"|null)' || true; } |
+    sql owned.sql | { grep -oE '"(name|comment)" *: *("[^"]*"|null)' || true; } |
         awk -F '"' -v mark="$mark" -v pools="$training_pool $service_pool" \
             -v role="$role" -v warehouse="$warehouse" -v database="$database" '
             BEGIN {
@@ -282,10 +287,10 @@ set_app() {
         models | grep -xF "$model" >/dev/null || fail "the stage has no model $model: deploy/run.sh models lists them"
     fi
     specification="$(render "$here/services/app.yaml")"
-    sql app.sql
+    execute app.sql
     if [ "$(state_of "$app")" = SUSPENDED ]; then
         service="$app"
-        sql resume_service.sql
+        execute resume_service.sql
     fi
     show_address
 }

@@ -107,18 +107,18 @@ download() {
 make_account() {
     step "Make the account's objects: role, warehouse, database, compute pools"
     refuse_foreign
-    sql account.sql
+    execute account.sql
     step "Make the schema's objects: stage, image repository, tables, secrets"
-    sql schema.sql
+    execute schema.sql
     if $dry_run; then
         secret='********'
-        sql worker_token.sql
-        sql app_token.sql
+        execute worker_token.sql
+        execute app_token.sql
         secret=''
         return
     fi
     secret="$(new_token)"
-    sql worker_token.sql >/dev/null
+    execute worker_token.sql
     if [ ! -e "$token_file" ]; then
         mkdir -p "$(dirname "$token_file")"
         (umask 077 && new_token >"$token_file.new" && mv "$token_file.new" "$token_file")
@@ -127,7 +127,7 @@ make_account() {
     # It becomes part of a statement.
     [[ "$secret" =~ ^[A-Za-z0-9_.~+/=-]{16,}$ ]] ||
         fail "$token_file: a token is one line of at least 16 letters, digits and any of _ . ~ + / = -"
-    sql app_token.sql >/dev/null
+    execute app_token.sql
     secret=''
     say "The app's token is in $token_file."
 }
@@ -146,7 +146,8 @@ upload() {
     if [ -d "$tables" ]; then
         say "The tables in $tables are used. To make them again, delete that folder."
     else
-        $dry_run || [ -d "$data" ] || fail "there is no data set in $data: leave out --skip-data-download, or use --data DIR"
+        $dry_run || [ -d "$data" ] ||
+            fail "there is no data set in $data: leave out --skip-data-download, or use --data DIR"
         command_line faster-rcnn tables --data "$data" --output "$tables"
     fi
     start_weights=fasterrcnn_resnet50_fpn_coco-258fb6c6.pth
@@ -155,9 +156,9 @@ upload() {
             stopped "torchvision's weights could not be downloaded"
         plain_path "torchvision's weights" "$start_weights"
     fi
-    sql upload.sql
+    execute upload.sql
     step "Load the tables"
-    sql load.sql
+    execute load.sql
 }
 
 push_images() {
@@ -205,7 +206,7 @@ deploy_app() {
             ln -s "$model_file" "$copy/$name"
         fi
         model_file="$copy/$name"
-        sql upload_model.sql
+        execute upload_model.sql
         $dry_run || rm -r "$copy"
     fi
     step "Make or change the app"

@@ -75,10 +75,10 @@ done
 start_training() {
     step "Start four workers"
     specification="$(render "$here/services/workers.yaml")"
-    sql workers.sql
+    execute workers.sql
     if [ "$(state_of "$workers")" = SUSPENDED ]; then
         service="$workers"
-        sql resume_service.sql
+        execute resume_service.sql
     fi
     step "Start the trainer"
     service="$workers"
@@ -86,7 +86,7 @@ start_training() {
     ! $dry_run || workers_dns_name=DNS-NAME-OF-THE-WORKERS
     [ -n "$workers_dns_name" ] || stopped "Snowflake gives no name for the workers' service."
     specification="$(render "$here/services/trainer.yaml")"
-    sql trainer.sql
+    execute trainer.sql
 }
 
 interrupted() {
@@ -122,7 +122,7 @@ train() {
         show_logs trainer || true
     fi
     step "Suspend the GPUs"
-    sql suspend_training.sql
+    execute suspend_training.sql
     [ "$state" = DONE ] || fail "the training ended as ${state:-dropped}; its log is above. What it had is on the \
 stage: the same command goes on after its last epoch."
     say "Trained. Give the app the new model: deploy/run.sh app"
@@ -145,7 +145,7 @@ check_tables() {
     counts="$(sql counts.sql)"
     ! $dry_run || return 0
     # A name and a number by turns.
-    all="$(printf '%s\n' "$counts" | { grep -oE '"(TABLE|ROWS)": *"[^"]*"' || true; } |
+    all="$(printf '%s\n' "$counts" | { grep -oE '"(TABLE|ROWS)" *: *"[^"]*"' || true; } |
         sed -E 's/^.*: *"(.*)"$/\1/' | paste -d ' ' - -)"
     printf '%s\n' "$all"
     printf '%s\n' "$all" | awk '
@@ -186,16 +186,16 @@ case "$command" in
     test) check_tables ;;
     download) download_run ;;
     suspend)
-        sql suspend_training.sql
+        execute suspend_training.sql
         case "$argument" in
             '') ;;
-            all) sql suspend_services.sql ;;
+            all) execute suspend_services.sql ;;
             *) usage_error "suspend takes nothing, or all" ;;
         esac
         ;;
     resume)
         service="$app"
-        sql resume_service.sql
+        execute resume_service.sql
         ;;
     '') usage_error "a command is missing" ;;
     *) usage_error "unknown command $command" ;;

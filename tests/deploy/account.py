@@ -224,6 +224,7 @@ RULES = [
     (rf"DROP DATABASE IF EXISTS {NAME}", Account.drop_database),
     (rf"DROP WAREHOUSE IF EXISTS {NAME}", lambda self, name: self.drop("warehouse", name)),
     (rf"DROP ROLE IF EXISTS {NAME}", lambda self, name: self.drop("role", name)),
+    (r"(?i)ALTER SESSION SET PYTHON_CONNECTOR_QUERY_RESULT_FORMAT = 'JSON'", lambda self: None),
     (r"SHOW ROLES LIKE '([^']*)'", lambda self, pattern: self.show("role", pattern)),
     (r"SHOW WAREHOUSES LIKE '([^']*)'", lambda self, pattern: self.show("warehouse", pattern)),
     (r"SHOW DATABASES LIKE '([^']*)'", lambda self, pattern: self.show("database", pattern)),

@@ -64,7 +64,9 @@ def snow(arguments, text):
             answers.append(plain(account, statement) if rows is None else rows)
         except Refused as refused:
             fail(f"002003 (02000): SQL compilation error: {refused}")
-    print(json.dumps(answers if len(answers) > 1 else answers[0], indent=4))
+    # Several answers have this spacing in the JSON of the real one.
+    spaced = (",", "  :   ") if len(answers) > 1 else (",", ": ")
+    print(json.dumps(answers if len(answers) > 1 else answers[0], indent=4, separators=spaced))
 
 
 def main():
