@@ -9,9 +9,9 @@ usage() {
     cat <<END
 Usage: deploy/clean.sh [OPTIONS]
 
-Drops all that deploy.sh made: services, compute pools, database with tables, stage, runs, models and images, warehouse,
-role. The app's records are on a volume of its service: they are lost, too. It asks first. What deploy.sh did not make
-stays, whatever its name.
+Drops all that deploy.sh made: services, compute pools, database with tables, stage, runs, models and images,
+warehouse, role. The app's records are on a volume of its service: they are lost, too. It asks first. What
+deploy.sh did not make stays, whatever its name.
 
 $CONNECTION_HELP
   -y, --yes, --force        do not ask
@@ -47,7 +47,8 @@ else
     fi
     printf 'To be dropped, for good:\n%s\n' "$(printf '%s\n' "$ours" | tr '\t' ' ' | sed 's/^/  /')"
     if ! $yes; then
-        [ -t 0 ] || fail "nothing was dropped: there is no terminal to ask at. To drop without being asked, use --yes."
+        [ -t 0 ] ||
+            fail "nothing was dropped: there is no terminal to ask at. --yes drops without asking."
         printf 'Type %s to drop all of this: ' "$prefix"
         read -r answer || answer=''
         [ "$answer" = "$prefix" ] || fail "nothing was dropped"

@@ -1,5 +1,5 @@
-# What deploy.sh, run.sh, status.sh and clean.sh share: options, names, and the one way in which statements and
-# commands are run. They source it.
+# What deploy.sh, run.sh, status.sh and clean.sh share: options, names, and the one way in which statements
+# and commands are run. They source it.
 # shellcheck shell=bash
 # Variables are used by their names, in `render`, and by the scripts.
 # shellcheck disable=SC2034
@@ -45,8 +45,8 @@ Connection, as in the \`snow\` command line:
       --database NAME
       --schema NAME
       --warehouse NAME
-  A password never goes on a command line: put it into the connection, or into SNOWFLAKE_PASSWORD. The passphrase
-  of a private key is PRIVATE_KEY_PASSPHRASE.
+  A password never goes on a command line: put it into the connection, or into SNOWFLAKE_PASSWORD. The
+  passphrase of a private key is PRIVATE_KEY_PASSPHRASE.
 
 Names and safety:
   -p, --prefix NAME         what all objects' names begin with (default: PCB_CV)
@@ -76,7 +76,9 @@ identifier() {
 # Paths become part of a quoted PUT statement, in which * and ? would be patterns.
 plain_path() {
     case "$2" in
-        '' | *[\'\"\\*?$'\n'$'\r']*) usage_error "$1: a path without quotes, \\, *, ? and line ends, not '$2'" ;;
+        '' | *[\'\"\\*?$'\n'$'\r']*)
+            usage_error "$1: a path without quotes, \\, *, ? and line ends, not '$2'"
+            ;;
     esac
 }
 
@@ -100,12 +102,12 @@ parse_shared() {
             --dry-run) dry_run=true ;;
             -x | --temporary-connection) temporary=true ;;
             --password | --password=*)
-                usage_error "no password on the command line, where others see it: use the connection's file, \
-SNOWFLAKE_PASSWORD, or --private-key-file"
+                usage_error "no password on the command line, where others see it: use the connection's \
+file, SNOWFLAKE_PASSWORD, or --private-key-file"
                 ;;
-            -c | --connection | --environment | -p | --prefix | --account | --accountname | --user | --username | \
-                --authenticator | --private-key-file | --private-key-path | --role | --rolename | --database | \
-                --dbname | --schema | --schemaname | --warehouse)
+            -c | --connection | --environment | -p | --prefix | --account | --accountname | --user | \
+                --username | --authenticator | --private-key-file | --private-key-path | --role | \
+                --rolename | --database | --dbname | --schema | --schemaname | --warehouse)
                 [ $# -ge 2 ] || usage_error "$option takes a value"
                 shift
                 case "$option" in
@@ -204,13 +206,14 @@ render() {
 
 # Where a step ends early. Every step may be run again: what is there stays, what is missing is made.
 stopped() {
-    printf '\n%s stopped in: %s\n%s\nRun the same command again when that is mended: it goes on from there.\n' \
+    printf '\n%s stopped in: %s\n%s\nRun the same command again when that is mended: it goes on there.\n' \
         "$program" "${current_step:-the beginning}" "$1" >&2
     exit 1
 }
 
-# Runs the statements of deploy/sql/$1, as text of the format $2, JSON where it is left out. They go through standard
-# input, where nobody else sees them, and `snow` replaces no variables in them. What is in `secret` is printed nowhere.
+# Runs the statements of deploy/sql/$1, and prints the answers in the format $2, else as JSON. The statements
+# go through standard input, where nobody else sees them, and `snow` replaces no variables in them. What is in
+# `secret` is printed nowhere.
 secret=''
 sql() {
     local statements output status=0
@@ -245,14 +248,14 @@ field() {
     { grep -oE "\"$1\" *: *\"[^\"]*\"" || true; } | sed -E 's/^"[^"]*" *: *"(.*)"$/\1/'
 }
 
-# The state of a service or a job, empty where it is not there: PENDING, RUNNING, DONE, FAILED, SUSPENDED, ...
+# The state of a service or a job: PENDING, RUNNING, DONE, FAILED, SUSPENDED, ...; empty where there is none.
 # Other statements have a status, too, which is a sentence.
 state_of() {
     service="$1"
     sql service.sql | field status | { grep -xE '[A-Z_]+' || true; } | sed -n 1p
 }
 
-# What there is of the account's objects with our names: kind, name, and `yes` where deploy.sh made it, else `no`.
+# What there is of the account's objects with our names: kind, name, and whether deploy.sh made it, yes or no.
 owned() {
     sql owned.sql | { grep -oE '"(name|comment)" *: *("[^"]*"|null)' || true; } |
         awk -F '"' -v mark="$mark" -v pools="$training_pool $service_pool" \
@@ -270,7 +273,8 @@ owned() {
 
 # The models of the stage, oldest first: their names are times.
 models() {
-    sql stage.sql | field name | { grep -oE 'models/[^/]+\.safetensors$' || true; } | sed 's|^models/||' | sort
+    sql stage.sql | field name | { grep -oE 'models/[^/]+\.safetensors$' || true; } |
+        sed 's|^models/||' | sort
 }
 
 # Makes the app, or gives it another model: a name of `models`, or `newest`.
@@ -280,11 +284,12 @@ set_app() {
         model="$(models | tail -n 1)"
         ! $dry_run || model=NEWEST.safetensors
         if [ -z "$model" ]; then
-            say "There is no model yet, so no app. Train one with deploy/run.sh main, then make the app: deploy/run.sh app"
+            say "There is no model yet, so no app. Train one: deploy/run.sh main. Then: deploy/run.sh app"
             return
         fi
     elif ! $dry_run; then
-        models | grep -xF "$model" >/dev/null || fail "the stage has no model $model: deploy/run.sh models lists them"
+        models | grep -xF "$model" >/dev/null ||
+            fail "the stage has no model $model: deploy/run.sh models lists them"
     fi
     specification="$(render "$here/services/app.yaml")"
     execute app.sql

@@ -9,8 +9,8 @@ usage() {
     cat <<END
 Usage: deploy/deploy.sh [OPTIONS]
 
-Sets up Faster R-CNN on Snowflake: role, database, warehouse, stage, compute pools, tables, images, app. What is there
-already stays. Nothing runs afterwards, except the app if there is a model: run.sh trains one.
+Sets up Faster R-CNN on Snowflake: role, database, warehouse, stage, compute pools, tables, images, app.
+What is there already stays. Nothing runs afterwards, except the app if there is a model: run.sh trains one.
 
 $CONNECTION_HELP
 
@@ -78,7 +78,8 @@ plain_path "the folder of this repository" "$repository"
 need_snow
 $skip_image || need docker "install Docker, or use --skip-image"
 if ! $skip_upload || ! $skip_download; then
-    need faster-rcnn "cargo install --path . --features tables, or use --skip-data-download and --skip-data-upload"
+    need faster-rcnn \
+        "cargo install --path . --features tables, or use --skip-data-download and --skip-data-upload"
 fi
 
 # Random, 64 hexadecimal digits.
@@ -96,7 +97,8 @@ download() {
         local copy="$data.download"
         command_line rm -rf "$copy"
         command_line mkdir -p "$(dirname "$data")"
-        command_line git clone --depth 1 --filter=blob:none --sparse https://github.com/tangsanli5201/DeepPCB.git "$copy"
+        command_line git clone --depth 1 --filter=blob:none --sparse \
+            https://github.com/tangsanli5201/DeepPCB.git "$copy"
         command_line git -C "$copy" sparse-checkout set PCBData
         command_line mv "$copy/PCBData" "$data"
         command_line rm -rf "$copy"
@@ -179,8 +181,10 @@ push_images() {
     # The registry's token goes from one command to the other, and into a folder that is removed at the end.
     if $dry_run; then
         docker_folder=/tmp/FOLDER
-        printf '$ snow spcs image-registry token --format JSON%s --role %s | docker --config %s login %s %s\n' \
-            "$(printf ' %q' "${connection[@]}")" "$role" "$docker_folder" "$host" "--username 0sessiontoken --password-stdin"
+        printf '$ snow spcs image-registry token --format JSON%s --role %s |\n' \
+            "$(printf ' %q' "${connection[@]}")" "$role"
+        printf '    docker --config %s login %s --username 0sessiontoken --password-stdin\n' \
+            "$docker_folder" "$host"
     else
         docker_folder="$(mktemp -d)"
         # shellcheck disable=SC2064  # the folder of now
@@ -220,4 +224,5 @@ $skip_image || push_images
 $skip_app || deploy_app
 current_step=''
 say "
-Ready. deploy/run.sh main trains on four GPUs, deploy/status.sh shows what is there, deploy/clean.sh removes it."
+Ready. deploy/run.sh main trains on four GPUs, deploy/status.sh shows what is there, deploy/clean.sh
+removes it."

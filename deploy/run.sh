@@ -90,8 +90,8 @@ start_training() {
 }
 
 interrupted() {
-    printf '\nThe training goes on, and four GPUs cost. The same command waits for it again; to end it: %s suspend\n' \
-        "deploy/run.sh" >&2
+    printf '\nThe training goes on, and four GPUs cost. %s\n' \
+        "The same command waits for it again; to end it: deploy/run.sh suspend" >&2
     exit 130
 }
 
@@ -123,8 +123,8 @@ train() {
     fi
     step "Suspend the GPUs"
     execute suspend_training.sql
-    [ "$state" = DONE ] || fail "the training ended as ${state:-dropped}; its log is above. What it had is on the \
-stage: the same command goes on after its last epoch."
+    [ "$state" = DONE ] || fail "the training ended as ${state:-dropped}; its log is above. What it had is on \
+the stage: the same command goes on after its last epoch."
     say "Trained. Give the app the new model: deploy/run.sh app"
 }
 
@@ -170,7 +170,8 @@ download_run() {
     ! $dry_run || newest=NEWEST
     [ -n "$newest" ] || fail "there is no run on the stage yet: deploy/run.sh main"
     command_line mkdir -p "$argument"
-    command_line snow stage copy "@$stage/runs/$newest" "$argument" --recursive "${connection[@]}" --role "$role"
+    command_line snow stage copy "@$stage/runs/$newest" "$argument" --recursive \
+        "${connection[@]}" --role "$role"
 }
 
 need_snow

@@ -7,8 +7,8 @@ usage() {
     cat <<END
 Usage: deploy/status.sh [OPTIONS]
 
-Shows compute pools, warehouse, services, tables and the stage's files. A pool costs while its state is IDLE, ACTIVE,
-STOPPING or RESIZING.
+Shows compute pools, warehouse, services, tables and the stage's files. A pool costs while its state is IDLE,
+ACTIVE, STOPPING or RESIZING.
 
 $CONNECTION_HELP
 END

@@ -1,8 +1,8 @@
 #!/bin/sh
-# The trainer's container: waits for the workers, trains, and leaves the run and its best weights on the stage.
+# The trainer's container: waits for the workers, trains, leaves the run and its best weights on the stage.
 #
-# WORKERS is the workers' name in DNS, COUNT how many there are, TOKEN_FILE what trainer and workers share. STAGE and
-# WORK are folders, RESOLVE looks a name up; tests set them.
+# WORKERS is the workers' name in DNS, COUNT how many there are, TOKEN_FILE what trainer and workers share.
+# STAGE and WORK are folders, RESOLVE looks a name up; tests set them.
 set -eu
 : "${WORKERS:?}" "${COUNT:?}" "${TOKEN_FILE:?}"
 stage="${STAGE:-/stage}"
@@ -16,9 +16,9 @@ until [ "$(addresses | wc -l)" -eq "$COUNT" ]; do
 done
 workers="$(addresses | sed 's|.*|ws://&:3000|' | paste -sd, -)"
 
-# A stage takes whole files, each written and read from its beginning to its end. So images are read from, and the run is
-# written to, the container's disk. The run is copied to a new folder of the stage when the trainer ends, however it ends;
-# `whole` is written last. The next job goes on with the newest whole copy.
+# A stage takes whole files, each written and read from its beginning to its end. So images are read from the
+# container's disk, and the run is written to it. It is copied to a new folder of the stage when the trainer
+# ends, however it ends; `whole` is written last. The next job goes on with the newest whole copy.
 mkdir -p "$work"
 cp -R "$stage/tables" "$work/tables"
 run="$work/run"

@@ -1,4 +1,4 @@
--- What there is of the names that deploy.sh uses. In a pattern of LIKE, _ stands for any letter: the script compares.
+-- What there is of the names that deploy.sh uses. In a pattern, _ stands for any letter: the script compares.
 USE ROLE <% admin_role %>;
 SHOW ROLES LIKE '<% role %>';
 SHOW WAREHOUSES LIKE '<% warehouse %>';

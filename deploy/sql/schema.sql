@@ -9,7 +9,8 @@ CREATE IMAGE REPOSITORY IF NOT EXISTS <% images %>;
 CREATE TABLE IF NOT EXISTS <% schema %>.LABELS_TRAIN (
     FILENAME VARCHAR, XMIN FLOAT, YMIN FLOAT, XMAX FLOAT, YMAX FLOAT, CLASS VARCHAR
 );
--- IMAGE has the file's `bytes` and its `path`, OBJECTS the lists `bbox`, `category` and so on: see docs/tables.md.
+-- IMAGE has the file's `bytes` and its `path`, OBJECTS the lists `bbox`, `category` and so on: see
+-- docs/tables.md.
 CREATE TABLE IF NOT EXISTS <% schema %>.TRAIN_IMAGES_LABELS (
     IMAGE VARIANT, WIDTH INT, HEIGHT INT, OBJECTS VARIANT, NAME VARCHAR, "GROUP" VARCHAR, SPLIT VARCHAR
 );

@@ -1,8 +1,8 @@
-"""A stand-in for a Snowflake account: the objects that `fakesnow` does not know, and the statements that make them.
+"""A stand-in for a Snowflake account: the objects that `fakesnow` does not know, and their statements.
 
-It knows exactly the statements of deploy/sql, and refuses what is written in another way. It keeps its state in a file,
-so that one process after the other can use it. Where the statement is a query, the answer has Snowflake's columns, as
-far as the scripts read them.
+It knows exactly the statements of deploy/sql, and refuses what is written in another way. Its state is in
+a file, so that one process after the other can use it. Where the statement is a query, the answer has the
+columns of Snowflake that the scripts read.
 """
 
 import json
@@ -10,7 +10,14 @@ import re
 from pathlib import Path
 
 NAME = r"([A-Z0-9_.]+)"
-POOL_OPTIONS = {"MIN_NODES", "MAX_NODES", "INSTANCE_FAMILY", "AUTO_RESUME", "INITIALLY_SUSPENDED", "AUTO_SUSPEND_SECS"}
+POOL_OPTIONS = {
+    "MIN_NODES",
+    "MAX_NODES",
+    "INSTANCE_FAMILY",
+    "AUTO_RESUME",
+    "INITIALLY_SUSPENDED",
+    "AUTO_SUSPEND_SECS",
+}
 
 
 class Refused(Exception):
@@ -41,7 +48,10 @@ class Account:
 
     def __init__(self, path):
         self.path = Path(path)
-        fresh = {kind: {} for kind in ("role", "warehouse", "database", "pool", "repository", "secret", "service", "stage")}
+        fresh = {
+            kind: {}
+            for kind in ("role", "warehouse", "database", "pool", "repository", "secret", "service", "stage")
+        }
         self.state = json.loads(self.path.read_text()) if self.path.exists() else fresh
 
     def save(self):
@@ -70,8 +80,11 @@ class Account:
         return self.state[kind][name]
 
     def show(self, kind, pattern):
-        return [{"name": name.split(".")[-1], **values} for name, values in sorted(self.state[kind].items())
-                if like(pattern, name.split(".")[-1])]
+        return [
+            {"name": name.split(".")[-1], **values}
+            for name, values in sorted(self.state[kind].items())
+            if like(pattern, name.split(".")[-1])
+        ]
 
     def drop(self, kind, name):
         self.state[kind].pop(name, None)
@@ -127,7 +140,9 @@ class Account:
 
     def stop_pool(self, name):
         self.there("pool", name)
-        self.state["service"] = {key: value for key, value in self.state["service"].items() if value["pool"] != name}
+        self.state["service"] = {
+            key: value for key, value in self.state["service"].items() if value["pool"] != name
+        }
 
     def drop_pool(self, name):
         if any(service["pool"] == name for service in self.state["service"].values()):
@@ -137,7 +152,11 @@ class Account:
     # Images, secrets, services
 
     def create_repository(self, name):
-        self.make("repository", name, repository_url=f"org-acc.registry.snowflakecomputing.com/{name.replace('.', '/').lower()}")
+        self.make(
+            "repository",
+            name,
+            repository_url=f"org-acc.registry.snowflakecomputing.com/{name.replace('.', '/').lower()}",
+        )
 
     def create_secret(self, name, value):
         self.make("secret", name, value=value)
@@ -152,8 +171,16 @@ class Account:
         self.there("pool", pool)["state"] = "ACTIVE"
         state = "DONE" if job else "RUNNING"
         dns = f"{name.lower().replace('_', '-')}.x1.svc.spcs.internal"
-        self.make("service", self.qualified(name), status=state, dns_name=dns, pool=pool, job=job,
-                  block="source: block" in specification, specification=specification)
+        self.make(
+            "service",
+            self.qualified(name),
+            status=state,
+            dns_name=dns,
+            pool=pool,
+            job=job,
+            block="source: block" in specification,
+            specification=specification,
+        )
 
     def create_long_service(self, name, pool, specification, least, most):
         self.create_service(name, pool, specification)
@@ -182,8 +209,9 @@ class Account:
         job["status"] = self.state.get("next_job", "DONE")
         if job["status"] == "DONE":
             stage = re.search(r'name: "@(\S+)"', specification)[1]
-            self.state["stage"].setdefault(stage, {}).update({"models/20260101T000000Z.safetensors": 1,
-                                                              "runs/20260101T000000Z/whole": 1})
+            self.state["stage"].setdefault(stage, {}).update(
+                {"models/20260101T000000Z.safetensors": 1, "runs/20260101T000000Z/whole": 1}
+            )
 
     def show_services(self, pattern, schema):
         self.there("database", schema.split(".")[0])
@@ -202,21 +230,33 @@ RULES = [
     (rf"USE ROLE {NAME}", Account.use_role),
     (rf"CREATE ROLE IF NOT EXISTS {NAME} COMMENT = '([^']*)'", Account.create_role),
     (rf"GRANT ROLE {NAME} TO (ROLE|USER) (SYSADMIN|IDENTIFIER\(\$\w+\))", Account.grant_role),
-    (rf"GRANT ([A-Z, ]+?) ON (ACCOUNT|(?:WAREHOUSE|DATABASE|SCHEMA|COMPUTE POOL) [A-Z0-9_.]+) TO ROLE {NAME}",
-     Account.grant_to),
+    (
+        rf"GRANT ([A-Z, ]+?) ON (ACCOUNT|(?:WAREHOUSE|DATABASE|SCHEMA|COMPUTE POOL) [A-Z0-9_.]+) "
+        rf"TO ROLE {NAME}",
+        Account.grant_to,
+    ),
     (rf"GRANT (BIND SERVICE ENDPOINT) ON (ACCOUNT) TO ROLE {NAME}", Account.grant_to),
     (rf"CREATE WAREHOUSE IF NOT EXISTS {NAME}\s+(WAREHOUSE_SIZE = .*)", Account.create_warehouse),
     (rf"CREATE DATABASE IF NOT EXISTS {NAME} COMMENT = '([^']*)'", Account.create_database),
     (rf"CREATE COMPUTE POOL IF NOT EXISTS {NAME}\s+(.*)", Account.create_pool),
     (rf"CREATE IMAGE REPOSITORY IF NOT EXISTS {NAME}", Account.create_repository),
-    (rf"CREATE SECRET IF NOT EXISTS {NAME} TYPE = GENERIC_STRING SECRET_STRING = '([^']*)'", Account.create_secret),
+    (
+        rf"CREATE SECRET IF NOT EXISTS {NAME} TYPE = GENERIC_STRING SECRET_STRING = '([^']*)'",
+        Account.create_secret,
+    ),
     (rf"ALTER SECRET {NAME} SET SECRET_STRING = '([^']*)'", Account.alter_secret),
-    (rf"CREATE SERVICE IF NOT EXISTS {NAME}\s+IN COMPUTE POOL {NAME}\s+FROM SPECIFICATION \$\$(.*)\$\$\s+"
-     r"MIN_INSTANCES = (\d)\s+MAX_INSTANCES = (\d)", Account.create_long_service),
+    (
+        rf"CREATE SERVICE IF NOT EXISTS {NAME}\s+IN COMPUTE POOL {NAME}\s+FROM SPECIFICATION \$\$(.*)\$\$\s+"
+        r"MIN_INSTANCES = (\d)\s+MAX_INSTANCES = (\d)",
+        Account.create_long_service,
+    ),
     (rf"ALTER SERVICE {NAME} FROM SPECIFICATION \$\$(.*)\$\$", Account.alter_service),
     (rf"ALTER SERVICE {NAME} RESUME", Account.resume_service),
-    (rf"EXECUTE JOB SERVICE\s+IN COMPUTE POOL {NAME}\s+FROM SPECIFICATION \$\$(.*)\$\$\s+NAME = {NAME}\s+ASYNC = TRUE",
-     Account.run_job),
+    (
+        rf"EXECUTE JOB SERVICE\s+IN COMPUTE POOL {NAME}\s+FROM SPECIFICATION \$\$(.*)\$\$\s+"
+        rf"NAME = {NAME}\s+ASYNC = TRUE",
+        Account.run_job,
+    ),
     (rf"DROP SERVICE IF EXISTS {NAME}( FORCE)?", Account.drop_service),
     (rf"ALTER COMPUTE POOL {NAME} SUSPEND", Account.suspend_pool),
     (rf"ALTER COMPUTE POOL {NAME} STOP ALL", Account.stop_pool),
@@ -229,7 +269,10 @@ RULES = [
     (r"SHOW WAREHOUSES LIKE '([^']*)'", lambda self, pattern: self.show("warehouse", pattern)),
     (r"SHOW DATABASES LIKE '([^']*)'", lambda self, pattern: self.show("database", pattern)),
     (r"SHOW COMPUTE POOLS LIKE '([^']*)'", lambda self, pattern: self.show("pool", pattern)),
-    (r"SHOW IMAGE REPOSITORIES LIKE '([^']*)' IN SCHEMA [A-Z0-9_.]+", lambda self, pattern: self.show("repository", pattern)),
+    (
+        r"SHOW IMAGE REPOSITORIES LIKE '([^']*)' IN SCHEMA [A-Z0-9_.]+",
+        lambda self, pattern: self.show("repository", pattern),
+    ),
     (rf"SHOW SERVICES (?:LIKE '([^']*)' )?IN SCHEMA {NAME}", Account.show_services),
     (rf"SHOW ENDPOINTS IN SERVICE {NAME}", Account.endpoints),
     (rf"CALL SYSTEM\$GET_SERVICE_LOGS\('{NAME}', (\d+), '(\w+)', (\d+)\)", Account.logs),

@@ -29,22 +29,42 @@ class ScriptTest(unittest.TestCase):
 
     def environment(self, **more):
         path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
-        return {"PATH": path, "HOME": str(self.folder), "STAND_IN": str(self.folder), "LANG": "C.UTF-8",
-                "PYTHONDONTWRITEBYTECODE": "1", **more}
+        return {
+            "PATH": path,
+            "HOME": str(self.folder),
+            "STAND_IN": str(self.folder),
+            "LANG": "C.UTF-8",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            **more,
+        }
 
     def run_script(self, script, *arguments, status=0, **environment):
         """Runs a script without a terminal; checks its exit status and gives what it printed."""
-        done = subprocess.run([DEPLOY / script, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, cwd=self.folder, timeout=170,
-                              env=self.environment(**environment))
+        done = subprocess.run(
+            [DEPLOY / script, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=self.folder,
+            timeout=170,
+            env=self.environment(**environment),
+        )
         self.assertEqual(done.returncode, status, done.stdout)
         return done.stdout
 
     def answer_script(self, script, answer, *arguments):
         """Runs a script at a terminal, and types an answer. Gives the exit status and what was printed."""
         terminal, end = pty.openpty()
-        process = subprocess.Popen([DEPLOY / script, *arguments], stdin=end, stdout=subprocess.PIPE,
-                                   stderr=subprocess.STDOUT, text=True, cwd=self.folder, env=self.environment())
+        process = subprocess.Popen(
+            [DEPLOY / script, *arguments],
+            stdin=end,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=self.folder,
+            env=self.environment(),
+        )
         os.close(end)
         os.write(terminal, f"{answer}\n".encode())
         output, _ = process.communicate(timeout=60)

@@ -1,6 +1,6 @@
-"""fakesnow's server, for the real `snow`: what fakesnow does not know is answered by the stand-in of `account.py`.
+"""fakesnow's server, for the real `snow`: what it does not know is answered by the stand-in of `account.py`.
 
-    server.py PORT STATE    # STATE is a folder; `statements.jsonl` there says who answered which statement
+server.py PORT STATE    # STATE is a folder; `statements.jsonl` there says who answered which statement
 """
 
 import gzip
@@ -28,7 +28,14 @@ def record(statement, who):
 def rows_as_snowflake(rows):
     """An answer in the form of Snowflake's connector: all columns are text."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    column = {"nullable": True, "type": "text", "length": 1000, "byteLength": 4000, "scale": None, "precision": None}
+    column = {
+        "nullable": True,
+        "type": "text",
+        "length": 1000,
+        "byteLength": 4000,
+        "scale": None,
+        "precision": None,
+    }
     return {
         "data": {
             "parameters": [],
@@ -53,8 +60,14 @@ async def query(request):
         rows = account.execute(statement)
     except Refused as refused:
         record(statement, "stand-in")
-        return JSONResponse({"data": {"errorCode": "002003", "sqlState": "02000"}, "code": "002003",
-                             "message": f"SQL compilation error: {refused}", "success": False})
+        return JSONResponse(
+            {
+                "data": {"errorCode": "002003", "sqlState": "02000"},
+                "code": "002003",
+                "message": f"SQL compilation error: {refused}",
+                "success": False,
+            }
+        )
     # A database is fakesnow's, too. It cannot drop one, and the user that it has is no role's.
     if rows is None or statement.startswith("CREATE DATABASE"):
         record(statement, "fakesnow")
@@ -70,10 +83,18 @@ async def received(body):
 
 async def token(request):
     """A token for the image registry, which `snow spcs image-registry token` asks for."""
-    return JSONResponse({"data": {"sessionToken": "registry-secret", "validityInSecondsST": 3600}, "success": True})
+    return JSONResponse(
+        {"data": {"sessionToken": "registry-secret", "validityInSecondsST": 3600}, "success": True}
+    )
 
 
-own = [Route("/queries/v1/query-request", query, methods=["POST"]),
-       Route("/session/token-request", token, methods=["POST"])]
-uvicorn.run(Starlette(debug=True, routes=own + list(fakesnow.server.routes)), host="127.0.0.1", port=port,
-            log_level="warning")
+own = [
+    Route("/queries/v1/query-request", query, methods=["POST"]),
+    Route("/session/token-request", token, methods=["POST"]),
+]
+uvicorn.run(
+    Starlette(debug=True, routes=own + list(fakesnow.server.routes)),
+    host="127.0.0.1",
+    port=port,
+    log_level="warning",
+)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Stands in for `snow`, `docker`, `git` and `faster-rcnn` on the PATH of a test: records each call, and answers.
+"""Stands in for `snow`, `docker`, `git` and `faster-rcnn` on the PATH of a test: records calls, and answers.
 
-STAND_IN is its folder: `calls.jsonl` has the calls, `account.json` the account. FAIL_ON is a pattern: the first
-statement or command that it matches fails.
+STAND_IN is its folder: `calls.jsonl` has the calls, `account.json` the account. FAIL_ON is a pattern: the
+first statement or command that it matches fails.
 """
 
 import json
@@ -17,7 +17,8 @@ folder = Path(os.environ["STAND_IN"])
 fail_on = os.environ.get("FAIL_ON")
 
 # What fakesnow knows, and this program takes for done. PUT, LIST and SELECT have answers.
-KNOWN = r"""(?x) USE\ SCHEMA .* | USE\ WAREHOUSE .* | SET\ .* | CREATE\ SCHEMA .* | CREATE\ STAGE .* | CREATE\ TABLE .*
+KNOWN = r"""(?x) USE\ SCHEMA .* | USE\ WAREHOUSE .* | SET\ .*
+    | CREATE\ SCHEMA .* | CREATE\ STAGE .* | CREATE\ TABLE .*
     | SHOW\ TABLES .* | BEGIN | COMMIT | DELETE\ FROM .* | COPY\ INTO .*"""
 
 
@@ -28,20 +29,31 @@ def fail(message):
 
 def plain(account, statement):
     """The rows of a statement that fakesnow knows."""
-    if found := re.fullmatch(r"PUT 'file://(.*)' @(\S+?)/(\w+) AUTO_COMPRESS = FALSE OVERWRITE = TRUE", statement):
+    if found := re.fullmatch(
+        r"PUT 'file://(.*)' @(\S+?)/(\w+) AUTO_COMPRESS = FALSE OVERWRITE = TRUE", statement
+    ):
         source, stage, where = Path(found[1]), found[2], found[3]
         files = sorted(source.parent.glob(source.name))
         if not files:
             raise Refused(f"File doesn't exist: {source}")
-        account.state["stage"].setdefault(stage, {}).update({f"{where}/{file.name}": file.stat().st_size for file in files})
+        account.state["stage"].setdefault(stage, {}).update(
+            {f"{where}/{file.name}": file.stat().st_size for file in files}
+        )
         account.save()
         return [{"source": file.name, "status": "UPLOADED"} for file in files]
     if found := re.fullmatch(r"LIST @(\S+)", statement):
         short = found[1].split(".")[-1].lower()
-        return [{"name": f"{short}/{name}", "size": size} for name, size in account.state["stage"].get(found[1], {}).items()]
+        return [
+            {"name": f"{short}/{name}", "size": size}
+            for name, size in account.state["stage"].get(found[1], {}).items()
+        ]
     if statement.startswith("SELECT"):
-        rows = {"LABELS_TRAIN": "9", "TRAIN_IMAGES_LABELS": "4", "TRAINING_DATA": os.environ.get("TRAINING_ROWS", "3"),
-                "TEST_DATA": "1"}
+        rows = {
+            "LABELS_TRAIN": "9",
+            "TRAIN_IMAGES_LABELS": "4",
+            "TRAINING_DATA": os.environ.get("TRAINING_ROWS", "3"),
+            "TEST_DATA": "1",
+        }
         return [{"TABLE": name, "ROWS": count} for name, count in rows.items()]
     if re.fullmatch(KNOWN, statement, flags=re.S):
         return [{"status": "Statement executed successfully."}]

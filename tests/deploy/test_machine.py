@@ -1,4 +1,4 @@
-"""What is for one machine: unit, compose file, images, proxies; and the specifications of Snowflake's services."""
+"""What is for one machine: unit, compose file, images, proxies; and the specifications of services."""
 
 import http.client
 import http.server
@@ -58,7 +58,7 @@ class Unit(InFolder):
         self.assertEqual((done.returncode, done.stdout), (0, ""))
 
     def test_may_do_little(self):
-        # The threshold is 10 times the exposure. What is left: the network, and the machine's files, read-only.
+        # The threshold is 10 times the exposure. What is left: the network, and the machine's files to read.
         done = run("systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=15", self.unit)
         self.assertEqual(done.returncode, 0, done.stdout[-2000:])
 
@@ -67,9 +67,26 @@ class Compose(unittest.TestCase):
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 
     def test_names_only_what_there_is(self):
-        known = {"build", "cap_drop", "command", "depends_on", "environment", "healthcheck", "image", "mem_limit", "networks",
-                 "pids_limit", "ports", "read_only", "restart", "secrets", "security_opt", "stop_grace_period", "tmpfs",
-                 "volumes"}
+        known = {
+            "build",
+            "cap_drop",
+            "command",
+            "depends_on",
+            "environment",
+            "healthcheck",
+            "image",
+            "mem_limit",
+            "networks",
+            "pids_limit",
+            "ports",
+            "read_only",
+            "restart",
+            "secrets",
+            "security_opt",
+            "stop_grace_period",
+            "tmpfs",
+            "volumes",
+        }
         self.assertEqual(set(self.compose), {"name", "networks", "secrets", "services", "volumes"})
         for name, service in self.compose["services"].items():
             self.assertEqual(set(service) - known, set(), name)
@@ -128,7 +145,7 @@ class Images(InFolder):
     def test_the_image_for_cpus_has_a_user_without_rights_and_a_health_check(self):
         text = (DEPLOY / "Dockerfile.cpu").read_text()
         self.assertEqual(len(re.findall("^FROM ", text, flags=re.M)), 2)
-        last = text[text.rindex("FROM "):]
+        last = text[text.rindex("FROM ") :]
         self.assertRegex(last, r"ARG RUN_AS=[1-9]\d+\nUSER \$RUN_AS\n")
         self.assertIn("HEALTHCHECK", last)
 
@@ -144,7 +161,10 @@ class Images(InFolder):
         used["app"] = app["spec"]["containers"][0]["command"]
         used["compose"] = Compose.compose["services"]["server"]["command"]
         unit = (DEPLOY / "faster-rcnn.service").read_text()
-        used["unit"] = re.search(r"^ExecStart=(.*?[^\\])$", unit, flags=re.M | re.S)[1].split() + ["--watch", "--keep"]
+        used["unit"] = re.search(r"^ExecStart=(.*?[^\\])$", unit, flags=re.M | re.S)[1].split() + [
+            "--watch",
+            "--keep",
+        ]
         for where, words in used.items():
             for option in (word[2:] for word in words if word.startswith("--")):
                 self.assertRegex(source, rf"\n    {option.replace('-', '_')}: ", f"{where}: --{option}")
@@ -160,7 +180,9 @@ class Specifications(unittest.TestCase):
             self.assertEqual(container["image"], f"image_path/faster-rcnn-{image}:tag")
             (secret,) = container["secrets"]
             folder = secret["directoryPath"]
-            self.assertIn(f"{folder}/secret_string", [*container["command"], *container.get("env", {}).values()])
+            self.assertIn(
+                f"{folder}/secret_string", [*container["command"], *container.get("env", {}).values()]
+            )
             mounts = {mount["name"] for mount in container.get("volumeMounts", [])}
             self.assertEqual(mounts, {volume["name"] for volume in spec.get("volumes", [])})
             gpus = container["resources"]["requests"].get("nvidia.com/gpu", 0)
@@ -191,20 +213,42 @@ class Nginx(InFolder):
         self.addCleanup(upstream.shutdown)
         plain, secure = free_port(), free_port()
         config = snippet("nginx")
-        for found, instead in (("listen 80;", f"listen 127.0.0.1:{plain};"), ("listen 443 ", f"listen 127.0.0.1:{secure} "),
-                               ("/etc/ssl/boards", str(self.folder)),
-                               ("http://127.0.0.1:8080", f"http://127.0.0.1:{upstream.server_port}")):
+        for found, instead in (
+            ("listen 80;", f"listen 127.0.0.1:{plain};"),
+            ("listen 443 ", f"listen 127.0.0.1:{secure} "),
+            ("/etc/ssl/boards", str(self.folder)),
+            ("http://127.0.0.1:8080", f"http://127.0.0.1:{upstream.server_port}"),
+        ):
             self.assertEqual(config.count(found), 2 if "ssl/" in found else 1, found)
             config = config.replace(found, instead)
-        run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=boards.example.com", "-days", "1",
-            "-keyout", self.folder / "privkey.pem", "-out", self.folder / "fullchain.pem", check=True)
-        paths = "".join(f"{kind}_temp_path {self.folder}/{kind};\n"
-                        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        run(
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-subj",
+            "/CN=boards.example.com",
+            "-days",
+            "1",
+            "-keyout",
+            self.folder / "privkey.pem",
+            "-out",
+            self.folder / "fullchain.pem",
+            check=True,
+        )
+        paths = "".join(
+            f"{kind}_temp_path {self.folder}/{kind};\n"
+            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
         file = self.folder / "nginx.conf"
         # Started by root, nginx would give up its rights, also to this folder.
         user = "user root;\n" if os.getuid() == 0 else ""
-        file.write_text(f"{user}daemon off;\npid {self.folder}/pid;\nerror_log {self.folder}/error.log;\nevents {{}}\n"
-                        f"http {{\naccess_log off;\n{paths}{config}}}\n")
+        file.write_text(
+            f"{user}daemon off;\npid {self.folder}/pid;\nerror_log {self.folder}/error.log;\nevents {{}}\n"
+            f"http {{\naccess_log off;\n{paths}{config}}}\n"
+        )
         done = run("/usr/sbin/nginx", "-t", "-e", self.folder / "error.log", "-c", file)
         self.assertEqual(done.returncode, 0, done.stdout)
         server = subprocess.Popen(["/usr/sbin/nginx", "-e", self.folder / "error.log", "-c", file])
@@ -218,7 +262,9 @@ class Nginx(InFolder):
 
         context = ssl._create_unverified_context()
         client = http.client.HTTPSConnection("127.0.0.1", secure, context=context, timeout=60)
-        client.request("POST", "/v1/detect", body=b"x" * 5_000_000, headers={"Host": f"boards.example.com:{secure}"})
+        client.request(
+            "POST", "/v1/detect", body=b"x" * 5_000_000, headers={"Host": f"boards.example.com:{secure}"}
+        )
         self.assertEqual(client.getresponse().read().decode(), f"boards.example.com:{secure} https 5000000")
         # What our server takes comes through, a little more does not.
         for size, status in ((64 << 20, 200), (66 << 20, 413)):
@@ -239,7 +285,9 @@ class Caddy(InFolder):
     def test_is_valid(self):
         file = self.folder / "Caddyfile"
         file.write_text(snippet("caddy"))
-        done = run("caddy", "validate", "--config", file, "--adapter", "caddyfile", env={"HOME": str(self.folder)})
+        done = run(
+            "caddy", "validate", "--config", file, "--adapter", "caddyfile", env={"HOME": str(self.folder)}
+        )
         self.assertEqual(done.returncode, 0, done.stdout)
 
 

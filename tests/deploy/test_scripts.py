@@ -19,19 +19,30 @@ class Deploying(ScriptTest):
         self.assertEqual(list(account["database"]), ["PCB_CV"])
         self.assertEqual(list(account["pool"]), POOLS)
         gpus = account["pool"]["PCB_CV_COMPUTEPOOL"]
-        self.assertEqual((gpus["INSTANCE_FAMILY"], gpus["MIN_NODES"], gpus["MAX_NODES"]), ("GPU_NV_S", "4", "4"))
+        self.assertEqual(
+            (gpus["INSTANCE_FAMILY"], gpus["MIN_NODES"], gpus["MAX_NODES"]), ("GPU_NV_S", "4", "4")
+        )
         # Nothing costs yet.
         self.assertEqual({pool["state"] for pool in account["pool"].values()}, {"SUSPENDED"})
         self.assertEqual(account["service"], {})
         files = account["stage"]["PCB_CV.PUBLIC.PCB_CV_DEEP_PCB_DATASET_STAGE"]
-        self.assertEqual(sorted(files), [
-            "tables/LABELS_TRAIN.parquet", "tables/test_data.parquet", "tables/train_images_labels.parquet",
-            "tables/training_data.parquet", "weights/fasterrcnn_resnet50_fpn_coco-258fb6c6.pth"])
+        self.assertEqual(
+            sorted(files),
+            [
+                "tables/LABELS_TRAIN.parquet",
+                "tables/test_data.parquet",
+                "tables/train_images_labels.parquet",
+                "tables/training_data.parquet",
+                "weights/fasterrcnn_resnet50_fpn_coco-258fb6c6.pth",
+            ],
+        )
         self.assertIn("There is no model yet", output)
         pushed = [call["arguments"][-1] for call in self.calls() if "push" in call["arguments"]]
         url = "org-acc.registry.snowflakecomputing.com/pcb_cv/public/image_repo"
-        self.assertEqual([name.rpartition(":")[0] for name in pushed],
-                         [f"{url}/faster-rcnn-cuda", f"{url}/faster-rcnn-cpu"])
+        self.assertEqual(
+            [name.rpartition(":")[0] for name in pushed],
+            [f"{url}/faster-rcnn-cuda", f"{url}/faster-rcnn-cpu"],
+        )
 
     def test_a_second_run_leaves_the_same_state(self):
         self.deploy()
@@ -59,12 +70,19 @@ class Deploying(ScriptTest):
         output = self.deploy("--dry-run", "--tag", "t")
         self.assertEqual(self.calls(), [])
         self.assertEqual(list(self.folder.iterdir()), [self.folder / "bin"])
-        for part in ("CREATE ROLE IF NOT EXISTS PCB_CV_ROLE", "INSTANCE_FAMILY = GPU_NV_S", "git clone", "docker build",
-                     "login ACCOUNT.registry", "COPY INTO TRAINING_DATA", "CREATE SERVICE"):
+        for part in (
+            "CREATE ROLE IF NOT EXISTS PCB_CV_ROLE",
+            "INSTANCE_FAMILY = GPU_NV_S",
+            "git clone",
+            "docker build",
+            "login ACCOUNT.registry",
+            "COPY INTO TRAINING_DATA",
+            "CREATE SERVICE",
+        ):
             self.assertIn(part, output)
         self.assertNotIn("<%", output)
         self.assertNotRegex(output, r"SECRET_STRING = '(?!\*+')")
-        # What is printed is what is run: the same statements, but for the secrets and paths that are not known yet.
+        # What is printed is what is run, but for secrets, and paths that are not known yet.
         self.deploy("--tag", "t")
         printed = {line.strip() for line in output.splitlines()}
         unknown = re.compile(r"SECRET_STRING|PUT 'file|^$")
@@ -74,9 +92,19 @@ class Deploying(ScriptTest):
                     self.assertIn(line.strip(), printed)
 
     def test_dry_runs_of_the_other_scripts(self):
-        for script, *arguments in (["run.sh", "main"], ["run.sh", "app"], ["run.sh", "logs"], ["run.sh", "test"],
-                                   ["run.sh", "download", "run"], ["run.sh", "suspend", "all"], ["run.sh", "resume"],
-                                   ["status.sh"], ["clean.sh"], ["run.sh", "models"], ["run.sh", "status"]):
+        for script, *arguments in (
+            ["run.sh", "main"],
+            ["run.sh", "app"],
+            ["run.sh", "logs"],
+            ["run.sh", "test"],
+            ["run.sh", "download", "run"],
+            ["run.sh", "suspend", "all"],
+            ["run.sh", "resume"],
+            ["status.sh"],
+            ["clean.sh"],
+            ["run.sh", "models"],
+            ["run.sh", "status"],
+        ):
             output = self.run_script(script, "--dry-run", *arguments)
             self.assertIn("USE ROLE" if "download" not in arguments else "snow stage copy", output)
             self.assertNotIn("<%", output)
@@ -95,7 +123,9 @@ class Secrets(ScriptTest):
                 self.assertNotIn(secret, " ".join(call["arguments"]))
         token = self.folder / ".config/faster-rcnn/PCB_CV.token"
         self.assertEqual(token.stat().st_mode & 0o777, 0o600)
-        self.assertEqual(token.read_text().strip(), account["secret"]["PCB_CV.PUBLIC.PCB_CV_APP_TOKEN"]["value"])
+        self.assertEqual(
+            token.read_text().strip(), account["secret"]["PCB_CV.PUBLIC.PCB_CV_APP_TOKEN"]["value"]
+        )
         login = next(call for call in self.calls() if "login" in call["arguments"])
         self.assertIn("registry-secret", login["input"])
         # docker keeps what it signed in with in a folder, which is gone.
@@ -109,7 +139,11 @@ class Secrets(ScriptTest):
         self.assertIn("SECRET_STRING = '********'", output)
 
     def test_a_token_that_would_end_the_statement_is_refused(self):
-        for text in ("short", "0123456789abcdef'; DROP DATABASE PCB_CV; --", "0123456789abcdef\n0123456789abcdef"):
+        for text in (
+            "short",
+            "0123456789abcdef'; DROP DATABASE PCB_CV; --",
+            "0123456789abcdef\n0123456789abcdef",
+        ):
             token = self.folder / "token"
             token.write_text(text)
             output = self.deploy("--token-file", str(token), status=1)
@@ -147,7 +181,9 @@ class Refusals(ScriptTest):
         self.assertIn("unknown command mian", self.run_script("run.sh", "mian", status=2))
         self.assertIn("a command is missing", self.run_script("run.sh", status=2))
         self.assertIn("needs at least --account", self.run_script("status.sh", "-x", status=2))
-        self.assertIn("cannot be read", self.run_script("status.sh", "-x", "--private-key-file", "none", status=2))
+        self.assertIn(
+            "cannot be read", self.run_script("status.sh", "-x", "--private-key-file", "none", status=2)
+        )
 
     def test_a_program_that_is_missing_is_named(self):
         (self.folder / "bin" / "docker").unlink()
@@ -157,7 +193,9 @@ class Refusals(ScriptTest):
         for tool in ("dirname", "cat", "tr", "sed", "head", "cksum", "cut", "env", "python3"):
             found = subprocess.run(["which", tool], capture_output=True, text=True, check=True).stdout.strip()
             (self.folder / "tools" / tool).symlink_to(found)
-        self.assertIn("docker is not on the PATH: install Docker, or use --skip-image", self.deploy(status=1, PATH=path))
+        self.assertIn(
+            "docker is not on the PATH: install Docker, or use --skip-image", self.deploy(status=1, PATH=path)
+        )
 
     def test_what_was_there_before_is_neither_used_nor_dropped(self):
         account = Account(self.folder / "account.json")
@@ -180,21 +218,50 @@ class Refusals(ScriptTest):
         for arguments, expected in (
             ([], ["--connection", "demo"]),
             (["-c", "production"], ["--connection", "production"]),
-            (["-c", "production", "--role", "SYSADMIN"], ["--connection", "production", "--role", "SYSADMIN"]),
-            (["-x", "--account", "o-a", "--user", "jane@x.org", "--private-key-file", "key.p8"],
-             ["--temporary-connection", "--account", "o-a", "--user", "jane@x.org", "--private-key-file", "key.p8"]),
+            (
+                ["-c", "production", "--role", "SYSADMIN"],
+                ["--connection", "production", "--role", "SYSADMIN"],
+            ),
+            (
+                ["-x", "--account", "o-a", "--user", "jane@x.org", "--private-key-file", "key.p8"],
+                [
+                    "--temporary-connection",
+                    "--account",
+                    "o-a",
+                    "--user",
+                    "jane@x.org",
+                    "--private-key-file",
+                    "key.p8",
+                ],
+            ),
         ):
             self.forget_calls()
             self.run_script("status.sh", *arguments)
-            self.assertEqual(self.calls()[-1]["arguments"],
-                             ["sql", "--stdin", "--enable-templating", "NONE", "--format", "TABLE", *expected])
+            self.assertEqual(
+                self.calls()[-1]["arguments"],
+                ["sql", "--stdin", "--enable-templating", "NONE", "--format", "TABLE", *expected],
+            )
 
 
 class Failing(ScriptTest):
     def test_every_step_stops_with_advice_and_a_rerun_goes_on(self):
-        for pattern in (r"^git clone", r"^faster-rcnn weights", r"CREATE ROLE", r"CREATE COMPUTE POOL", r"CREATE STAGE",
-                        r"CREATE SECRET.*WORKER", r"^faster-rcnn tables", r"^PUT ", r"COPY INTO TEST_DATA", r"SHOW IMAGE",
-                        r"^docker build.*cpu", r"^docker .*login", r"^snow spcs", r"^docker .*push", r"^LIST"):
+        for pattern in (
+            r"^git clone",
+            r"^faster-rcnn weights",
+            r"CREATE ROLE",
+            r"CREATE COMPUTE POOL",
+            r"CREATE STAGE",
+            r"CREATE SECRET.*WORKER",
+            r"^faster-rcnn tables",
+            r"^PUT ",
+            r"COPY INTO TEST_DATA",
+            r"SHOW IMAGE",
+            r"^docker build.*cpu",
+            r"^docker .*login",
+            r"^snow spcs",
+            r"^docker .*push",
+            r"^LIST",
+        ):
             with self.subTest(pattern):
                 output = self.deploy(status=1, FAIL_ON=pattern)
                 self.assertIn("deploy.sh stopped in: ", output)
@@ -221,7 +288,9 @@ class Running(ScriptTest):
         output = self.run_main("main")
         self.assertIn("Trained.", output)
         account = self.account()
-        workers, trainer = (account["service"][f"PCB_CV.PUBLIC.PCB_CV_{name}"] for name in ("WORKERS", "TRAINER"))
+        workers, trainer = (
+            account["service"][f"PCB_CV.PUBLIC.PCB_CV_{name}"] for name in ("WORKERS", "TRAINER")
+        )
         self.assertEqual((workers["pool"], trainer["pool"]), tuple(POOLS))
         self.assertEqual(workers["status"], "SUSPENDED")
         self.assertEqual(account["pool"]["PCB_CV_COMPUTEPOOL"]["state"], "SUSPENDED")
@@ -281,8 +350,10 @@ class Running(ScriptTest):
         self.assertIn("log of worker 2", self.run_main("logs", "worker", "--instance", "2"))
         self.assertIn("trainer, worker or app", self.run_main("logs", "x", status=2))
         self.run_main("download", "copy")
-        self.assertEqual(self.calls()[-1]["arguments"][:4],
-                         ["stage", "copy", "@PCB_CV.PUBLIC.PCB_CV_DEEP_PCB_DATASET_STAGE/runs/20260101T000000Z", "copy"])
+        self.assertEqual(
+            self.calls()[-1]["arguments"][:4],
+            ["stage", "copy", "@PCB_CV.PUBLIC.PCB_CV_DEEP_PCB_DATASET_STAGE/runs/20260101T000000Z", "copy"],
+        )
 
 
 class Cleaning(ScriptTest):
@@ -322,13 +393,15 @@ class Cleaning(ScriptTest):
 
     def test_goes_on_where_it_failed(self):
         for pattern in ("DROP DATABASE", "DROP COMPUTE POOL", "DROP WAREHOUSE", "DROP ROLE"):
-            self.assertIn("Run the same command again", self.run_script("clean.sh", "--yes", status=1, FAIL_ON=pattern))
+            self.assertIn(
+                "Run the same command again", self.run_script("clean.sh", "--yes", status=1, FAIL_ON=pattern)
+            )
         self.run_script("clean.sh", "--yes")
         self.assertEqual(self.account()["role"], {})
 
 
 class Trainer(ScriptTest):
-    """The trainer's container: deploy/train.sh with folders for the stage and the disk, and a stand-in for the program."""
+    """deploy/train.sh with folders for the stage and the disk, and a stand-in for the program."""
 
     PROGRAM = """#!/bin/sh
 echo "$@" >>"$STAND_IN/trained"
@@ -347,8 +420,13 @@ exit "${TRAINED:-0}"
         (self.folder / "bin/faster-rcnn").write_text(self.PROGRAM)
         (self.folder / "bin/faster-rcnn").chmod(0o755)
         (self.folder / "stage/tables").mkdir(parents=True)
-        common = {"STAGE": f"{self.folder}/stage", "WORKERS": "instances.x", "COUNT": "2", "TOKEN_FILE": "/token",
-                  "RESOLVE": "resolve"}
+        common = {
+            "STAGE": f"{self.folder}/stage",
+            "WORKERS": "instances.x",
+            "COUNT": "2",
+            "TOKEN_FILE": "/token",
+            "RESOLVE": "resolve",
+        }
         # Lost a worker: the run is kept, no model is made.
         self.run_script("train.sh", status=1, TRAINED="1", WORK=f"{self.folder}/a", **common)
         trained = (self.folder / "trained").read_text()
@@ -369,10 +447,16 @@ class Sources(unittest.TestCase):
         self.assertEqual((done.returncode, done.stdout), (0, ""))
 
     def test_lines_are_not_too_long(self):
-        files = [*DEPLOY.glob("*.*"), *DEPLOY.glob("*/*"), *HERE.glob("*.py"), HERE / "run", REPOSITORY / "docs/deploy.md"]
+        files = [
+            *DEPLOY.glob("*.*"),
+            *DEPLOY.glob("*/*"),
+            *HERE.glob("*.py"),
+            HERE / "run",
+            REPOSITORY / "docs/deploy.md",
+        ]
         for file in files:
             for number, line in enumerate(file.read_text().splitlines(), 1):
-                self.assertLessEqual(len(line), 120, f"{file}:{number}")
+                self.assertLessEqual(len(line), 110, f"{file}:{number}")
 
 
 if __name__ == "__main__":

