@@ -123,8 +123,8 @@ train() {
     fi
     step "Suspend the GPUs"
     execute suspend_training.sql
-    [ "$state" = DONE ] || fail "the training ended as ${state:-dropped}; its log is above. What it had is on \
-the stage: the same command goes on after its last epoch."
+    [ "$state" = DONE ] || fail "the training ended as ${state:-dropped}; its log is above. What it had is \
+on the stage: the same command goes on after its last epoch."
     say "Trained. Give the app the new model: deploy/run.sh app"
 }
 

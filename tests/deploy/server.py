@@ -8,14 +8,13 @@ import json
 import sys
 from pathlib import Path
 
+import fakesnow.server
 import uvicorn
+from account import Account, Refused
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
-
-import fakesnow.server
-from account import Account, Refused
 
 port, folder = int(sys.argv[1]), Path(sys.argv[2])
 

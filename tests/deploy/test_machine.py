@@ -16,7 +16,6 @@ import unittest
 from pathlib import Path
 
 import yaml
-
 from scripts import DEPLOY, REPOSITORY
 
 SERVE = REPOSITORY / "src/bin/faster-rcnn/serve.rs"

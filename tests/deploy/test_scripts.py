@@ -5,7 +5,7 @@ import subprocess
 import unittest
 
 from account import Account
-from scripts import DEPLOY, HERE, REPOSITORY, ScriptTest
+from scripts import DEPLOY, HERE, ScriptTest
 
 POOLS = ["PCB_CV_COMPUTEPOOL", "PCB_CV_SERVICE_COMPUTEPOOL"]
 
@@ -452,7 +452,6 @@ class Sources(unittest.TestCase):
             *DEPLOY.glob("*/*"),
             *HERE.glob("*.py"),
             HERE / "run",
-            REPOSITORY / "docs/deploy.md",
         ]
         for file in files:
             for number, line in enumerate(file.read_text().splitlines(), 1):

@@ -8,7 +8,6 @@ import sys
 import time
 
 import duckdb
-
 from scripts import HERE, ScriptTest
 
 # The tables of `faster-rcnn tables`: see docs/tables.md.
