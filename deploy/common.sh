@@ -277,6 +277,22 @@ models() {
         sed 's|^models/||' | sort
 }
 
+# Makes a service, or gives it another specification: name, pool, how many, file of deploy/services.
+put_service() {
+    local state
+    state="$(state_of "$1")"
+    service="$1"
+    pool="$2"
+    instances="$3"
+    specification="$(render "$here/services/$4")"
+    if [ -z "$state" ]; then
+        execute create_service.sql
+    else
+        execute change_service.sql
+        [ "$state" != SUSPENDED ] || execute resume_service.sql
+    fi
+}
+
 # Makes the app, or gives it another model: a name of `models`, or `newest`.
 set_app() {
     model="$1"
@@ -291,12 +307,7 @@ set_app() {
         models | grep -xF "$model" >/dev/null ||
             fail "the stage has no model $model: deploy/run.sh models lists them"
     fi
-    specification="$(render "$here/services/app.yaml")"
-    execute app.sql
-    if [ "$(state_of "$app")" = SUSPENDED ]; then
-        service="$app"
-        execute resume_service.sql
-    fi
+    put_service "$app" "$service_pool" 1 app.yaml
     show_address
 }
 

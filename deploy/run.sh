@@ -74,12 +74,8 @@ done
 # Starts the workers, and a trainer unless one is at work.
 start_training() {
     step "Start four workers"
-    specification="$(render "$here/services/workers.yaml")"
-    execute workers.sql
-    if [ "$(state_of "$workers")" = SUSPENDED ]; then
-        service="$workers"
-        execute resume_service.sql
-    fi
+    # The trainer waits until it finds all of them by name.
+    put_service "$workers" "$training_pool" 4 workers.yaml
     step "Start the trainer"
     service="$workers"
     workers_dns_name="$(sql service.sql | field dns_name | sed -n 1p)"
