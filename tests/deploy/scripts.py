@@ -47,7 +47,7 @@ class ScriptTest(unittest.TestCase):
             stderr=subprocess.STDOUT,
             text=True,
             cwd=self.folder,
-            timeout=170,
+            timeout=600,
             env=self.environment(**environment),
         )
         self.assertEqual(done.returncode, status, done.stdout)
