@@ -67,7 +67,7 @@ class ScriptTest(unittest.TestCase):
         )
         os.close(end)
         os.write(terminal, f"{answer}\n".encode())
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=300)
         os.close(terminal)
         return process.returncode, output
 
