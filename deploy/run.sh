@@ -133,7 +133,7 @@ show_logs() {
         *) usage_error "logs of trainer, worker or app, not '$1'" ;;
     esac
     [ "$1" = worker ] || instance=0
-    sql logs.sql PLAIN
+    sql logs.sql CSV
 }
 
 check_tables() {

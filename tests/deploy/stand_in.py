@@ -66,6 +66,8 @@ def snow(arguments, text):
         return
     if arguments[:2] == ["stage", "copy"]:
         return
+    if arguments[arguments.index("--format") + 1] not in ("TABLE", "JSON", "JSON_EXT", "CSV"):
+        fail("Invalid value for '--format'")
     account = Account(folder / "account.json")
     answers = []
     for statement in statements(text):
