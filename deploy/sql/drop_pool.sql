@@ -1,0 +1,3 @@
+USE ROLE <% admin_role %>;
+ALTER COMPUTE POOL <% object %> STOP ALL;
+DROP COMPUTE POOL IF EXISTS <% object %>;

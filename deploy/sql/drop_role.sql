@@ -1,0 +1,2 @@
+USE ROLE <% admin_role %>;
+DROP ROLE IF EXISTS <% object %>;

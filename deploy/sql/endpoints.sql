@@ -1,0 +1,2 @@
+USE ROLE <% role %>;
+SHOW ENDPOINTS IN SERVICE <% schema %>.<% app %>;

@@ -1,0 +1,3 @@
+USE ROLE <% role %>;
+USE SCHEMA <% schema %>;
+ALTER SERVICE <% service %> RESUME;

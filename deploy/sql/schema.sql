@@ -1,0 +1,22 @@
+-- The objects of the schema, owned by the project's role.
+USE ROLE <% role %>;
+USE SCHEMA <% schema %>;
+
+-- Services read and write a stage only if it is encrypted on Snowflake's side.
+CREATE STAGE IF NOT EXISTS <% stage %> ENCRYPTION = (TYPE = 'SNOWFLAKE_SSE') DIRECTORY = (ENABLE = TRUE);
+CREATE IMAGE REPOSITORY IF NOT EXISTS <% images %>;
+
+CREATE TABLE IF NOT EXISTS <% schema %>.LABELS_TRAIN (
+    FILENAME VARCHAR, XMIN FLOAT, YMIN FLOAT, XMAX FLOAT, YMAX FLOAT, CLASS VARCHAR
+);
+-- IMAGE has the file's `bytes` and its `path`, OBJECTS the lists `bbox`, `category` and so on: see
+-- docs/tables.md.
+CREATE TABLE IF NOT EXISTS <% schema %>.TRAIN_IMAGES_LABELS (
+    IMAGE VARIANT, WIDTH INT, HEIGHT INT, OBJECTS VARIANT, NAME VARCHAR, "GROUP" VARCHAR, SPLIT VARCHAR
+);
+CREATE TABLE IF NOT EXISTS <% schema %>.TRAINING_DATA (
+    IMAGE VARIANT, WIDTH INT, HEIGHT INT, OBJECTS VARIANT, NAME VARCHAR, "GROUP" VARCHAR, SPLIT VARCHAR
+);
+CREATE TABLE IF NOT EXISTS <% schema %>.TEST_DATA (
+    IMAGE VARIANT, WIDTH INT, HEIGHT INT, OBJECTS VARIANT, NAME VARCHAR, "GROUP" VARCHAR, SPLIT VARCHAR
+);

@@ -1,0 +1,2 @@
+USE ROLE <% role %>;
+SHOW SERVICES LIKE '<% service %>' IN SCHEMA <% schema %>;

@@ -1,0 +1,2 @@
+USE ROLE <% role %>;
+LIST @<% stage %>;

@@ -1,0 +1,2 @@
+USE ROLE <% role %>;
+ALTER COMPUTE POOL <% service_pool %> SUSPEND;

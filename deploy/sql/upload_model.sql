@@ -1,0 +1,3 @@
+USE ROLE <% role %>;
+USE SCHEMA <% schema %>;
+PUT 'file://<% model_file %>' @<% stage %>/models AUTO_COMPRESS = FALSE OVERWRITE = TRUE;
