@@ -18,6 +18,7 @@
 //! ```
 
 mod all_reduce;
+mod average;
 mod best;
 mod checkpoint;
 mod checkpoint_handle;
@@ -48,6 +49,7 @@ pub use all_reduce::all_reduce;
 pub use best::BestEpoch;
 pub use compute::Compute;
 pub use config::{RunConfig, TrainConfig};
+pub use optimizer::Optimizer;
 pub use run::{Outcome, PreparedRun, Run};
 pub use run_info::RunInfo;
 pub use schedule::Schedule;
