@@ -8,6 +8,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
 use crate::model::FasterRcnn;
+use crate::weights::{apply, collect};
 
 /// A copy of the detector that follows its weights slowly.
 #[derive(Module, Debug)]
@@ -22,6 +23,14 @@ pub(super) struct WeightAverage {
 }
 
 impl WeightAverage {
+    /// The average before the first step.
+    pub fn of(detector: &FasterRcnn, decay: f64) -> Self {
+        // Not a clone, which would share the running statistics of batch norms.
+        let blank = detector.config().blank(&detector.device());
+        let copy = apply(blank, collect(detector)).expect("the settings are the same");
+        Self::new(copy, decay, 0)
+    }
+
     /// The average of weights that took `steps` steps so far.
     pub fn new(detector: FasterRcnn, decay: f64, steps: u64) -> Self {
         Self { detector: detector.no_grad(), decay, steps }
@@ -78,12 +87,12 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
-    use crate::model::FasterRcnnConfig;
-    use crate::weights::{apply, collect};
+    use crate::model::{FasterRcnnConfig, NormKind};
 
     /// A detector whose weights are all `value`.
     fn all(value: f32) -> FasterRcnn {
-        let detector = FasterRcnnConfig::tiny(3).init(&Device::flex().autodiff());
+        let config = FasterRcnnConfig::tiny(3).with_norm(NormKind::Batch).with_trainable_layers(5);
+        let detector = config.init(&Device::flex().autodiff());
         let tensors = collect(&detector).into_iter().map(|mut tensor| {
             tensor.values.fill(value);
             tensor
@@ -114,5 +123,13 @@ mod tests {
         // Weights that do not move stay as they are, to the last bit.
         let still = WeightAverage::new(all(0.3), 0.999, 0).updated(&all(0.3));
         assert_eq!(value(&still), 0.3);
+    }
+
+    #[test]
+    fn the_average_is_apart_from_the_detector() {
+        let detector = all(0.0);
+        let average = WeightAverage::of(&detector, 0.5).updated(&all(11.0));
+        assert!(collect(&detector).iter().all(|tensor| tensor.values.iter().all(|value| *value == 0.0)));
+        assert!(collect(&average.detector).iter().all(|tensor| tensor.values[0] > 1.0));
     }
 }

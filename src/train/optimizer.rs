@@ -123,6 +123,41 @@ mod tests {
         assert!(counts.iter().all(|count| *count > 5), "{counts:?}");
     }
 
+    /// A resumed run goes on with the optimiser's state, whatever the optimiser.
+    #[test]
+    fn a_state_that_is_saved_and_read_takes_the_same_next_step() {
+        for kind in [Optimizer::Sgd, Optimizer::AdamW] {
+            let settings = TrainConfig {
+                optimizer: kind,
+                norm_weight_decay: Some(0.0),
+                bias_weight_decay: Some(0.0),
+                ..TrainConfig::default()
+            };
+            let device = Device::flex().autodiff();
+            let step = |optimizer: &mut ModuleOptimizer, model: crate::model::FasterRcnn| {
+                let gradients = GradientsParams::from_grads(Squares::of(&model).0.backward(), &model);
+                optimizer.step(0.01, model, gradients)
+            };
+            let mut going_on = optimizer(&settings);
+            let model = step(&mut going_on, FasterRcnnConfig::tiny(3).init(&device));
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("state.bpk");
+            going_on.save(&path).unwrap();
+            let mut read = optimizer(&settings).load(&path).unwrap();
+
+            let expected = collect(&step(&mut going_on, model.clone()));
+            for (expected, found) in expected.iter().zip(collect(&step(&mut read, model))) {
+                assert!(
+                    expected.values == found.values,
+                    "{kind:?}: {}: {} for {}",
+                    expected.name,
+                    found.values[0],
+                    expected.values[0]
+                );
+            }
+        }
+    }
+
     /// A function of all weights.
     struct Squares(burn::tensor::Tensor<1>);
 

@@ -34,7 +34,7 @@ pub(super) struct Trainee {
 impl Trainee {
     /// A detector that begins with the first step.
     pub fn new(detector: FasterRcnn, config: &TrainConfig) -> Self {
-        let average = config.ema_decay.map(|decay| WeightAverage::new(detector.clone(), decay, 0));
+        let average = config.ema_decay.map(|decay| WeightAverage::of(&detector, decay));
         Self::resumed(detector, average, config)
     }
 
