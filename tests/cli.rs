@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use burn::tensor::Device;
 use faster_rcnn::data;
 use faster_rcnn::train::{RunConfig, TrainConfig};
-use faster_rcnn::weights::{self, NamedTensor};
+use faster_rcnn::weights::{self, NamedTensor, Precision};
 use serde_json::Value;
 
 use program::{Bench, text, tiny};
@@ -241,7 +241,8 @@ fn settings_and_data_that_do_not_work_are_named() {
     let mut tensors = weights::collect(&tiny().init(&Device::flex()));
     let mask = NamedTensor { name: "roi_heads.mask.bias".into(), shape: vec![1], values: vec![0.0] };
     tensors.push(mask);
-    weights::write_safetensors(bench.path("mask.safetensors"), BTreeMap::new(), &tensors).unwrap();
+    weights::write_safetensors(bench.path("mask.safetensors"), BTreeMap::new(), &tensors, Precision::F32)
+        .unwrap();
     let train_mask = format!("{train} tiny.toml --weights mask.safetensors --set train.epochs=1");
     let message = bench.fail(&train_mask);
     assert!(message.contains("mask.safetensors: tensor roi_heads.mask.bias: does not belong"), "{message}");

@@ -2,6 +2,8 @@
 //!
 //! - `last.safetensors`: the weights after the last whole epoch, with a [`RunInfo`] in the metadata;
 //! - `best.safetensors`: those of the [best epoch](super::BestEpoch);
+//! - `average-E.safetensors`: the average of the weights up to the epoch E of `last.safetensors`, of a run
+//!   that averages them; `best.safetensors` has average weights then, too;
 //! - `optimizer-E.bpk`: the state of the optimiser (burn's own format) after the epoch E of
 //!   `last.safetensors`.
 //!
@@ -73,7 +75,7 @@ impl Checkpoints {
         let metadata =
             [(TRAINING_KEY.to_string(), serde_json::to_string(&info).expect("plain data is JSON"))];
         let template = self.template.clone();
-        let model = template.try_load_record(model).map_err(Error::training)?.detector;
+        let model = template.try_load_record(model).map_err(Error::training)?;
 
         let path = optimizer_path(&self.folder, epoch);
         write_atomically(&path, |temporary| {
@@ -81,22 +83,28 @@ impl Checkpoints {
             optimizer.save(temporary).map_err(failed)
         })?;
         if best.epoch == epoch {
-            weights::save_with_metadata(&model, best_path(&self.folder), &metadata)?;
+            weights::save_with_metadata(model.kept(), best_path(&self.folder), &metadata)?;
             self.observers.file("checkpoints/best.safetensors");
         }
-        weights::save_with_metadata(&model, last_path(&self.folder), &metadata)?;
-        self.remove_leftovers(&path)
+        let average = average_path(&self.folder, epoch);
+        if model.average.is_some() {
+            weights::save_with_metadata(model.kept(), &average, &metadata)?;
+        }
+        weights::save_with_metadata(&model.detector, last_path(&self.folder), &metadata)?;
+        self.remove_leftovers(&[path, average])
     }
 
-    /// Removes the optimiser's states of other epochs, and temporary files that a killed process left.
-    fn remove_leftovers(&self, optimizer: &Path) -> Result<()> {
-        const TEMPORARY: [&str; 3] = [".last.safetensors.", ".best.safetensors.", ".optimizer-"];
+    /// Removes the averages and optimiser's states of other epochs, and temporary files that a killed process
+    /// left.
+    fn remove_leftovers(&self, present: &[PathBuf]) -> Result<()> {
+        const STATES: [&str; 2] = ["optimizer-", "average-"];
+        const TEMPORARY: [&str; 4] = [".last.safetensors.", ".best.safetensors.", ".optimizer-", ".average-"];
         let entries = fs::read_dir(&self.folder).map_err(Error::io(&self.folder))?;
         for entry in entries {
             let path = entry.map_err(Error::io(&self.folder))?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let is_old = name.starts_with("optimizer-") && path != optimizer;
-            if is_old || TEMPORARY.iter().any(|start| name.starts_with(start)) {
+            let begins = |starts: &[&str]| starts.iter().any(|start| name.starts_with(start));
+            if begins(&STATES) && !present.contains(&path) || begins(&TEMPORARY) {
                 fs::remove_file(&path).map_err(Error::io(&path))?;
             }
         }
@@ -112,6 +120,11 @@ pub(super) fn last_path(folder: &Path) -> PathBuf {
 /// The best epoch's weights in a run's checkpoint folder.
 pub(super) fn best_path(folder: &Path) -> PathBuf {
     folder.join("best.safetensors")
+}
+
+/// The average of the weights after an epoch.
+pub(super) fn average_path(folder: &Path, epoch: usize) -> PathBuf {
+    folder.join(format!("average-{epoch}.safetensors"))
 }
 
 fn optimizer_path(folder: &Path, epoch: usize) -> PathBuf {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::optimizer::Optimizer;
 use super::schedule::Schedule;
 use crate::bounds::{self, MAX_COUNT};
 use crate::data::{AugmentConfig, Dataset};
@@ -58,9 +59,11 @@ pub struct TrainConfig {
     pub warmup_steps: usize,
     /// Where the rise begins, as a part of the learning rate.
     pub warmup_factor: f64,
+    /// How gradients change the weights.
+    pub optimizer: Optimizer,
     /// Momentum of SGD, without dampening, as in PyTorch.
     pub momentum: f64,
-    /// Weight decay of SGD.
+    /// Weight decay of the optimiser.
     pub weight_decay: f64,
     /// Weight decay of the norms' weights and biases; if `None`, `weight_decay` applies.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,6 +74,10 @@ pub struct TrainConfig {
     /// Largest norm that the gradient of all parameters together may have; a larger one is scaled down to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
+    /// Validates and keeps a moving average of the weights instead of the weights themselves: the part of the
+    /// old average that stays in each step, such as 0.998. Less in the first steps; see `average.rs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema_decay: Option<f64>,
     /// Ends the run after this many epochs without a better AP on the validation images. It has no effect if
     /// these have no objects.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,11 +100,13 @@ impl Default for TrainConfig {
             schedule: Schedule::MultiStep { milestones: vec![16, 22], gamma: 0.1 },
             warmup_steps: 1000,
             warmup_factor: 0.001,
+            optimizer: Optimizer::Sgd,
             momentum: 0.9,
             weight_decay: 1e-4,
             norm_weight_decay: None,
             bias_weight_decay: None,
             clip_norm: None,
+            ema_decay: None,
             early_stopping: None,
             seed: 0,
             loader_threads: 2,
@@ -127,6 +136,7 @@ impl TrainConfig {
         let parts = [
             ("train.warmup_factor", self.warmup_factor),
             ("train.momentum", self.momentum),
+            ("train.ema_decay", self.ema_decay.unwrap_or(0.0)),
             ("train.weight_decay", self.weight_decay),
             ("train.norm_weight_decay", decay(self.norm_weight_decay)),
             ("train.bias_weight_decay", decay(self.bias_weight_decay)),

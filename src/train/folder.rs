@@ -120,7 +120,12 @@ impl RunFolder {
                 let info = (path == best_path(&folder)).then(|| RunInfo::read(&path).ok().flatten());
                 info.flatten().is_some_and(|info| info.epoch == 1)
             };
-            refuse(&path, name.starts_with('.') || name == "optimizer-1.bpk" || is_first_best())?;
+            refuse(
+                &path,
+                name.starts_with('.')
+                    || ["optimizer-1.bpk", "average-1.safetensors"].contains(&name.as_str())
+                    || is_first_best(),
+            )?;
         }
         Ok(true)
     }

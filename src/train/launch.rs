@@ -23,7 +23,7 @@ use super::history::History;
 use super::learning_rates::LearningRates;
 use super::metrics;
 use super::observer::Observers;
-use super::optimizer::sgd;
+use super::optimizer::optimizer;
 use super::parallel::DataParallel;
 use super::progress::PlainLines;
 use super::run_info::RunInfo;
@@ -63,7 +63,7 @@ pub(super) fn launch(
     let rates = LearningRates::new(settings, batches);
     let checkpoints = Checkpoints::new(&folder.checkpoints(), model.valid(), info.clone(), observers.clone());
     let handle = CheckpointHandle::new(checkpoints, resumed, interrupter.clone());
-    let learner = Learner::new(model, sgd(settings), rates.clone());
+    let learner = Learner::new(model, optimizer(settings), rates.clone());
 
     let mut training =
         SupervisedTraining::new(folder.path(), Arc::new(training), Arc::new(loader(&data.validation)))

@@ -20,6 +20,7 @@
 //! ```
 
 mod all_reduce;
+mod average;
 mod best;
 mod checkpoint;
 mod checkpoint_handle;
@@ -57,6 +58,7 @@ pub use best::BestEpoch;
 pub use compute::Compute;
 pub use config::{RunConfig, TrainConfig};
 pub use logger::Logger;
+pub use optimizer::Optimizer;
 pub use run::{Outcome, PreparedRun, Run};
 pub use run_info::RunInfo;
 pub use schedule::Schedule;

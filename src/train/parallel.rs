@@ -235,7 +235,7 @@ mod tests {
 
     use super::super::config::RunConfig;
     use super::super::learning_rates::LearningRates;
-    use super::super::optimizer::sgd;
+    use super::super::optimizer::optimizer;
     use super::super::team::Team;
     use super::*;
     use crate::model::FasterRcnnConfig;
@@ -253,7 +253,7 @@ mod tests {
         let model = config.init(&Device::flex().autodiff());
         let settings = RunConfig::new(config).train;
         let rates = LearningRates::new(&settings, 2);
-        let learner = Learner::new(Trainee::new(model, &settings), sgd(&settings), rates);
+        let learner = Learner::new(Trainee::new(model, &settings), optimizer(&settings), rates);
         Replica { learner, gradients: None }
     }
 

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use burn::tensor::Device;
 
+use super::average::WeightAverage;
 use super::best::BestEpoch;
-use super::checkpoint::{Checkpoints, best_path, last_path};
+use super::checkpoint::{Checkpoints, average_path, best_path, last_path};
 use super::compute::Compute;
 use super::config::RunConfig;
 use super::folder::RunFolder;
@@ -220,7 +221,19 @@ impl PreparedRun {
 
     fn train(self) -> Result<Outcome> {
         let Self { given, info, data, compute, folder, model, loggers, .. } = self;
-        let model = Trainee::new(model, &info.config.train);
+        let train = &info.config.train;
+        let average = match train.ema_decay {
+            Some(decay) if info.epoch > 0 => {
+                let average =
+                    weights::load(average_path(&folder.checkpoints(), info.epoch), &model.device())?;
+                Some(WeightAverage::new(average, decay, info.step))
+            }
+            _ => None,
+        };
+        let model = match average {
+            None => Trainee::new(model, train),
+            average => Trainee::resumed(model, average, train),
+        };
         let resumed = match info.epoch {
             0 => None,
             _ => Some(Checkpoints::read(&folder.checkpoints(), model.clone(), &info)?),

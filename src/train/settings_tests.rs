@@ -18,6 +18,7 @@ fn complete() -> RunConfig {
     config.train.norm_weight_decay = Some(0.0);
     config.train.bias_weight_decay = Some(0.0);
     config.train.clip_norm = Some(5.0);
+    config.train.ema_decay = Some(0.5);
     config.train.early_stopping = Some(3);
     config.augment.crop = Some((6, 6));
     config

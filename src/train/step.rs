@@ -9,6 +9,7 @@ use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{ExecutionError, Tensor};
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 
+use super::average::WeightAverage;
 use super::config::TrainConfig;
 use crate::data::Batch;
 use crate::eval::ImageResult;
@@ -19,6 +20,8 @@ use crate::predict::Predictor;
 #[derive(Module, Debug)]
 pub(super) struct Trainee {
     pub detector: FasterRcnn,
+    /// The moving average of its weights, where the settings ask for one.
+    pub average: Option<WeightAverage>,
     #[module(skip)]
     accumulation: usize,
     #[module(skip)]
@@ -29,10 +32,22 @@ pub(super) struct Trainee {
 }
 
 impl Trainee {
+    /// A detector that begins with the first step.
     pub fn new(detector: FasterRcnn, config: &TrainConfig) -> Self {
+        let average = config.ema_decay.map(|decay| WeightAverage::of(&detector, decay));
+        Self::resumed(detector, average, config)
+    }
+
+    /// A detector that goes on with the average of its weights so far.
+    pub fn resumed(detector: FasterRcnn, average: Option<WeightAverage>, config: &TrainConfig) -> Self {
         let (accumulation, clip_norm) = (config.accumulation, config.clip_norm);
-        let trainee = Self { detector, accumulation, clip_norm, predictor: OnceLock::new() };
+        let trainee = Self { detector, average, accumulation, clip_norm, predictor: OnceLock::new() };
         trainee.map(&mut NumberedParameters { next: 0 })
+    }
+
+    /// The detector that is validated and kept: that of the average weights where there is one.
+    pub fn kept(&self) -> &FasterRcnn {
+        self.average.as_ref().map_or(&self.detector, |average| &average.detector)
     }
 }
 
@@ -108,7 +123,9 @@ impl TrainStep for Trainee {
         if let Some(longest) = self.clip_norm {
             clip_norm(&self, &mut gradients, longest);
         }
-        optimizer.step(learning_rate, self, gradients)
+        let mut next = optimizer.step(learning_rate, self, gradients);
+        next.average = next.average.map(|average| average.updated(&next.detector));
+        next
     }
 }
 
@@ -119,7 +136,7 @@ impl InferenceStep for Trainee {
     /// Detects image by image, like [`Predictor`], so that an epoch's numbers equal those of an evaluation of
     /// its weights.
     fn step(&self, batch: Batch) -> Validated {
-        let predictor = self.predictor.get_or_init(|| Arc::new(Predictor::new(self.detector.clone())));
+        let predictor = self.predictor.get_or_init(|| Arc::new(Predictor::new(self.kept().clone())));
         let images = batch.names.into_iter().zip(batch.images).zip(batch.annotations);
         let result = |((name, image), annotations)| match predictor.detect_one(image) {
             Ok(detections) => Ok(ImageResult { annotations, detections }),

@@ -11,8 +11,9 @@ use super::file::WeightFile;
 use super::kind::WeightFileKind;
 use super::names::{NamedTensor, replace, shapes};
 use super::options::LoadOptions;
+use super::precision::Precision;
 use super::report::{EpsilonSource, LoadReport, Reshaped};
-use super::save::{CONFIG_KEY, save_with_metadata, write_safetensors};
+use super::save::{CONFIG_KEY, save_as, write_safetensors};
 use crate::error::{Error, Result};
 use crate::model::ResNetDepth;
 use crate::model::layers::FrozenBatchNorm;
@@ -125,17 +126,23 @@ impl WeightFile {
     ///
     /// # Errors
     ///
-    /// As [`inspect`](Self::inspect), and [`Error::Io`] where the new file cannot be written.
-    pub fn convert(&self, to: impl AsRef<Path>, options: &LoadOptions) -> Result<WeightFileKind> {
+    /// As [`inspect`](Self::inspect) and [`save_as`].
+    pub fn convert(
+        &self,
+        to: impl AsRef<Path>,
+        options: &LoadOptions,
+        precision: Precision,
+    ) -> Result<WeightFileKind> {
         let contents = Contents::of(self, options)?;
         match contents.kind {
             WeightFileKind::Detector => {
                 let metadata: Vec<_> = self.metadata().clone().into_iter().collect();
                 let (model, _) = detector(self, &contents, options, &Device::flex())?;
-                save_with_metadata(&model, to, &metadata)?;
+                save_as(&model, to, &metadata, precision)?;
             }
             WeightFileKind::Classifier => {
-                write_safetensors(to, BTreeMap::new(), &classifier(self, &contents, options)?)?;
+                let tensors = classifier(self, &contents, options)?;
+                write_safetensors(to, BTreeMap::new(), &tensors, precision)?;
             }
         }
         Ok(contents.kind)

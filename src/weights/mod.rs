@@ -50,6 +50,7 @@ mod load;
 mod manifest;
 mod names;
 mod options;
+mod precision;
 mod pytorch;
 mod report;
 mod save;
@@ -64,7 +65,8 @@ pub use load::{Inspection, load};
 pub use manifest::{Published, published};
 pub use names::{Mismatch, NamedTensor, apply, collect};
 pub use options::LoadOptions;
+pub use precision::Precision;
 pub use report::{EpsilonSource, LoadReport, Reshaped};
 #[cfg(any(feature = "train", feature = "registry"))]
 pub(crate) use save::TRAINING_KEY;
-pub use save::{save, save_with_metadata, write_safetensors};
+pub use save::{save, save_as, save_with_metadata, write_safetensors};

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::file::CHECKSUMS_KEY;
 use super::names::{NamedTensor, collect};
+use super::precision::Precision;
 use crate::error::{Error, Result};
 use crate::files::write_atomically;
 use crate::model::FasterRcnn;
@@ -48,28 +49,45 @@ pub fn save_with_metadata(
     path: impl AsRef<Path>,
     entries: &[(String, String)],
 ) -> Result<()> {
+    save_as(model, path, entries, Precision::F32)
+}
+
+/// [`save_with_metadata`] in another precision.
+///
+/// # Errors
+///
+/// As [`save`], and [`Error::Tensor`] for a weight that is too large for the precision.
+pub fn save_as(
+    model: &FasterRcnn,
+    path: impl AsRef<Path>,
+    entries: &[(String, String)],
+    precision: Precision,
+) -> Result<()> {
     let config = serde_json::to_string(model.config()).expect("settings have named fields");
     let version = env!("CARGO_PKG_VERSION").to_string();
     let mut metadata: BTreeMap<String, String> = entries.iter().cloned().collect();
     metadata.extend([(CONFIG_KEY.to_string(), config), (VERSION_KEY.to_string(), version)]);
-    write_safetensors(path, metadata, &collect(model))
+    write_safetensors(path, metadata, &collect(model), precision)
 }
 
 /// Writes tensors and metadata as safetensors, with a checksum for each tensor.
 ///
 /// # Errors
 ///
-/// As [`save`].
+/// As [`save_as`].
 #[doc(hidden)]
 pub fn write_safetensors(
     path: impl AsRef<Path>,
     mut metadata: BTreeMap<String, String>,
     tensors: &[NamedTensor],
+    precision: Precision,
 ) -> Result<()> {
     let path = path.as_ref();
-    let bytes = |tensor: &NamedTensor| -> Vec<u8> {
-        tensor.values.iter().flat_map(|value| value.to_le_bytes()).collect()
-    };
+    let too_large = |tensor: &NamedTensor| Some((tensor.name.clone(), precision.too_large(tensor)?));
+    if let Some((name, value)) = tensors.iter().find_map(too_large) {
+        return Err(Error::tensor(path, name, format!("{value} is too large for {}", precision.name())));
+    }
+    let bytes = |tensor: &NamedTensor| precision.bytes(tensor);
     let checksums: BTreeMap<&str, u32> =
         tensors.iter().map(|tensor| (tensor.name.as_str(), crc32fast::hash(&bytes(tensor)))).collect();
     metadata.insert(CHECKSUMS_KEY.to_string(), json!(checksums).to_string());
@@ -77,8 +95,9 @@ pub fn write_safetensors(
     let mut header = Map::from_iter([("__metadata__".to_string(), json!(metadata))]);
     let mut start = 0;
     for tensor in tensors {
-        let stop = start + 4 * tensor.values.len();
-        let entry: Value = json!({ "dtype": "F32", "shape": tensor.shape, "data_offsets": [start, stop] });
+        let stop = start + bytes(tensor).len();
+        let (dtype, shape) = (precision.name(), &tensor.shape);
+        let entry: Value = json!({ "dtype": dtype, "shape": shape, "data_offsets": [start, stop] });
         header.insert(tensor.name.clone(), entry);
         start = stop;
     }

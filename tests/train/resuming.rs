@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use faster_rcnn::train::{Run, Schedule, Start};
+use faster_rcnn::train::{Optimizer, Run, Schedule, Start};
 
-use super::{boards, config, metrics, tensors, with_epochs};
+use super::{boards, config, metrics, tensors, validations, with_epochs};
 
 #[test]
 fn a_run_repeats_and_a_killed_one_resumes_to_the_same_bits() {
@@ -90,4 +90,39 @@ fn a_run_is_not_resumed_with_other_settings_or_images() {
         assert!(error.contains("last.safetensors: ") && error.contains(&expected), "{error}");
     }
     assert_eq!(fs::read(output.join("metrics.jsonl")).unwrap(), before);
+}
+
+/// With AdamW, whose state has two moments, and an average of the weights beside them.
+#[test]
+fn averaged_weights_are_validated_kept_and_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = boards(&folder.path().join("boards"));
+    let [whole, resumed] = ["whole", "resumed"].map(|name| folder.path().join(name));
+    let averaged = |epochs: usize| {
+        let mut config = with_epochs(epochs);
+        config.train.optimizer = Optimizer::AdamW;
+        config.train.learning_rate = 1e-3;
+        config.train.ema_decay = Some(0.9);
+        config
+    };
+    let outcome = Run::new(averaged(2), data.clone()).fit(&whole).unwrap();
+    Run::new(averaged(1), data.clone()).fit(&resumed).unwrap();
+    Run::new(averaged(2), data.clone()).start(Start::Resume).fit(&resumed).unwrap();
+
+    assert_eq!(metrics(&resumed), metrics(&whole));
+    let [last, average] = ["last.safetensors", "average-2.safetensors"].map(|file| tensors(&whole, file));
+    assert!(last != average);
+    for (file, expected) in [("last.safetensors", &last), ("average-2.safetensors", &average)] {
+        assert!(tensors(&resumed, file) == *expected, "{file}");
+    }
+    assert!(!whole.join("checkpoints/average-1.safetensors").exists());
+    // What is validated is what is kept: the best epoch's average.
+    let best = tensors(&whole, "best.safetensors");
+    assert!(best != last);
+    assert!(outcome.best.epoch != 2 || best == average);
+    let aps: Vec<Option<f64>> = validations(&whole).iter().map(|line| line["ap"].as_f64()).collect();
+    assert_eq!(outcome.evaluation.coco.overall.ap, aps[outcome.best.epoch - 1]);
+
+    let error = Run::new(with_epochs(3), data).start(Start::Resume).fit(&resumed).unwrap_err().to_string();
+    assert!(error.contains("train.ema_decay") && error.contains("train.optimizer"), "{error}");
 }

@@ -42,7 +42,7 @@ fn one_of_several_models_is_chosen_and_none_is_guessed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("both.safetensors");
     let write = |tensors: &[NamedTensor]| {
-        weights::write_safetensors(&path, BTreeMap::new(), tensors).unwrap();
+        weights::write_safetensors(&path, BTreeMap::new(), tensors, Precision::F32).unwrap();
         WeightFile::open(&path).unwrap()
     };
     let behind = |prefix: &str, seed: u64| {
@@ -119,7 +119,7 @@ fn what_is_set_holds_over_what_a_file_says() {
 
     // The converted file has them, and they can be set again.
     let converted = folder.path().join("converted.safetensors");
-    file.convert(&converted, &options).unwrap();
+    file.convert(&converted, &options, Precision::F32).unwrap();
     assert_eq!(*weights::load(&converted, &Device::flex()).unwrap().config(), expected);
     let converted = WeightFile::open(&converted).unwrap();
     let found = converted.inspect(&LoadOptions::default()).unwrap();

@@ -5,6 +5,7 @@
 mod common;
 mod finding;
 mod loading;
+mod precision;
 mod program;
 mod refusing;
 mod saved;
@@ -18,7 +19,7 @@ use burn::tensor::Device;
 use common::unit;
 use faster_rcnn::ResNetDepth;
 use faster_rcnn::weights::{
-    self, EpsilonSource, Layout, LoadOptions, LoadReport, NamedTensor, WeightFile, WeightFileKind,
+    self, EpsilonSource, Layout, LoadOptions, LoadReport, NamedTensor, Precision, WeightFile, WeightFileKind,
 };
 use faster_rcnn::{Error, FasterRcnn, FasterRcnnConfig, Result};
 use saved::*;

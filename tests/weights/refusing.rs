@@ -118,7 +118,7 @@ fn a_round_trip_changes_no_bit() {
         assert!(bits(&weights::collect(&read)) == expected);
         weights::save_with_metadata(&read, path("second"), &entries).unwrap();
         let second = WeightFile::open(path("second")).unwrap();
-        second.convert(path("third"), &LoadOptions::default()).unwrap();
+        second.convert(path("third"), &LoadOptions::default(), Precision::F32).unwrap();
         let first = fs::read(path("first")).unwrap();
         assert!(first == fs::read(path("second")).unwrap(), "v2 {v2}");
         assert!(first == fs::read(path("third")).unwrap(), "v2 {v2}: convert");

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Subcommand;
 use faster_rcnn::weights::{
-    EpsilonSource, LoadOptions, Published, WeightFile, cache_folder, fetch, published,
+    EpsilonSource, LoadOptions, Precision, Published, WeightFile, cache_folder, fetch, published,
 };
 use faster_rcnn::{BoxHeadKind, FasterRcnnConfig, NormKind, ResNetDepth};
 
@@ -65,7 +65,8 @@ Examples:
   faster-rcnn weights inspect runs/coco/checkpoints/best.safetensors --tensors";
 
 const CONVERT_EXAMPLES: &str = "\
-The new file has torchvision's names of today and f32 elements, so that Python reads it with
+The new file has torchvision's names of today and f32 elements, unless --dtype says f16, so that Python reads
+it with
 
   model.load_state_dict(safetensors.torch.load_file(\"model.safetensors\"))
 
@@ -75,6 +76,7 @@ left out.
 Examples:
 
   faster-rcnn weights convert checkpoint.pth model.safetensors
+  faster-rcnn weights convert best.safetensors small.safetensors --dtype f16
   faster-rcnn weights convert checkpoint.pth model.safetensors --set model.frozen_epsilon=0 \\
       --set model.anchors.sizes=[8,16,32,64,128] --set 'model.class_names=[\"open\", \"short\"]'";
 
@@ -126,9 +128,28 @@ enum Command {
         /// The safetensors file to write; an existing one is replaced.
         #[arg(value_name = "OUT")]
         to: PathBuf,
+        /// How elements are stored: f16 takes half the space, and rounds to 11 significant bits.
+        #[arg(long, value_name = "DTYPE", default_value = "f32")]
+        dtype: Dtype,
         #[command(flatten)]
         weights: WeightArguments,
     },
+}
+
+/// The types that elements can be stored in.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Dtype {
+    F32,
+    F16,
+}
+
+impl From<Dtype> for Precision {
+    fn from(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 => Self::F32,
+            Dtype::F16 => Self::F16,
+        }
+    }
 }
 
 fn published_file(name: &str) -> Result<Published, String> {
@@ -148,11 +169,11 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Command::Inspect { file, registry, tensors, weights } => {
             describe(&WeightFile::open(registry.file(file)?)?, tensors, &weights.options())
         }
-        Command::Convert { from, registry, to, weights } => {
+        Command::Convert { from, registry, to, dtype, weights } => {
             let from = registry.file(from)?;
             output::prepare(&to, [from.as_path()])?;
             let file = WeightFile::open(&from)?;
-            let kind = file.convert(&to, &weights.options())?;
+            let kind = file.convert(&to, &weights.options(), dtype.into())?;
             output::print(format!("{}: a {kind}\n", to.display()))
         }
     }
