@@ -134,11 +134,11 @@
 //! | `download` | torchvision's weights from the network |
 //! | `align` | references that are brought onto their images |
 //! | `registry` | [numbered versions of models](registry) in a folder |
-//! | `mlflow` | registries on MLflow's server, and runs that it follows |
 //! | `tensorboard` | event files of a run |
 //! | `export` | [ONNX files](export) for other runtimes |
 //! | `cli` (on by default) | the program `faster-rcnn`, and all of the above |
 //! | `tables` | [Parquet tables](data::formats::tables), also in the program |
+//! | `mlflow` | registries on MLflow's server, and runs that it follows |
 //! | `records` | [what was found in which image](records), in SQLite or PostgreSQL, also in the program |
 //! | `workers` | training on several processes and machines |
 //! | `serve` | the server and its page |
