@@ -4,7 +4,6 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::optimizer::Optimizer;
 use super::schedule::Schedule;
 use crate::bounds::{self, MAX_COUNT};
 use crate::data::{AugmentConfig, Dataset};
@@ -88,6 +87,18 @@ pub struct TrainConfig {
     pub loader_threads: usize,
     /// How many validation images are drawn at the end, with the ground truth beside the predictions.
     pub sample_pictures: usize,
+}
+
+/// How gradients change the weights.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Optimizer {
+    /// Stochastic gradient descent with momentum. The default, as in torchvision's references.
+    #[default]
+    Sgd,
+    /// Adam with decoupled weight decay. `momentum` is its first beta; the second is 0.999 and epsilon 1e-8, as
+    /// in PyTorch. Its learning rates are smaller than those of SGD: begin with 1e-4.
+    AdamW,
 }
 
 impl Default for TrainConfig {

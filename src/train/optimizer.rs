@@ -7,24 +7,11 @@ use burn::module::ParamGroup;
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamW, AdamWConfig, ModuleOptimizer, Sgd, SgdConfig};
-use serde::{Deserialize, Serialize};
 
-use super::config::TrainConfig;
+use super::config::{Optimizer, TrainConfig};
 
 /// Parts of the paths of the norms' weights and biases. A frozen norm has no parameter to train.
 const NORMS: [&str; 2] = [".gamma", ".beta"];
-
-/// How gradients change the weights.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Optimizer {
-    /// Stochastic gradient descent with momentum. The default, as in torchvision's references.
-    #[default]
-    Sgd,
-    /// Adam with decoupled weight decay. `momentum` is its first beta; the second is 0.999 and epsilon 1e-8, as
-    /// in PyTorch. Its learning rates are smaller than those of SGD: begin with 1e-4.
-    AdamW,
-}
 
 /// The optimiser of a run.
 pub(super) fn optimizer(config: &TrainConfig) -> ModuleOptimizer {
