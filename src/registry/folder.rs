@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A change is one rename of a whole file or folder, so a process that is killed leaves the old state or the
-//! new one, and readers need no lock. What a killed process leaves in hidden folders, the next change removes.
+//! new one, and readers need no lock. What a killed process leaves in hidden folders, the next change
+//! removes.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -236,7 +236,10 @@ impl Registry for MlflowRegistry {
 
 /// What MLflow's page and clients read of a model. JSON is YAML, too.
 fn ml_model(card: &ModelCard, run: &str) -> Value {
-    let tensor = |name: &str, dtype: &str, shape: Value| json!({ "name": name, "type": "tensor", "tensor-spec": { "dtype": dtype, "shape": shape } });
+    let tensor = |name: &str, dtype: &str, shape: Value| {
+        let spec = json!({ "dtype": dtype, "shape": shape });
+        json!({ "name": name, "type": "tensor", "tensor-spec": spec })
+    };
     let image = |name: &str| tensor(name, "uint8", json!([-1, -1, 3]));
     let mut inputs = vec![image("image")];
     if card.signature.input.reference != ReferenceInput::None {

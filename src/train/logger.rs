@@ -31,7 +31,7 @@ impl Logger {
     /// [`Error::Io`](crate::error::Error::Io) where files cannot be written.
     #[cfg_attr(
         not(any(feature = "tensorboard", feature = "mlflow")),
-        expect(unused_variables, unreachable_code, reason = "there is no logger")
+        expect(unused_variables, reason = "there is no logger")
     )]
     pub(super) fn open(loggers: Vec<Self>, folder: &Path, info: &RunInfo) -> Result<Observers> {
         let open = |logger| -> Result<Box<dyn Observer>> {

@@ -7,6 +7,8 @@ mod server;
 mod program;
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -195,4 +197,49 @@ fn a_server_that_is_gone_costs_warnings_and_never_the_run() {
     assert_eq!(output.status.code(), Some(0), "{warnings}");
     assert!(warnings.contains("warning: ") && warnings.contains("did not take"), "{warnings}");
     assert!(bench.path("left/evaluation.json").exists());
+}
+
+#[test]
+fn a_server_that_never_answers_does_not_hold_a_run_for_long() {
+    let bench = Bench::new(4);
+    settings(&bench, 1);
+    // The system takes connections; nobody answers.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let output = bench.run(&format!("train --config tiny.toml --data boards --output run --mlflow {url}"));
+    let ended = Instant::now();
+    let warnings = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{warnings}");
+    assert!(warnings.contains("warning: ") && warnings.contains(&url), "{warnings}");
+    // The weights are written when training is over, and then there is a wait for the server.
+    let written = fs::metadata(bench.path("run/evaluation.json")).unwrap().modified().unwrap();
+    let waited = written.elapsed().unwrap() - ended.elapsed();
+    assert!(waited < Duration::from_secs(90), "{waited:?}");
+}
+
+#[test]
+fn who_asks_is_said_as_mlflows_own_clients_say_it() {
+    let bench = Bench::new(1);
+    let names = ["MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"];
+    for (values, expected) in [
+        (["", "", ""], None),
+        (["secret", "", ""], Some("Bearer secret")),
+        (["", "ada", "love:lace"], Some("Basic YWRhOmxvdmU6bGFjZQ==")),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let mut command = bench.command(&format!("models list --registry {url}"));
+        let child = command.envs(names.into_iter().zip(values)).stdout(Stdio::piped()).spawn().unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
+        let head: Vec<String> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}").unwrap();
+        assert!(head[0].starts_with("GET /api/2.0/mlflow/registered-models/search?"), "{head:?}");
+        let said = head.iter().find_map(|line| {
+            let (name, value) = line.split_once(": ")?;
+            name.eq_ignore_ascii_case("authorization").then_some(value)
+        });
+        assert_eq!(said, expected);
+        assert!(child.wait_with_output().unwrap().status.success());
+    }
 }

@@ -103,7 +103,7 @@ fn is_healthy(port: u16) -> bool {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // SAFETY: the group is that of the child, which has not been waited for, so its number is still its own.
+        // SAFETY: the child has not been waited for, so its number, which is that of the group, is its own.
         unsafe { libc::kill(-(self.child.id() as i32), libc::SIGKILL) };
         let _ = self.child.wait();
     }

@@ -11,13 +11,13 @@ use crate::registry::RegistryArguments;
 use crate::{model_text, output};
 
 const EXAMPLES: &str = "\
-A version is called NAME/N or NAME@ALIAS here, and models:/NAME/N or models:/NAME@ALIAS wherever a command takes
-weights. Numbers count from 1, and that of a deleted version is never used again. An alias, such as `champion`,
-points at one version at a time.
+A version is called NAME/N or NAME@ALIAS here, and models:/NAME/N or models:/NAME@ALIAS wherever a command
+takes weights. Numbers count from 1, and that of a deleted version is never used again. An alias, such as
+`champion`, points at one version at a time.
 
 A version holds the weights and their SHA-256, what goes in and comes out, all settings, the metrics with the
-thresholds that the evaluation chose, a fingerprint of the training data, and a sample image with the detections
-that it must give. Whoever takes the weights checks the SHA-256 first.
+thresholds that the evaluation chose, a fingerprint of the training data, and a sample image with the
+detections that it must give. Whoever takes the weights checks the SHA-256 first.
 
 The registry is a folder, or an MLflow server. FASTER_RCNN_REGISTRY names it for all commands.
 
@@ -30,8 +30,8 @@ Examples:
   faster-rcnn models register runs/first --name pcb --registry http://mlflow:5000";
 
 const REGISTER_EXAMPLES: &str = "\
-Of a run's folder, checkpoints/best.safetensors and evaluation.json are taken. A PyTorch file is converted first,
-with `faster-rcnn weights convert`.
+Of a run's folder, checkpoints/best.safetensors and evaluation.json are taken. A PyTorch file is converted
+first, with `faster-rcnn weights convert`.
 
 Examples:
 
@@ -81,9 +81,9 @@ Example:
   faster-rcnn models download pcb@champion --output champion";
 
 const VERIFY_EXAMPLES: &str = "\
-Each detection on record needs one of the same class, whose box differs by 0.1 pixels at most and whose score by
-0.001, and the other way round. Detections close to the score threshold may be on one side only. Other processors
-and GPUs stay well within that.
+Each detection on record needs one of the same class, whose box differs by 0.1 pixels at most and whose score
+by 0.001, and the other way round. Detections close to the score threshold may be on one side only. Other
+processors and GPUs stay well within that.
 
 Examples:
 
@@ -178,8 +178,8 @@ enum Command {
         #[command(flatten)]
         registry: RegistryArguments,
     },
-    /// Check that the weights of a version are those registered, and that they still find what they found in the
-    /// sample.
+    /// Check that the weights of a version are those registered, and that they still find what they found in
+    /// the sample.
     #[command(after_long_help = VERIFY_EXAMPLES)]
     Verify {
         /// NAME/N or NAME@ALIAS.
