@@ -31,7 +31,10 @@ pub enum References {
     /// The detector takes none.
     None,
     /// The same one for all images.
-    One(PathBuf, RgbImage),
+    One(
+        #[cfg_attr(not(feature = "records"), expect(dead_code, reason = "records keep the file"))] PathBuf,
+        RgbImage,
+    ),
     /// Files of a folder.
     Folder(PathBuf),
 }

@@ -39,7 +39,7 @@ it waits and tries again.
 Examples:
 
   faster-rcnn watch --weights best.safetensors /data/line3
-  faster-rcnn watch --weights models:/pcb@champion --output found --database sqlite:boards.db --line 3 /data/line3";
+  faster-rcnn watch --weights models:/pcb@champion --database sqlite:boards.db --line 3 /data/line3";
 
 /// Only so many times --settle, an image may be unreadable without a report.
 const PATIENCE: u32 = 15;
