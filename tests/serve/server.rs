@@ -214,7 +214,12 @@ pub fn try_request(
 pub fn read_answer(stream: &mut impl Read) -> std::io::Result<Answer> {
     let invalid = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidData, what.to_string());
     let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes)?;
+    // A server that has refused a body resets the connection if the client goes on sending.
+    if let Err(error) = stream.read_to_end(&mut bytes)
+        && bytes.is_empty()
+    {
+        return Err(error);
+    }
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").ok_or_else(|| invalid("no head"))?;
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let mut lines = head.lines();

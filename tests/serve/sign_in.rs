@@ -84,7 +84,8 @@ fn the_page_signs_in_with_a_cookie_that_other_sites_cannot_use() {
     let cookie = format!("Cookie: theme=dark; {}", cookie.split(';').next().unwrap());
     let with = |method: &str, path: &str, headers: &[&str]| {
         let headers: Vec<&str> = headers.iter().copied().chain([cookie.as_str()]).collect();
-        server.request(method, path, &headers, if method == "POST" { &image } else { b"" })
+        let body = if method == "POST" { image.as_slice() } else { b"" };
+        server.request(method, path, &headers, body)
     };
     assert_eq!(with("GET", "/v1/session", &[]).ok(), json!({"required": true, "signed_in": true}));
     assert_eq!(with("GET", "/v1/detections", &[]).status, 200);
