@@ -37,6 +37,9 @@ const PAGE: u32 = 50;
 /// The most inspections of a page.
 const LONGEST_PAGE: u32 = 200;
 
+/// The most bytes of a verdict.
+const LONGEST_VERDICT: usize = 1 << 20;
+
 /// Bytes of a file that are sent at a time.
 const CHUNK: usize = 256 << 10;
 
@@ -198,7 +201,7 @@ pub async fn verdict(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Inspection>, Refusal> {
-    let mut verdict: Verdict = json(&app, &headers, body).await?;
+    let mut verdict: Verdict = json(&app, &headers, body, LONGEST_VERDICT).await?;
     let by = verdict.by.take().map(|by| short_text("by", by.as_bytes())).transpose()?;
     verdict.by = by.filter(|by| !by.is_empty());
     let stored = app.records.set_verdict(id, &verdict).await.map_err(|error| match error {

@@ -14,9 +14,6 @@ use super::app::App;
 use super::limits::read_body;
 use super::refusal::Refusal;
 
-/// The most bytes of a body that is JSON.
-const MOST_JSON: usize = 1 << 20;
-
 /// What follows the `?`.
 #[derive(Debug)]
 pub struct Parameters<T>(pub T);
@@ -37,7 +34,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
     }
 }
 
-/// The id in the path. What is no id is the id of nothing.
+/// The id in the path. A text that is no UUID is answered like an unknown id: 404.
 #[derive(Debug)]
 pub struct Id(pub Uuid);
 
@@ -55,14 +52,19 @@ pub fn no_such_detection() -> Refusal {
     Refusal::not_found("there is no detection with this id")
 }
 
-/// The body of a request, which is JSON.
-pub async fn json<T: DeserializeOwned>(app: &App, headers: &HeaderMap, body: Body) -> Result<T, Refusal> {
+/// The body of a request, which is JSON of at most `most` bytes.
+pub async fn json<T: DeserializeOwned>(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+    most: usize,
+) -> Result<T, Refusal> {
     let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !media_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
         let message = "the body has to be JSON, with the content type application/json";
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     }
-    let (bytes, _held) = read_body(headers, body, MOST_JSON, &app.limits, &app.memory).await?;
+    let (bytes, _held) = read_body(headers, body, most, &app.limits, &app.memory).await?;
     serde_json::from_slice(&bytes)
         .map_err(|error| Refusal::bad_request(format!("the body is not what is expected: {error}")))
 }

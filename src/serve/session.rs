@@ -17,6 +17,9 @@ use super::input::json;
 use super::refusal::{ErrorBody, Refusal};
 use super::sign_in::{COOKIE_NAME, SESSION_TIME, SignedIn, is_behind_tls};
 
+/// The most bytes of a body. Clients without a token send it, so many slow ones must not take much memory.
+const MOST_BYTES: usize = 4 << 10;
+
 /// Whether a token is needed, and whether the client has shown one.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Session {
@@ -58,7 +61,7 @@ pub async fn get(State(app): State<Arc<App>>, headers: HeaderMap) -> Json<Sessio
     (status = 503, body = ErrorBody, description = "The server has no memory for the body now."),
 ))]
 pub async fn post(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
-    let Credentials { token } = json(&app, &headers, body).await?;
+    let Credentials { token } = json(&app, &headers, body, MOST_BYTES).await?;
     if !app.sign_in.is_required() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }

@@ -179,8 +179,10 @@ fn broken_texts_are_refused_and_scripts_stay_text() {
     }
     assert_eq!(server.get("/v1/detections?line=%00").ok()["items"], json!([]));
     server.post("/v1/session", "application/json", b"{\"token\":\"\xff\"}").sentence(400);
-    server.post("/v1/session", "application/json", &[b'['; 100_000]).sentence(400);
-    server.post("/v1/session", "application/json", &vec![b' '; 2 << 20]).sentence(413);
+    server.post("/v1/session", "application/json", &[b'['; 4096]).sentence(400);
+    let verdict = "/v1/detections/01900000-0000-7000-8000-000000000000/verdict";
+    server.post(verdict, "application/json", &[b'['; 100_000]).sentence(400);
+    server.post(verdict, "application/json", &vec![b' '; 2 << 20]).sentence(413);
 
     let script = "<img src=x onerror=alert(1)>";
     let (media_type, body) = form(&[("image", script, &image), ("line", "", script.as_bytes())]);

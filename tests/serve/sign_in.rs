@@ -1,11 +1,12 @@
 //! Who may ask, and which sites a browser may ask for.
 
 use std::fs;
+use std::io::Write;
 
 use serde_json::json;
 
 use crate::program::Bench;
-use crate::server::{Server, arguments, refused};
+use crate::server::{Server, arguments, read_answer, refused};
 
 const TOKEN: &str = "a-token-of-the-test-0123";
 
@@ -106,6 +107,36 @@ fn the_page_signs_in_with_a_cookie_that_other_sites_cannot_use() {
     bench.write("tokens", "another-token-of-the-test");
     let server = Server::start(&bench, "--token-file tokens");
     server.request("GET", "/v1/detections", &[&cookie], b"").sentence(401);
+}
+
+#[test]
+fn sign_ins_that_never_end_take_almost_no_memory() {
+    let bench = bench();
+    let server = Server::start(&bench, "--token-file tokens --max-memory 4");
+    let sentence = server.post("/v1/session", "application/json", &[b' '; 4097]).sentence(413);
+    assert!(sentence.contains("4096 bytes"), "{sentence}");
+    let head = format!(
+        "POST /v1/session HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nConnection: close\r\n",
+        server.address
+    );
+    // One that does not say how long it will be, and sends a byte too many.
+    let mut endless = server.connect();
+    endless.write_all(format!("{head}Transfer-Encoding: chunked\r\n\r\n1001\r\n").as_bytes()).unwrap();
+    endless.write_all(&[b' '; 4097]).unwrap();
+    read_answer(&mut endless).unwrap().sentence(413);
+    // As much as is taken, but for the last byte.
+    let slow = || {
+        let mut stream = server.connect();
+        stream.write_all(format!("{head}Content-Length: 4096\r\n\r\n").as_bytes()).unwrap();
+        stream.write_all(&[b' '; 4095]).unwrap();
+        stream
+    };
+    let _slow: Vec<_> = (0..200).map(|_| slow()).collect();
+    let image = fs::read(bench.path(&bench.image(0))).unwrap();
+    let bearer = format!("Authorization: Bearer {TOKEN}");
+    for _ in 0..5 {
+        assert_eq!(server.request("POST", "/v1/detect", &[&bearer], &image).status, 200);
+    }
 }
 
 #[test]
