@@ -127,6 +127,37 @@ fn help_teaches_and_wrong_usage_is_2() {
 }
 
 #[test]
+fn the_help_of_each_command_names_the_variables_that_stand_for_its_options() {
+    let bench = Bench::new(1);
+    let registry = ["FASTER_RCNN_REGISTRY"].as_slice();
+    let both = ["FASTER_RCNN_REGISTRY", "FASTER_RCNN_DATABASE"].as_slice();
+    let database = ["FASTER_RCNN_DATABASE"].as_slice();
+    for (command, variables, built) in [
+        ("train", registry, true),
+        ("evaluate", registry, true),
+        ("predict", registry, true),
+        ("export", registry, true),
+        ("weights inspect", registry, true),
+        ("weights convert", registry, true),
+        ("models list", registry, true),
+        ("watch", both, cfg!(feature = "records")),
+        ("serve", both, cfg!(feature = "serve")),
+        ("records export", database, cfg!(feature = "records")),
+        ("records keep", database, cfg!(feature = "records")),
+    ] {
+        if !built {
+            continue;
+        }
+        let help = bench.succeed(&format!("{command} --help"));
+        // Lines are wrapped anywhere.
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        for variable in variables {
+            assert!(help.contains(&format!("[env: {variable}]")), "{command}: {help}");
+        }
+    }
+}
+
+#[test]
 fn numbers_aliases_and_names_keep_their_rules() {
     let bench = Bench::new(2);
     let models = |rest: &str| bench.succeed(&format!("models {rest} --registry registry"));

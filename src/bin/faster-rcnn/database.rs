@@ -8,6 +8,14 @@ use faster_rcnn::Error;
 use faster_rcnn::records::Records;
 use tokio::runtime::{Builder, Runtime};
 
+/// A database.
+#[derive(clap::Args)]
+pub struct DatabaseArgument {
+    /// Database for the records: sqlite:FILE, or postgres://USER:PASSWORD@HOST/DATABASE.
+    #[arg(long, value_name = "URL", env = "FASTER_RCNN_DATABASE", hide_env_values = true)]
+    pub database: Option<String>,
+}
+
 /// A folder of images.
 #[derive(clap::Args)]
 pub struct ImagesArguments {

@@ -15,10 +15,14 @@ pub struct RegistryArguments {
 }
 
 impl RegistryArguments {
+    /// Where the registry is.
+    pub fn name(&self) -> Result<RegistryName> {
+        Ok(self.registry.clone().map_or_else(RegistryName::of_user, Ok)?)
+    }
+
     /// The registry.
     pub fn open(&self) -> Result<Box<dyn Registry>> {
-        let name = self.registry.clone().map_or_else(RegistryName::of_user, Ok)?;
-        Ok(registry::open(&name)?)
+        Ok(registry::open(&self.name()?)?)
     }
 
     /// The file of weights that may be given as a version, whose SHA-256 is checked.

@@ -8,12 +8,13 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use etcetera::BaseStrategy;
 use faster_rcnn::records::{Keep, Records};
-use faster_rcnn::registry::RegistryName;
 use faster_rcnn::serve::{Limits, ModelSource, ServeConfig, serve};
 use tracing::level_filters::LevelFilter;
 
+use crate::database::DatabaseArgument;
 use crate::detector::DetectorArguments;
 use crate::output;
+use crate::registry::RegistryArguments;
 
 const EXAMPLES: &str = "\
 The page is at the address that is printed; the API is described at /docs. What is found is kept in the
@@ -40,9 +41,8 @@ pub struct Arguments {
     /// A detector's weights: a file, or models:/NAME/N or models:/NAME@ALIAS.
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
-    /// Where models are registered [default: the user's own].
-    #[arg(long, value_name = "DIR")]
-    registry: Option<RegistryName>,
+    #[command(flatten)]
+    registry: RegistryArguments,
     /// Take up a new version of the alias without a gap.
     #[arg(long)]
     watch: bool,
@@ -55,9 +55,8 @@ pub struct Arguments {
     /// Folder for database and images, where these are not named [default: the user's data folder].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Where records go: sqlite:FILE, or postgres://USER:PASSWORD@HOST/DATABASE.
-    #[arg(long, value_name = "URL")]
-    database: Option<String>,
+    #[command(flatten)]
+    database: DatabaseArgument,
     /// Folder for the images of the records [default: beside the database's file, else in --data].
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
@@ -113,8 +112,9 @@ impl LimitArguments {
 
 pub fn run(arguments: Arguments) -> Result<()> {
     let Arguments { weights, registry, watch, listen, token_file, keep, detector, limits, .. } = arguments;
-    let (database, images) = places(arguments.database, arguments.images, arguments.data.as_deref())?;
-    let registry = registry.map_or_else(RegistryName::of_user, Ok)?;
+    let database = arguments.database.database;
+    let (database, images) = places(database, arguments.images, arguments.data.as_deref())?;
+    let registry = registry.name()?;
     let device = detector.device().to_string();
     let load = Box::new(move |path: &Path| Ok(detector.load(path)?));
     let model = ModelSource { weights, registry, device, load };

@@ -12,16 +12,17 @@ use anyhow::Result;
 use faster_rcnn::data::load_image;
 use faster_rcnn::internals::sha256_of_bytes;
 use faster_rcnn::records::{Fields, Found, Milliseconds, Model, NewImage, NewInspection};
-use faster_rcnn::registry::{RegistryName, ResolvedWeights, resolve};
+use faster_rcnn::registry::{ResolvedWeights, resolve};
 use faster_rcnn::structures::Detection;
 use faster_rcnn::{Error, Predictor};
 use image::{ImageFormat, RgbImage};
 
-use crate::database::{ImagesArguments, OpenRecords};
+use crate::database::{DatabaseArgument, ImagesArguments, OpenRecords};
 use crate::detector::DetectorArguments;
 use crate::output;
 use crate::predictions::Prediction;
 use crate::references::{ReferenceArguments, References};
+use crate::registry::RegistryArguments;
 use crate::watch_folder::{Arrived, WatchedFolder, stamp};
 use crate::watch_journal::{Done, Journal};
 
@@ -33,8 +34,8 @@ detected again. One that cannot be read stays for a while (15 times --settle); t
 at again when it changes.
 
 The file .faster-rcnn-watch.jsonl says what is done. So the program may be ended or killed at any time, and
-goes on with what is left; on SIGTERM it finishes the present image. While the database or the disk refuses,
-it waits and tries again.
+goes on with what is left; on SIGTERM it finishes the present image. With --database, each inspection is
+stored there, too. While the database or the disk refuses, the program waits and tries again.
 
 Examples:
 
@@ -54,9 +55,8 @@ pub struct Arguments {
     /// A detector's weights: a file, or models:/NAME/N or models:/NAME@ALIAS of a registry.
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
-    /// The registry of models:/ names [default: that of the user].
-    #[arg(long, value_name = "DIR_OR_URL")]
-    registry: Option<RegistryName>,
+    #[command(flatten)]
+    registry: RegistryArguments,
     #[command(flatten)]
     detector: DetectorArguments,
     #[command(flatten)]
@@ -64,9 +64,8 @@ pub struct Arguments {
     /// Folder for the JSON [default: beside each image].
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Store each inspection in a database, too: sqlite:FILE or postgres://USER:PASSWORD@HOST/DATABASE.
-    #[arg(long, value_name = "URL", env = "FASTER_RCNN_DATABASE", hide_env_values = true)]
-    database: Option<String>,
+    #[command(flatten)]
+    database: DatabaseArgument,
     #[command(flatten)]
     images: ImagesArguments,
     /// The production line, for the records.
@@ -90,11 +89,11 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let output = output.clone().unwrap_or_else(|| folder.clone());
     output::create_folder(&output)?;
     let mut journal = Journal::open(&output)?;
-    let registry = arguments.registry.clone().map_or_else(RegistryName::of_user, Ok)?;
-    let weights = resolve(&arguments.weights, &registry)?;
+    let weights = resolve(&arguments.weights, &arguments.registry.name()?)?;
     let predictor = arguments.detector.load(&weights.path)?;
     let references = arguments.references.open(predictor.config().reference, &weights.path)?;
-    let records = arguments.database.as_deref().map(|url| arguments.images.open(url)).transpose()?;
+    let database = arguments.database.database.as_deref();
+    let records = database.map(|url| arguments.images.open(url)).transpose()?;
     let fields = Fields { line: arguments.line.clone(), product: arguments.product.clone(), board: None };
     let stop = stop_signal()?;
     let root = fs::canonicalize(folder).map_err(Error::io(folder))?;
