@@ -75,7 +75,7 @@ pub enum Error {
         url: String,
         /// What went wrong.
         message: String,
-        /// Why, where the network is at fault.
+        /// Why, where the network or the server is at fault: the same call may work later.
         source: Option<Cause>,
     },
     /// A database did not do what it was asked to. It may be gone for a while, or its disk may be full:

@@ -194,11 +194,14 @@ impl Client {
         if !accepted.is_empty() && code == accepted {
             return Ok(None);
         }
-        let message = match answer["message"].as_str() {
-            Some(message) => format!("the server refuses ({status}): {message}"),
-            None => format!("the server answers with status {status}"),
-        };
-        Err(self.fail(url, &message, None))
+        let reason = answer["message"].as_str().map(|message| format!(": {message}")).unwrap_or_default();
+        // Too many requests, or a fault of the server's: both may pass.
+        if status == 429 || status >= 500 {
+            let source = Some(ureq::Error::StatusCode(status).into());
+            let message = format!("the server does not work now{reason}");
+            return Err(Error::Server { url: url.to_string(), message, source });
+        }
+        Err(self.fail(url, &format!("the server refuses ({status}){reason}"), None))
     }
 
     fn unreachable(&self, url: &str, error: ureq::Error) -> Error {

@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_secs(30);
 /// How long the end of a run waits for the last files to be taken.
 const AT_THE_END: Duration = Duration::from_secs(60);
+/// After so many entries that the server does not take now, it is left alone.
+const FAULTS: usize = 2;
 /// The most entries that wait for the server.
 const WAITING: usize = 1024;
 /// The file in the run's folder that says which run on the server it is.
@@ -39,9 +41,17 @@ pub(super) struct MlflowLog {
 }
 
 enum Entry {
-    Metrics { values: Vec<(String, f64)>, epoch: usize, time: i64 },
+    /// The settings of the run.
+    Settings,
+    Metrics {
+        values: Vec<(String, f64)>,
+        epoch: usize,
+        time: i64,
+    },
     File(String),
-    End { succeeded: bool },
+    End {
+        succeeded: bool,
+    },
 }
 
 /// Which run on the server belongs to a folder.
@@ -146,28 +156,33 @@ impl Sending {
         self.warnings
     }
 
+    /// Sends what waits. An entry that the server cannot take now is sent again later.
     fn send_waiting(&mut self) {
-        while let Some(entry) = self.waiting.pop_front() {
+        let mut later = VecDeque::new();
+        while later.len() < FAULTS
+            && let Some(entry) = self.waiting.pop_front()
+        {
             let Err(error) = self.send(&entry) else { continue };
             self.warn(format!("{error:#}"));
             match error {
-                // Nobody answers: it may be back later.
-                Error::Server { source: Some(_), .. } => {
-                    self.waiting.push_front(entry);
-                    self.silent_until = Instant::now() + PAUSE;
-                    return;
-                }
+                Error::Server { source: Some(_), .. } => later.push_back(entry),
                 _ => self.lost += 1,
             }
+        }
+        if !later.is_empty() {
+            self.silent_until = Instant::now() + PAUSE;
+            // Behind the others, so that one that the server never takes does not hold them up.
+            self.waiting.append(&mut later);
         }
     }
 
     fn send(&mut self, entry: &Entry) -> Result<()> {
         let run = match &self.run {
             Some(run) => run.clone(),
-            None => self.run.insert(self.begin()?).clone(),
+            None => self.begin()?,
         };
         match entry {
+            Entry::Settings => run.settings(&self.settings),
             Entry::Metrics { values, epoch, time } => {
                 let values = values.iter().map(|(name, value)| (name.as_str(), *value));
                 run.metrics(values, *epoch, *time)
@@ -178,20 +193,26 @@ impl Sending {
     }
 
     /// A new run on the server, or the one of the folder where that is resumed.
-    fn begin(&self) -> Result<MlflowRun> {
+    fn begin(&mut self) -> Result<MlflowRun> {
         let path = self.folder.join(FILE);
         if self.resumes
             && let Some(known) = std::fs::read(&path).ok()
             && let Ok(known) = serde_json::from_slice::<Known>(&known)
             && known.url == self.client.url()
         {
-            return MlflowRun::resume(self.client.clone(), &known.run_id);
+            let run = MlflowRun::resume(self.client.clone(), &known.run_id)?;
+            return Ok(self.run.insert(run).clone());
         }
         let name = self.folder.file_name().unwrap_or_default().to_string_lossy();
         let run = MlflowRun::begin(self.client.clone(), &self.experiment, &name)?;
+        // From here on, whatever fails, no second run is begun.
+        self.run = Some(run.clone());
+        self.waiting.push_front(Entry::Settings);
         let known = Known { url: self.client.url().to_string(), run_id: run.id().to_string() };
-        write_bytes(&path, serde_json::to_string(&known).expect("plain data is JSON").as_bytes())?;
-        run.settings(&self.settings)?;
+        let json = serde_json::to_string(&known).expect("plain data is JSON");
+        if let Err(error) = write_bytes(&path, json.as_bytes()) {
+            self.warn(format!("{error:#}"));
+        }
         Ok(run)
     }
 
@@ -200,5 +221,93 @@ impl Sending {
         if !self.warnings.contains(&message) {
             self.warnings.push(message);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::TcpListener;
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::json;
+
+    use super::*;
+
+    /// A server with one run. It fails once when it gets settings, and refuses numbers called `bad`. Gives
+    /// its URL and the calls that it got.
+    fn server() -> (String, Arc<Mutex<Vec<String>>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let seen = calls.clone();
+        thread::spawn(move || {
+            let mut failed = false;
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                let mut head = String::new();
+                while !head.ends_with("\r\n\r\n") {
+                    assert!(reader.read_line(&mut head).unwrap() > 0);
+                }
+                let length = head.to_lowercase();
+                let length = length
+                    .split_once("content-length: ")
+                    .map_or(0, |(_, rest)| rest.lines().next().unwrap().trim().parse::<usize>().unwrap());
+                let mut body = vec![0; length];
+                reader.read_exact(&mut body).unwrap();
+                let body = String::from_utf8(body).unwrap();
+                let path = head.split(' ').nth(1).unwrap();
+                let call = path.trim_start_matches("/api/2.0/mlflow/").split('?').next().unwrap();
+                let (status, answer) = if body.contains("\"params\"") && !failed {
+                    failed = true;
+                    (503, json!({}))
+                } else if body.contains("\"bad\"") {
+                    (400, json!({ "message": "no such number" }))
+                } else {
+                    let info = json!({ "run_id": "r", "artifact_uri": "mlflow-artifacts:/1/r" });
+                    let experiment = json!({ "experiment_id": "1" });
+                    (200, json!({ "experiment": experiment, "run": { "info": info } }))
+                };
+                seen.lock().unwrap().push(format!("{call} {status}"));
+                let answer = answer.to_string();
+                let length = answer.len();
+                let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close");
+                write!(stream, "{head}\r\n\r\n{answer}").unwrap();
+            }
+        });
+        (url, calls)
+    }
+
+    #[test]
+    fn one_run_is_begun_and_what_the_server_cannot_take_now_is_sent_again() {
+        let (url, calls) = server();
+        let folder = tempfile::tempdir().unwrap();
+        let metrics = |name: &str| {
+            let values = vec![(name.to_string(), 1.0)];
+            Entry::Metrics { values, epoch: 1, time: 0 }
+        };
+        let mut sending = Sending {
+            client: Client::new(&url, PATIENCE),
+            experiment: "boards".to_string(),
+            folder: folder.path().to_path_buf(),
+            settings: json!({ "epochs": 3 }),
+            resumes: false,
+            run: None,
+            waiting: [metrics("good"), metrics("bad"), Entry::End { succeeded: true }].into(),
+            lost: 0,
+            silent_until: Instant::now(),
+            warnings: Vec::new(),
+        };
+        sending.send_waiting();
+        assert!(matches!(sending.waiting.make_contiguous(), [Entry::Settings]));
+        assert!(sending.silent_until > Instant::now());
+        sending.send_waiting();
+        assert!(sending.waiting.is_empty());
+        assert_eq!((sending.lost, sending.warnings.len()), (1, 2), "{:?}", sending.warnings);
+        let begun = ["experiments/create 200", "experiments/get-by-name 200", "runs/create 200"];
+        let rest = ["log-batch 200", "log-batch 503", "log-batch 400", "update 200", "log-batch 200"];
+        let expected = begun.map(str::to_string).into_iter().chain(rest.map(|call| format!("runs/{call}")));
+        assert_eq!(*calls.lock().unwrap(), expected.collect::<Vec<String>>());
     }
 }
