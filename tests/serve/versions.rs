@@ -76,6 +76,15 @@ fn a_new_version_of_an_alias_is_taken_up_without_a_gap() {
     }
     let answer = server.detect(&image).ok();
     assert_eq!(answer["model"]["version"], json!(2));
+    // The fault passes, as one of a network does.
+    bytes[last] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let start = Instant::now();
+    while server.get("/v1/model").ok()["version"] != third {
+        assert!(start.elapsed() < PATIENCE, "version {third} is not taken up");
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(server.log().matches("cannot be served").count(), 1, "{}", server.log());
 }
 
 #[test]
