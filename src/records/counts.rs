@@ -2,13 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What an overview shows. A defect is a detection; a board is an inspection.
+/// What an overview shows. A board is an inspection. A defect is a detection whose score is at least the
+/// threshold that was asked for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct Statistics {
     /// Inspections.
     pub boards: u64,
-    /// Those with a detection.
+    /// Those with a defect.
     pub boards_with_defects: u64,
     /// By day and line, sorted.
     pub days: Vec<DayCount>,
@@ -16,7 +17,7 @@ pub struct Statistics {
     pub classes: Vec<ClassCount>,
     /// By line and class, sorted by line, most first.
     pub classes_by_line: Vec<LineClassCount>,
-    /// A histogram: 20 bins of 0.05, from 0 to 1.
+    /// A histogram of all stored detections, whatever the threshold: 20 bins of 0.05, from 0 to 1.
     pub scores: Vec<ScoreCount>,
     /// What people said.
     pub verdicts: VerdictCounts,
@@ -36,11 +37,11 @@ pub struct DayCount {
     pub line: Option<String>,
     /// Inspections.
     pub boards: u64,
-    /// Those with a detection.
+    /// Those with a defect.
     pub with_defects: u64,
 }
 
-/// Detections of a class.
+/// Defects of a class.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct ClassCount {
@@ -48,11 +49,11 @@ pub struct ClassCount {
     pub name: Option<String>,
     /// Counted from 1.
     pub label: usize,
-    /// Detections.
+    /// Defects.
     pub defects: u64,
 }
 
-/// Detections of a class on a line.
+/// Defects of a class on a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "serve", derive(utoipa::ToSchema))]
 pub struct LineClassCount {
@@ -62,7 +63,7 @@ pub struct LineClassCount {
     pub name: Option<String>,
     /// Counted from 1.
     pub label: usize,
-    /// Detections.
+    /// Defects.
     pub defects: u64,
 }
 
@@ -84,9 +85,9 @@ pub struct ScoreCount {
 pub struct VerdictCounts {
     /// Inspections with a verdict.
     pub boards: u64,
-    /// Detections that are real.
+    /// Defects that are real.
     pub real: u64,
-    /// Detections where nothing is.
+    /// Defects where nothing is.
     pub false_call: u64,
     /// Objects that were not found: escapes.
     pub missed: u64,
@@ -100,9 +101,9 @@ pub struct ClassVerdicts {
     pub name: Option<String>,
     /// Counted from 1.
     pub label: usize,
-    /// Detections that are real.
+    /// Defects that are real.
     pub real: u64,
-    /// Detections where nothing is.
+    /// Defects where nothing is.
     pub false_call: u64,
     /// Objects that were not found.
     pub missed: u64,

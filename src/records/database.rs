@@ -29,6 +29,8 @@ pub(super) struct Database {
     pool: AnyPool,
     /// Without a password.
     name: String,
+    /// Begins a transaction that reads, all of it at the state of its first statement.
+    begin_reading: &'static str,
     /// SQLite has one writer at a time. Those that wait here take turns; those that wait in SQLite do not.
     writers: Semaphore,
 }
@@ -62,18 +64,19 @@ impl Database {
     pub async fn open(url: &str, lock: &Path) -> Result<Self> {
         static DRIVERS: Once = Once::new();
         DRIVERS.call_once(sqlx::any::install_default_drivers);
-        let (url, name, set_up, writers) = match Address::parse(url)? {
+        let (url, name, set_up, begin_reading, writers) = match Address::parse(url)? {
             Address::Sqlite(path) => {
                 let path = absolute(&path).map_err(Error::io(&path))?;
                 let url = format!("sqlite:{}?mode=rwc", encoded(&path));
                 // `FULL`: a commit is on the disk when it is done, also in WAL mode.
                 let set_up =
                     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 10000";
-                (url, path.display().to_string(), set_up, 1)
+                (url, path.display().to_string(), set_up, "BEGIN DEFERRED", 1)
             }
             Address::Postgres { url, name } => {
                 let set_up = "SET statement_timeout = '15s'; SET lock_timeout = '10s'";
-                (url, name, set_up, MAX_CONNECTIONS as usize)
+                let begin_reading = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+                (url, name, set_up, begin_reading, MAX_CONNECTIONS as usize)
             }
         };
         let failed = |error: sqlx::Error| failed(&name, "cannot be opened", error.into());
@@ -85,7 +88,7 @@ impl Database {
                 Box::pin(async move { connection.execute(set_up).await.map(|_| ()) })
             })
             .connect_lazy_with(options.disable_statement_logging());
-        let database = Self { pool, name, writers: Semaphore::new(writers) };
+        let database = Self { pool, name, begin_reading, writers: Semaphore::new(writers) };
         database.migrate(lock).await?;
         Ok(database)
     }
@@ -109,9 +112,14 @@ impl Database {
         }
     }
 
-    /// A connection to read with.
+    /// A connection to read with, one statement.
     pub async fn connection(&self) -> sqlx::Result<PoolConnection<Any>> {
         self.pool.acquire().await
+    }
+
+    /// Begins to read with several statements. All of them see the state that the first one sees.
+    pub async fn snapshot(&self) -> sqlx::Result<Transaction<'static, Any>> {
+        self.pool.begin_with(self.begin_reading).await
     }
 
     /// Begins to write. The first statement must write, so that SQLite waits for its turn there.

@@ -141,8 +141,11 @@ impl Records {
                     None => None,
                     Some(reference) => handle.block_on(self.image(&reference.sha256))?,
                 };
-                // It may have been removed since it was listed.
+                // They may have been removed since the inspection was listed.
                 let Some(image) = image else { continue };
+                if inspection.reference.is_some() && reference.is_none() {
+                    continue;
+                }
                 writer.add(&inspection, &image, reference.as_deref(), put)?;
             }
         }

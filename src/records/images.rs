@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Result};
-use crate::files::write_bytes;
+use crate::files::{sync_folder, write_bytes};
 
 /// A file that no record refers to may belong to one that is just being written. After this time it does not.
 const LEFT_BEHIND: Duration = Duration::from_secs(3600);
@@ -18,8 +18,18 @@ pub(super) struct Images {
 }
 
 impl Images {
+    /// Makes the folder and its parts, down to the disk: an image is as safe as the folders above it.
     pub fn open(folder: &Path) -> Result<Self> {
-        fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        let full = absolute(folder).map_err(Error::io(folder))?;
+        let made: Vec<&Path> = full.ancestors().take_while(|above| !above.exists()).collect();
+        for part in 0..=u8::MAX {
+            let part = folder.join(format!("{part:02x}"));
+            fs::create_dir_all(&part).map_err(Error::io(&part))?;
+        }
+        sync_folder(folder)?;
+        for above in made.iter().filter_map(|made| made.parent()) {
+            sync_folder(above)?;
+        }
         Ok(Self { folder: folder.to_path_buf() })
     }
 
@@ -34,8 +44,6 @@ impl Images {
         if fs::metadata(&path).is_ok_and(|file| file.len() == bytes.len() as u64) {
             return Ok(());
         }
-        let above = path.parent().unwrap_or(&self.folder);
-        fs::create_dir_all(above).map_err(Error::io(above))?;
         write_bytes(&path, bytes)
     }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
 use crate::structures::Xyxy;
@@ -140,6 +140,27 @@ pub struct Verdict {
     /// Who says so.
     #[serde(default)]
     pub by: Option<String>,
+    /// The `verdict_time` that this person saw, null for none. Where it is given and another verdict came
+    /// meanwhile, nothing is stored. Where it is left out, the verdict replaces any other.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "serve", schema(value_type = Option<String>, format = DateTime))]
+    pub seen: Option<Option<Timestamp>>,
+}
+
+/// Null is something else than nothing.
+fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<Timestamp>>, D::Error> {
+    Option::deserialize(value).map(Some)
+}
+
+/// What became of a [`Verdict`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Judged {
+    /// It is stored.
+    Stored(Inspection),
+    /// It is not stored: there is another verdict than the one that was seen. This is the inspection with it.
+    Changed(Inspection),
+    /// It is not stored: there is no such inspection.
+    Missing,
 }
 
 /// How long the parts of an inspection took.

@@ -1,6 +1,7 @@
 //! The oldest inspections go.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use sqlx::Row;
@@ -15,20 +16,28 @@ use crate::error::{Error, Result};
 /// Inspections or images that go at once: a fraction of a second, so that others can write between.
 const STEP: i64 = 100;
 
+/// How often to look for what killed processes left: that reads the names of all images.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+
 const UNUSED: &str = "NOT EXISTS (SELECT 1 FROM inspections WHERE image_sha256 = images.sha256) AND \
     NOT EXISTS (SELECT 1 FROM inspections WHERE reference_sha256 = images.sha256)";
 
 impl Records {
-    /// Removes the oldest inspections until the rest is within the limit, and images that nothing refers to.
-    /// Works in small steps, while others add.
+    /// Removes the oldest inspections until the rest is within the limit, and their images where nothing else
+    /// refers to them. Works in small steps, while others add. The first call, and then one a day, also looks
+    /// for images that killed processes left behind.
     ///
     /// # Errors
     ///
     /// [`Error::Database`], and [`Error::Io`] where an image cannot be removed.
     pub async fn keep(&self, keep: Keep) -> Result<Removed> {
         let mut removed = Removed::default();
-        // What was left by a process that was killed.
-        self.remove_unused(&mut removed).await?;
+        // A call that fails or is dropped leaves images behind, too: then the next one looks for them.
+        let swept = self.swept.lock().expect("nothing panics with this lock").take();
+        let swept = swept.filter(|at| at.elapsed() < SWEEP_INTERVAL);
+        if swept.is_none() {
+            self.remove_unused(&mut removed).await?;
+        }
         if let Some(age) = keep.age {
             let milliseconds = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
             let before = Timestamp::now().as_millisecond().saturating_sub(milliseconds);
@@ -42,7 +51,10 @@ impl Records {
                 }
             }
         }
-        self.remove_files_without_row(&mut removed).await?;
+        if swept.is_none() {
+            self.remove_files_without_row(&mut removed).await?;
+        }
+        *self.swept.lock().expect("nothing panics with this lock") = swept.or_else(|| Some(Instant::now()));
         Ok(removed)
     }
 
@@ -118,7 +130,7 @@ impl Records {
         }
     }
 
-    /// Files that were written for an inspection that was never stored.
+    /// Removes files that were written for an inspection that was never stored.
     async fn remove_files_without_row(&self, removed: &mut Removed) -> Result<()> {
         for part in 0..=u8::MAX {
             let images = self.images.clone();

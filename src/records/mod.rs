@@ -52,8 +52,8 @@ pub use counts::{
 pub use export::ExportFormat;
 pub use filter::{Filter, VerdictState, moment};
 pub use inspection::{
-    FieldValues, Fields, Found, Inspection, Judgement, Milliseconds, Missed, Model, NewImage, NewInspection,
-    Page, StoredImage, Verdict,
+    FieldValues, Fields, Found, Inspection, Judged, Judgement, Milliseconds, Missed, Model, NewImage,
+    NewInspection, Page, StoredImage, Verdict,
 };
 pub use limit::{Keep, Removed};
 pub use store::Records;

@@ -14,7 +14,8 @@ use crate::structures::Xyxy;
 /// Rows that go into a table at once: far below what a statement may hold values.
 const ROWS_AT_ONCE: usize = 500;
 
-/// What a query of `SELECT * FROM inspections` finds, whole, in its order.
+/// What a query of `SELECT * FROM inspections` finds, whole, in its order. The connection is in a transaction
+/// in which nobody else can remove a part of them.
 pub(super) async fn read(connection: &mut AnyConnection, select: Statement) -> sqlx::Result<Vec<Inspection>> {
     let rows = select.query().fetch_all(&mut *connection).await?;
     let mut inspections = rows.iter().map(inspection).collect::<sqlx::Result<Vec<_>>>()?;

@@ -13,6 +13,12 @@ pub(super) struct Statement {
     values: AnyArguments,
 }
 
+impl From<&str> for Statement {
+    fn from(sql: &str) -> Self {
+        Self::new(sql)
+    }
+}
+
 impl Statement {
     pub fn new(sql: &str) -> Self {
         Self { sql: sql.to_string(), values: AnyArguments::default() }

@@ -19,17 +19,18 @@ use crate::error::Result;
 const BINS: usize = 20;
 
 impl Records {
-    /// The numbers of an overview.
+    /// The numbers of an overview. Only detections whose score is at least `score_threshold` count; 0 counts
+    /// all that are stored. The histogram of scores shows all, whatever the threshold.
     ///
     /// # Errors
     ///
     /// [`Error::Database`](crate::Error::Database).
-    pub async fn statistics(&self, filter: &Filter) -> Result<Statistics> {
+    pub async fn statistics(&self, filter: &Filter, score_threshold: f32) -> Result<Statistics> {
         let count = async {
-            let mut connection = self.database.connection().await?;
+            let mut connection = self.database.snapshot().await?;
             let mut statistics = Statistics::default();
-            days(&mut connection, filter, &mut statistics).await?;
-            classes(&mut connection, filter, &mut statistics).await?;
+            days(&mut connection, filter, score_threshold, &mut statistics).await?;
+            classes(&mut connection, filter, score_threshold, &mut statistics).await?;
             statistics.scores = scores(&mut connection, filter).await?;
             if statistics.boards > 0 {
                 let at = |percent: u64| (statistics.boards * percent).div_ceil(100) - 1;
@@ -44,9 +45,9 @@ impl Records {
     }
 }
 
-/// Of a select, from the tables on.
-fn from(start: &str, tables: &str, filter: &Filter) -> Statement {
-    let mut select = Statement::new(start);
+/// Adds the tables and the conditions to a select that has its columns.
+fn from(columns: impl Into<Statement>, tables: &str, filter: &Filter) -> Statement {
+    let mut select = columns.into();
     select.sql(" FROM ").sql(tables).sql(" WHERE TRUE");
     filter.conditions(&mut select);
     select
@@ -55,11 +56,14 @@ fn from(start: &str, tables: &str, filter: &Filter) -> Statement {
 async fn days(
     connection: &mut AnyConnection,
     filter: &Filter,
+    score_threshold: f32,
     statistics: &mut Statistics,
 ) -> sqlx::Result<()> {
-    let columns = "SELECT i.day, i.line, COUNT(*) AS boards, COUNT(i.verdict_time) AS judged, \
-        COUNT(CASE WHEN EXISTS (SELECT 1 FROM detections d WHERE d.inspection = i.id) THEN 1 END) \
-        AS with_defects";
+    let mut columns = Statement::new(
+        "SELECT i.day, i.line, COUNT(*) AS boards, COUNT(i.verdict_time) AS judged, \
+         COUNT(CASE WHEN EXISTS (SELECT 1 FROM detections d WHERE d.inspection = i.id AND d.score >= ",
+    );
+    columns.value(f64::from(score_threshold)).sql(") THEN 1 END) AS with_defects");
     let mut select = from(columns, "inspections i", filter);
     select.sql(" GROUP BY i.day, i.line");
     for row in select.query().fetch_all(connection).await? {
@@ -84,6 +88,7 @@ fn class(row: &AnyRow) -> sqlx::Result<Class> {
 async fn classes(
     connection: &mut AnyConnection,
     filter: &Filter,
+    score_threshold: f32,
     statistics: &mut Statistics,
 ) -> sqlx::Result<()> {
     let (mut defects, mut verdicts) =
@@ -92,6 +97,7 @@ async fn classes(
         COUNT(CASE WHEN d.verdict = 'real' THEN 1 END) AS real_ones, \
         COUNT(CASE WHEN d.verdict = 'false_call' THEN 1 END) AS false_calls";
     let mut select = from(columns, "inspections i JOIN detections d ON d.inspection = i.id", filter);
+    select.sql(" AND d.score >= ").value(f64::from(score_threshold));
     select.sql(" GROUP BY i.line, d.name, d.label");
     for row in select.query().fetch_all(&mut *connection).await? {
         let (class, line, count) = (class(&row)?, row.try_get("line")?, number(&row, "defects")?);
@@ -136,7 +142,7 @@ async fn scores(connection: &mut AnyConnection, filter: &Filter) -> sqlx::Result
     for bin in 1..BINS {
         columns += &format!(", COUNT(CASE WHEN d.score >= {} THEN 1 END)", edge(bin));
     }
-    let select = from(&columns, "inspections i JOIN detections d ON d.inspection = i.id", filter);
+    let select = from(columns.as_str(), "inspections i JOIN detections d ON d.inspection = i.id", filter);
     let row = select.query().fetch_one(connection).await?;
     let at_least = (0..BINS).map(|bin| row.try_get(bin)).collect::<sqlx::Result<Vec<i64>>>()?;
     let above = at_least.iter().skip(1).copied().chain([0]);
@@ -151,7 +157,5 @@ async fn scores(connection: &mut AnyConnection, filter: &Filter) -> sqlx::Result
 async fn time_at(connection: &mut AnyConnection, filter: &Filter, faster: u64) -> sqlx::Result<f64> {
     let mut select = from("SELECT i.total_ms", "inspections i", filter);
     select.sql(" ORDER BY i.total_ms LIMIT 1 OFFSET ").value(faster as i64);
-    let row = select.query().fetch_optional(connection).await?;
-    // Some may have been removed since they were counted.
-    row.map_or(Ok(0.0), |row| row.try_get(0))
+    select.query().fetch_one(connection).await?.try_get(0)
 }

@@ -2,7 +2,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -23,6 +24,8 @@ use crate::sha256::sha256_of_bytes;
 pub struct Records {
     pub(super) database: Arc<Database>,
     pub(super) images: Arc<Images>,
+    /// When [`Records::keep`] last looked for what killed processes had left.
+    pub(super) swept: Arc<Mutex<Option<Instant>>>,
 }
 
 /// Inspections of a list at once, at most.
@@ -40,7 +43,7 @@ impl Records {
     pub async fn open(url: &str, images: impl AsRef<Path>) -> Result<Self> {
         let images = Images::open(images.as_ref())?;
         let database = Database::open(url, &images.lock_file()).await?;
-        Ok(Self { database: Arc::new(database), images: Arc::new(images) })
+        Ok(Self { database: Arc::new(database), images: Arc::new(images), swept: Arc::default() })
     }
 
     /// The folder that images go to where none is named: beside SQLite's file, `FILE.images`. None for
@@ -204,7 +207,8 @@ impl Records {
     }
 
     async fn read(&self, select: Statement) -> Result<Vec<Inspection>> {
-        let read = async { rows::read(&mut *self.database.connection().await?, select).await };
+        // Without a snapshot, an inspection that is removed meanwhile would look like one without defects.
+        let read = async { rows::read(&mut *self.database.snapshot().await?, select).await };
         self.database.within("inspections cannot be read", read).await
     }
 

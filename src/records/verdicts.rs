@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use sqlx::{AnyConnection, Row};
 use uuid::Uuid;
 
-use super::inspection::{Inspection, Judgement, Missed, Verdict};
+use super::inspection::{Inspection, Judged, Judgement, Missed, Verdict};
 use super::rows;
 use super::statement::{Statement, clean};
 use super::store::{Records, by_id};
@@ -14,38 +14,40 @@ use crate::error::{Error, Result};
 const MAX_MISSED: usize = 1000;
 
 impl Records {
-    /// Replaces what was said of an inspection. None if there is no such inspection.
+    /// Replaces what was said of an inspection, unless somebody said something else than [`Verdict::seen`].
     ///
     /// # Errors
     ///
     /// [`Error::Config`] where the verdict does not fit: another number of detections, a label that the model
     /// does not know, a box outside of the image. [`Error::Database`].
-    pub async fn set_verdict(&self, id: Uuid, verdict: &Verdict) -> Result<Option<Inspection>> {
+    pub async fn set_verdict(&self, id: Uuid, verdict: &Verdict) -> Result<Judged> {
         let write = self.write_verdict(id, verdict);
-        match self.database.within("a verdict cannot be stored", write).await? {
-            Ok(inspection) => Ok(inspection),
-            Err(message) => Err(Error::Config(message)),
-        }
+        self.database.within("a verdict cannot be stored", write).await?.map_err(Error::Config)
     }
 
     /// The inner error says why the verdict does not fit.
-    async fn write_verdict(
-        &self,
-        id: Uuid,
-        verdict: &Verdict,
-    ) -> sqlx::Result<Result<Option<Inspection>, String>> {
+    async fn write_verdict(&self, id: Uuid, verdict: &Verdict) -> sqlx::Result<Result<Judged, String>> {
         let (_turn, mut transaction) = self.database.write().await?;
         let now = Timestamp::now().as_millisecond();
+        let seen = verdict.seen.map(|seen| seen.map(Timestamp::as_millisecond));
+        // Another time than before, also by a clock that was set back.
+        let time = seen.flatten().map_or(now, |seen| now.max(seen.saturating_add(1)));
         // This locks the row: of two verdicts at once, one is stored after the other.
         let mut update = Statement::new("UPDATE inspections SET verdict_time = ");
-        update.value(now).sql(", verdict_by = ").text(verdict.by.as_deref());
+        update.value(time).sql(", verdict_by = ").text(verdict.by.as_deref());
         update.sql(" WHERE id = ").value(id.to_string());
-        if update.query().execute(&mut *transaction).await?.rows_affected() == 0 {
-            return Ok(Ok(None));
+        match seen {
+            None => {}
+            Some(None) => _ = update.sql(" AND verdict_time IS NULL"),
+            Some(Some(seen)) => _ = update.sql(" AND verdict_time = ").value(seen),
         }
+        let is_updated = update.query().execute(&mut *transaction).await?.rows_affected() > 0;
         let Some(mut inspection) = rows::read(&mut transaction, by_id(id)).await?.pop() else {
-            return Ok(Ok(None));
+            return Ok(Ok(Judged::Missing));
         };
+        if !is_updated {
+            return Ok(Ok(Judged::Changed(inspection)));
+        }
         let class_names = class_names(&mut transaction, &inspection.model.sha256).await?;
         let missed = match check(verdict, &inspection, &class_names) {
             Ok(missed) => missed,
@@ -74,7 +76,7 @@ impl Records {
             found.verdict = *said;
         }
         inspection.missed = missed;
-        Ok(Ok(Some(inspection)))
+        Ok(Ok(Judged::Stored(inspection)))
     }
 }
 

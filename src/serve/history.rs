@@ -1,19 +1,16 @@
-//! `/v1/detections` and what is made of them: what was found before, verdicts, an overview, a data set.
+//! `/v1/detections` and what is made of them: what was found before, verdicts, an overview.
 
-use std::fs;
-use std::io::Read;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream;
+use image::RgbImage;
 use jiff::Timestamp;
 use serde::Deserialize;
-use tokio::task;
 use utoipa::IntoParams;
 use utoipa::openapi::schema::{AnyOfBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
 use uuid::Uuid;
@@ -21,13 +18,13 @@ use uuid::Uuid;
 use super::app::App;
 use super::detect::Binary;
 use super::input::{Id, Parameters, json, no_such_detection};
-use super::pictures::{Picture, to_png, to_thumbnail};
+use super::pictures::{to_png, to_thumbnail};
 use super::refusal::{ErrorBody, Refusal};
 use super::upload::short_text;
 use crate::draw::draw_detections;
 use crate::error::Error;
 use crate::records::{
-    self, ExportFormat, FieldValues, Filter, Inspection, Page, Statistics, StoredImage, Verdict, VerdictState,
+    self, FieldValues, Filter, Inspection, Judged, Page, Statistics, StoredImage, Verdict, VerdictState,
 };
 use crate::structures::Detection;
 
@@ -39,9 +36,6 @@ const LONGEST_PAGE: u32 = 200;
 
 /// The most bytes of a verdict.
 const LONGEST_VERDICT: usize = 1 << 20;
-
-/// Bytes of a file that are sent at a time.
-const CHUNK: usize = 256 << 10;
 
 /// A stored image never changes under its URL.
 const FOREVER: [(HeaderName, &str); 1] = [(CACHE_CONTROL, "private, max-age=31536000, immutable")];
@@ -94,6 +88,26 @@ pub struct RangeParameters {
     product: Option<String>,
 }
 
+/// Which inspections are counted for an overview, and which of their detections.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct StatisticsParameters {
+    /// At this time or later; a day is its start in UTC.
+    #[param(schema_with = moment_schema)]
+    from: Option<String>,
+    /// Before this time.
+    #[param(schema_with = moment_schema)]
+    to: Option<String>,
+    /// Of this line.
+    line: Option<String>,
+    /// Of this product.
+    product: Option<String>,
+    /// Count detections with this score or more; all that are stored if not given.
+    #[param(minimum = 0, maximum = 1)]
+    score_threshold: Option<f32>,
+}
+
 /// How a picture is drawn.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -124,8 +138,14 @@ fn moment(text: Option<String>) -> Result<Option<Timestamp>, Refusal> {
     given(text).map(moment).transpose()
 }
 
+fn least_score(score_threshold: Option<f32>) -> Result<f32, Refusal> {
+    let least = score_threshold.unwrap_or(0.0);
+    let wrong = || Refusal::bad_request("score_threshold is a number in 0..=1");
+    (0.0..=1.0).contains(&least).then_some(least).ok_or_else(wrong)
+}
+
 impl RangeParameters {
-    fn filter(self) -> Result<Filter, Refusal> {
+    pub fn filter(self) -> Result<Filter, Refusal> {
         let (line, product) = (given(self.line), given(self.product));
         Ok(Filter { from: moment(self.from)?, to: moment(self.to)?, line, product, ..Filter::default() })
     }
@@ -181,7 +201,7 @@ pub async fn one(State(app): State<Arc<App>>, Id(id): Id) -> Result<Json<Inspect
 
 /// Say which detections are real, and what was missed
 ///
-/// It takes the place of an earlier verdict.
+/// It takes the place of an earlier verdict; with `seen`, only of the one that the client knows.
 #[utoipa::path(post, path = "/v1/detections/{id}/verdict", tag = "detections",
     params(("id" = Uuid, Path, description = "Of the detection.")), request_body = Verdict, responses(
     (status = 200, body = Inspection),
@@ -190,6 +210,7 @@ pub async fn one(State(app): State<Arc<App>>, Id(id): Id) -> Result<Json<Inspect
     (status = 403, body = ErrorBody, description = "Another site sent this."),
     (status = 404, body = ErrorBody, description = "There is no such detection."),
     (status = 408, body = ErrorBody, description = "The body came too slowly."),
+    (status = 409, body = ErrorBody, description = "There is another verdict than the one in `seen`."),
     (status = 413, body = ErrorBody, description = "The body is too long."),
     (status = 415, body = ErrorBody, description = "The body is no JSON."),
     (status = 422, body = ErrorBody, description = "The verdict does not fit what was found."),
@@ -204,11 +225,19 @@ pub async fn verdict(
     let mut verdict: Verdict = json(&app, &headers, body, LONGEST_VERDICT).await?;
     let by = verdict.by.take().map(|by| short_text("by", by.as_bytes())).transpose()?;
     verdict.by = by.filter(|by| !by.is_empty());
-    let stored = app.records.set_verdict(id, &verdict).await.map_err(|error| match error {
+    let judged = app.records.set_verdict(id, &verdict).await.map_err(|error| match error {
         Error::Config(message) => Refusal::unprocessable(message),
         error => unavailable(error),
     })?;
-    stored.map(Json).ok_or_else(no_such_detection)
+    match judged {
+        Judged::Stored(inspection) => Ok(Json(inspection)),
+        Judged::Changed(_) => {
+            let message =
+                "this board was judged meanwhile, by somebody else or on another page; load it again";
+            Err(Refusal::new(StatusCode::CONFLICT, message))
+        }
+        Judged::Missing => Err(no_such_detection()),
+    }
 }
 
 /// The image as it was sent
@@ -244,23 +273,18 @@ pub async fn reference(State(app): State<Arc<App>>, Id(id): Id) -> Result<Respon
     stored(&app, &reference).await
 }
 
-/// The bytes of a stored image.
-async fn bytes_of(app: &App, image: &StoredImage) -> Result<Vec<u8>, Refusal> {
+/// The bytes of a stored image. Their memory is taken before they are read, and until they are dropped.
+async fn bytes_of(app: &App, image: &StoredImage) -> Result<Bytes, Refusal> {
     let gone = || Refusal::not_found("the image is not stored any more");
-    app.records.image(&image.sha256).await.map_err(unavailable)?.ok_or_else(gone)
+    let held = app.memory.take(usize::try_from(image.bytes).unwrap_or(usize::MAX))?;
+    let bytes = app.records.image(&image.sha256).await.map_err(unavailable)?.ok_or_else(gone)?;
+    Ok(held.with(bytes))
 }
 
 async fn stored(app: &App, image: &StoredImage) -> Result<Response, Refusal> {
-    let held = app.memory.take(usize::try_from(image.bytes).unwrap_or(usize::MAX))?;
-    let bytes = Bytes::from(bytes_of(app, image).await?);
-    let length = [(CONTENT_LENGTH, bytes.len().to_string())];
-    // A client may take its time; until then the memory is taken.
-    let rest = stream::unfold((bytes, held), |(mut bytes, held)| async move {
-        let chunk = bytes.split_to(bytes.len().min(CHUNK));
-        (!chunk.is_empty()).then_some((Ok::<_, std::io::Error>(chunk), (bytes, held)))
-    });
+    let bytes = bytes_of(app, image).await?;
     let media_type = [(CONTENT_TYPE, image.media_type.clone())];
-    Ok((FOREVER, length, media_type, Body::from_stream(rest)).into_response())
+    Ok((FOREVER, media_type, Body::from(bytes)).into_response())
 }
 
 /// The image with what was found drawn on it
@@ -277,13 +301,11 @@ pub async fn drawn(
     Id(id): Id,
     Parameters(parameters): Parameters<DrawParameters>,
 ) -> Result<Response, Refusal> {
-    let least = parameters.score_threshold.unwrap_or(0.0);
-    if !(0.0..=1.0).contains(&least) {
-        return Err(Refusal::bad_request("score_threshold is a number in 0..=1"));
-    }
+    let least = least_score(parameters.score_threshold)?;
     let inspection = find(&app, id).await?;
-    let bytes = bytes_of(&app, &inspection.image).await?;
-    let png = picture(&app, bytes, move |picture| {
+    let _place = app.studio.enter()?;
+    let file = bytes_of(&app, &inspection.image).await?;
+    let draw = move |image: &RgbImage| {
         // The names are those that the model had then.
         let mut names = Vec::new();
         let mut detections = Vec::new();
@@ -295,10 +317,10 @@ pub async fn drawn(
             names[index] = found.name.unwrap_or_else(|| format!("class {}", found.label));
             detections.push(Detection { xyxy: found.xyxy, label: found.label, score: found.score });
         }
-        to_png(&draw_detections(&picture.pixels, &detections, &names))
-    })
-    .await?;
-    Ok((FOREVER, [(CONTENT_TYPE, "image/png")], png).into_response())
+        to_png(&draw_detections(image, &detections, &names))
+    };
+    let png = app.studio.view(file, draw).await?;
+    Ok((FOREVER, [(CONTENT_TYPE, "image/png")], Body::from(png)).into_response())
 }
 
 /// The image, small
@@ -310,23 +332,15 @@ pub async fn drawn(
     (status = 503, body = ErrorBody, description = "The records cannot be read now."),
 ))]
 pub async fn thumbnail(State(app): State<Arc<App>>, Id(id): Id) -> Result<Response, Refusal> {
-    let bytes = bytes_of(&app, &find(&app, id).await?.image).await?;
-    let jpeg = picture(&app, bytes, |picture| to_thumbnail(&picture.pixels)).await?;
-    Ok((FOREVER, [(CONTENT_TYPE, "image/jpeg")], jpeg).into_response())
-}
-
-/// Makes something of a stored image.
-async fn picture<T: Send + 'static>(
-    app: &App,
-    bytes: Vec<u8>,
-    make: impl FnOnce(Picture) -> Result<T, Refusal> + Send + 'static,
-) -> Result<T, Refusal> {
-    let studio = app.studio.clone();
-    app.studio.work(move || make(studio.decode_here("the stored image", &bytes)?)).await
+    let image = find(&app, id).await?.image;
+    let _place = app.studio.enter()?;
+    let file = bytes_of(&app, &image).await?;
+    let jpeg = app.studio.view(file, to_thumbnail).await?;
+    Ok((FOREVER, [(CONTENT_TYPE, "image/jpeg")], Body::from(jpeg)).into_response())
 }
 
 /// Counts for an overview
-#[utoipa::path(get, path = "/v1/statistics", tag = "records", params(RangeParameters), responses(
+#[utoipa::path(get, path = "/v1/statistics", tag = "records", params(StatisticsParameters), responses(
     (status = 200, body = Statistics),
     (status = 400, body = ErrorBody, description = "A parameter is malformed."),
     (status = 401, body = ErrorBody, description = "The client has to sign in."),
@@ -334,9 +348,12 @@ async fn picture<T: Send + 'static>(
 ))]
 pub async fn statistics(
     State(app): State<Arc<App>>,
-    Parameters(parameters): Parameters<RangeParameters>,
+    Parameters(parameters): Parameters<StatisticsParameters>,
 ) -> Result<Json<Statistics>, Refusal> {
-    app.records.statistics(&parameters.filter()?).await.map(Json).map_err(unavailable)
+    let StatisticsParameters { from, to, line, product, score_threshold } = parameters;
+    let filter = RangeParameters { from, to, line, product }.filter()?;
+    let least = least_score(score_threshold)?;
+    app.records.statistics(&filter, least).await.map(Json).map_err(unavailable)
 }
 
 /// The lines, products and classes that there are
@@ -347,42 +364,4 @@ pub async fn statistics(
 ))]
 pub async fn fields(State(app): State<Arc<App>>) -> Result<Json<FieldValues>, Refusal> {
     app.records.fields().await.map(Json).map_err(unavailable)
-}
-
-/// All verdicts as a data set in COCO's layout
-#[utoipa::path(get, path = "/v1/verdicts.zip", tag = "records", params(RangeParameters), responses(
-    (status = 200, body = Binary, content_type = "application/zip"),
-    (status = 400, body = ErrorBody, description = "A parameter is malformed."),
-    (status = 401, body = ErrorBody, description = "The client has to sign in."),
-    (status = 503, body = ErrorBody, description = "The records or the file cannot be written now."),
-))]
-pub async fn verdicts(
-    State(app): State<Arc<App>>,
-    Parameters(parameters): Parameters<RangeParameters>,
-) -> Result<Response, Refusal> {
-    let filter = parameters.filter()?;
-    let folder =
-        tempfile::tempdir_in(&app.scratch).map_err(|error| unavailable(Error::io(&app.scratch)(error)))?;
-    let path = folder.path().join("verdicts.zip");
-    app.records.export(&filter, ExportFormat::CocoZip, &path).await.map_err(unavailable)?;
-    let file = fs::File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
-    let (length, file) = file.map_err(|error| unavailable(Error::io(&path)(error)))?;
-    // The folder goes when all is sent.
-    let rest = stream::unfold((Some(file), folder), |(file, folder)| async move {
-        let mut file = file?;
-        let read = task::spawn_blocking(move || {
-            let mut chunk = vec![0; CHUNK];
-            let count = file.read(&mut chunk)?;
-            chunk.truncate(count);
-            Ok::<_, std::io::Error>((chunk, file))
-        });
-        match read.await.map_err(std::io::Error::other).flatten() {
-            Ok((chunk, _)) if chunk.is_empty() => None,
-            Ok((chunk, file)) => Some((Ok(chunk), (Some(file), folder))),
-            Err(error) => Some((Err(error), (None, folder))),
-        }
-    });
-    let name = [(CONTENT_DISPOSITION, "attachment; filename=\"verdicts.zip\"")];
-    let media_type = [(CONTENT_TYPE, "application/zip".to_string()), (CONTENT_LENGTH, length.to_string())];
-    Ok((name, media_type, Body::from_stream(rest)).into_response())
 }
