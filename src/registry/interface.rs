@@ -80,7 +80,7 @@ pub trait Registry {
     /// As [`show`](Self::show).
     fn files(&self, model: &str, number: u32) -> Result<PathBuf>;
 
-    /// The number of a version; that an alias points at one does not mean that it is there.
+    /// The number that a name stands for. It is not checked whether there is such a version.
     ///
     /// # Errors
     ///

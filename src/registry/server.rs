@@ -18,7 +18,7 @@ use super::interface::Registry;
 use super::names::{check_alias, check_model_name};
 use super::new_version::{CARD, FILES, NewVersion, WEIGHTS};
 use crate::error::{Error, Result};
-use crate::files::write_folder_atomically;
+use crate::files::write_atomically;
 use crate::mlflow::{Client, MlflowRun, now};
 use crate::sha256::{sha256_of, sha256_of_bytes};
 use crate::structures::ReferenceInput;
@@ -174,9 +174,8 @@ impl Registry for MlflowRegistry {
         check_model_name(model)?;
         let run = MlflowRun::begin(self.client.clone(), EXPERIMENT, &format!("register {model}"))?;
         let made = self.upload(&run, new).and_then(|(card, source)| self.create(model, &card, &source, &run));
-        // Whether the version is there counts, not whether the server hears of the end.
-        let ended = run.end(made.is_ok());
-        if let Err(error) = ended {
+        // The version is registered or not by now, so this fault is only a warning.
+        if let Err(error) = run.end(made.is_ok()) {
             tracing::warn!("{error:#}");
         }
         made
@@ -208,7 +207,8 @@ impl Registry for MlflowRegistry {
         self.client.delete("model-versions/delete", &body)
     }
 
-    /// Downloads the files, unless they are on this machine already.
+    /// Downloads the files, unless they are on this machine already. Other processes may read or download the
+    /// same version meanwhile, so files are replaced one by one, each as a whole.
     fn files(&self, model: &str, number: u32) -> Result<PathBuf> {
         let entry = self.entry(model, number)?;
         let source = entry["source"].as_str().unwrap_or_default();
@@ -218,18 +218,16 @@ impl Registry for MlflowRegistry {
         if weights.exists() && sha256_of(&weights)? == card.sha256 {
             return Ok(folder);
         }
-        if folder.exists() {
-            fs::remove_dir_all(&folder).map_err(Error::io(&folder))?;
+        fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+        // The weights come last: where they are whole, everything is there.
+        for name in FILES.into_iter().rev() {
+            let Some(mut from) = self.client.open(source, name)? else { continue };
+            let path = folder.join(name);
+            write_atomically(&path, |temporary| {
+                let mut file = File::create(temporary).map_err(Error::io(&path))?;
+                io::copy(&mut from, &mut file).map(|_| ()).map_err(Error::io(&path))
+            })?;
         }
-        write_folder_atomically(&folder, |temporary| {
-            for name in FILES {
-                let path = temporary.join(name);
-                let Some(mut from) = self.client.open(source, name)? else { continue };
-                let mut file = File::create_new(&path).map_err(Error::io(&path))?;
-                io::copy(&mut from, &mut file).and_then(|_| file.sync_all()).map_err(Error::io(&path))?;
-            }
-            Ok(())
-        })?;
         Ok(folder)
     }
 }

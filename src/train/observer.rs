@@ -39,7 +39,7 @@ impl Observers {
     }
 
     fn all(&self) -> MutexGuard<'_, Vec<Box<dyn Observer>>> {
-        // One that panicked is as good as before: it only passes things on.
+        // After a panic in one of them, the others still hear of the run.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

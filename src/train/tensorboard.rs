@@ -145,7 +145,7 @@ fn record(event: &[u8]) -> Vec<u8> {
     [&length[..], &masked_checksum(&length), event, &masked_checksum(event)].concat()
 }
 
-/// A CRC-32C, changed so that a checksum of data with checksums in it is a good one, too.
+/// TensorFlow's masked CRC-32C: the checksum, rotated by 15 bits, plus a constant.
 fn masked_checksum(bytes: &[u8]) -> [u8; 4] {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xA282_EAD8).to_le_bytes()
 }

@@ -103,6 +103,14 @@ fn mlflow_knows_versions_aliases_and_runs() {
         fs::write(&path, bytes).unwrap();
     }
     assert_eq!(succeed(&predict), expected, "damage in the cache is downloaded again");
+    // Several processes may fill an empty cache at once.
+    fs::remove_dir_all(&cache).unwrap();
+    thread::scope(|scope| {
+        let at_once = [(); 4].map(|()| scope.spawn(|| succeed(&predict)));
+        for process in at_once {
+            assert_eq!(process.join().unwrap(), expected);
+        }
+    });
     succeed("models verify pcb/4");
     succeed("models compare pcb/1 pcb/4");
     assert_eq!(succeed("models download pcb/2 --output copy"), "copy/model.safetensors\n");

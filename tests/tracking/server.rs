@@ -35,7 +35,8 @@ impl Server {
     pub fn start() -> Option<Self> {
         let python = python()?;
         let folder = tempfile::tempdir().unwrap();
-        // Free now, and most likely a moment later, too.
+        // The system has just given out this port, so it is hardly taken by another program before the server
+        // starts.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let log = File::create(folder.path().join("log")).unwrap();
         let child = Command::new(python)
