@@ -1,7 +1,6 @@
 //! What all requests share.
 
-use std::path::PathBuf;
-
+use super::exports::Exports;
 use super::limits::{Limits, Memory};
 use super::listen::Connections;
 use super::metrics::{Metrics, Now};
@@ -21,8 +20,7 @@ pub struct App {
     pub limits: Limits,
     pub sign_in: SignIn,
     pub records: Records,
-    /// A folder for files that are made to be sent.
-    pub scratch: PathBuf,
+    pub exports: Exports,
     pub metrics: Metrics,
     pub connections: Connections,
 }

@@ -15,14 +15,29 @@ const LINGER: Duration = Duration::from_secs(2);
 /// The most bytes of it.
 const LINGER_BYTES: usize = 16 << 20;
 
-/// A connection that is cut where the client takes nothing of its answer for some time, and that is closed
-/// gently: if it were closed while a client still sends, the system would reset it, and the client would lose
-/// the answer that says why its body is refused.
+/// Bytes a second that a client has to take of its answers. A client that takes one byte now and then would
+/// otherwise hold the memory of a whole answer for hours.
+const LEAST_RATE: f64 = 128.0 * 1024.0;
+
+/// A connection that is cut where the client takes its answers too slowly, and that is closed gently: if it
+/// were closed while a client still sends, the system would reset it, and the client would lose the answer
+/// that says why its body is refused.
+///
+/// The server waits for a client up to `stall_time` altogether. What the client takes gives it time again:
+/// a second for each [`LEAST_RATE`] bytes, and never more than `stall_time`.
 pub struct Connection {
     stream: TcpStream,
     stall_time: Duration,
-    stalled: Option<Pin<Box<Sleep>>>,
+    /// How much longer the server waits for this client.
+    patience: Duration,
+    waiting: Option<Waiting>,
     closing: Option<Closing>,
+}
+
+/// Nothing can be written until the client has taken something.
+struct Waiting {
+    since: Instant,
+    until: Pin<Box<Sleep>>,
 }
 
 struct Closing {
@@ -32,17 +47,22 @@ struct Closing {
 
 impl Connection {
     pub fn new(stream: TcpStream, stall_time: Duration) -> Self {
-        Self { stream, stall_time, stalled: None, closing: None }
+        Self { stream, stall_time, patience: stall_time, waiting: None, closing: None }
     }
 
-    /// `written`, unless nothing could be written for too long.
-    fn watch<T>(&mut self, context: &mut Context, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.stalled = None;
+    /// `written`, unless the client is too slow.
+    fn watch(&mut self, context: &mut Context, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(done) = &written {
+            let waited = self.waiting.take().map_or(Duration::ZERO, |waiting| waiting.since.elapsed());
+            let taken = *done.as_ref().unwrap_or(&0) as f64;
+            let earned = Duration::from_secs_f64(taken / LEAST_RATE);
+            self.patience = (self.patience.saturating_sub(waited) + earned).min(self.stall_time);
             return written;
         }
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(self.stall_time)));
-        ready!(stalled.as_mut().poll(context));
+        let waiting = self
+            .waiting
+            .get_or_insert_with(|| Waiting { since: Instant::now(), until: Box::pin(sleep(self.patience)) });
+        ready!(waiting.until.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -77,8 +97,8 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(context);
-        self.watch(context, flushed)
+        // A socket has nothing to flush.
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context) -> Poll<io::Result<()>> {
@@ -100,5 +120,58 @@ impl AsyncWrite for Connection {
             }
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpSocket;
+
+    /// A connection whose sockets hold about this many bytes, and its client.
+    async fn connection(stall_time: Duration, buffer: u32) -> (Connection, TcpStream) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_send_buffer_size(buffer).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(buffer).unwrap();
+        let client = socket.connect(listener.local_addr().unwrap()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        (Connection::new(server, stall_time), client)
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_a_little_all_the_time_is_cut_off() {
+        let (mut connection, mut client) = connection(Duration::from_secs(2), 4096).await;
+        let reader = tokio::spawn(async move {
+            let mut some = [0; 512];
+            // 10 KiB a second.
+            while client.read(&mut some).await.is_ok_and(|count| count > 0) {
+                sleep(Duration::from_millis(50)).await;
+            }
+        });
+        let start = Instant::now();
+        // At this rate it would take more than a day.
+        let error = connection.write_all(&vec![0; 1 << 30]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+        drop(connection);
+        reader.abort();
+    }
+
+    #[tokio::test]
+    async fn a_client_that_pauses_gets_everything() {
+        let (mut connection, mut client) = connection(Duration::from_secs(30), 1 << 17).await;
+        let reader = tokio::spawn(async move {
+            sleep(Duration::from_secs(1)).await;
+            let mut all = Vec::new();
+            client.read_to_end(&mut all).await.unwrap();
+            all.len()
+        });
+        connection.write_all(&vec![0; 32 << 20]).await.unwrap();
+        drop(connection);
+        assert_eq!(reader.await.unwrap(), 32 << 20);
     }
 }

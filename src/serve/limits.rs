@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::HeaderMap;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_LENGTH;
@@ -101,6 +101,30 @@ impl Held {
     fn add(&mut self, other: Self) {
         self.permit.merge(other.permit);
     }
+
+    /// Keeps enough for `bytes`, and gives the rest back.
+    pub fn shrink(&mut self, bytes: usize) {
+        let rest = self.permit.num_permits().saturating_sub(bytes.div_ceil(UNIT));
+        drop(self.permit.split(rest));
+    }
+
+    /// Bytes that hold this memory until the last of them is dropped: as the body of an answer, until the
+    /// client has taken all of it.
+    pub fn with(self, bytes: Vec<u8>) -> Bytes {
+        Bytes::from_owner(HeldBytes { bytes, held: self })
+    }
+}
+
+struct HeldBytes {
+    bytes: Vec<u8>,
+    #[allow(dead_code, reason = "held until it is dropped")]
+    held: Held,
+}
+
+impl AsRef<[u8]> for HeldBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// The body of a request, and the memory that is taken for it.
@@ -158,7 +182,15 @@ mod tests {
         assert_eq!(refusal.status(), StatusCode::SERVICE_UNAVAILABLE);
         let refusal = memory.take(11 * UNIT).unwrap_err();
         assert_eq!(refusal.status(), StatusCode::PAYLOAD_TOO_LARGE);
-        drop(held);
+        held.shrink(2 * UNIT + 1);
+        assert_eq!((held.bytes(), memory.free()), (3 * UNIT, 7 * UNIT));
+        held.shrink(9 * UNIT);
+        assert_eq!(held.bytes(), 3 * UNIT);
+        let mut bytes = held.with(vec![7; 3000]);
+        let last = bytes.split_off(2999);
+        drop(bytes);
+        assert_eq!((&last[..], memory.free()), (&[7][..], 7 * UNIT));
+        drop(last);
         assert_eq!(memory.free(), 10 * UNIT);
     }
 }

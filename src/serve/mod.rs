@@ -13,6 +13,7 @@ mod about;
 mod app;
 mod connection;
 mod detect;
+mod exports;
 mod history;
 mod input;
 mod limits;

@@ -6,7 +6,7 @@ use utoipa::openapi::{OpenApi, SecurityRequirement};
 use utoipa::{Modify, OpenApi as _};
 
 use super::sign_in::COOKIE_NAME;
-use super::{about, detect, history, session};
+use super::{about, detect, exports, history, session};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -18,7 +18,7 @@ use super::{about, detect, history, session};
     paths(
         detect::detect,
         history::list, history::one, history::verdict, history::image, history::reference, history::drawn,
-        history::thumbnail, history::statistics, history::fields, history::verdicts,
+        history::thumbnail, history::statistics, history::fields, exports::verdicts,
         session::get, session::post, session::delete,
         about::model, about::healthz, about::readyz, about::metrics,
     ),

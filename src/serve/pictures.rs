@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use image::codecs::jpeg::JpegEncoder;
 use image::{ImageDecoder, ImageFormat, ImageReader, RgbImage, imageops};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task;
 
 use super::limits::{Held, Memory};
@@ -19,6 +19,12 @@ const PIXEL: u64 = 3;
 
 /// The longer side of a thumbnail, in pixels.
 const THUMBNAIL_SIDE: u32 = 256;
+
+/// Stored images that are made into other pictures at a time, or wait for a thread. Further ones are refused.
+const MOST_VIEWS: usize = 128;
+
+/// Small images are enlarged before they are drawn on. The result has at most this many bytes.
+const ENLARGED: usize = 2 << 20;
 
 /// A decoded image, with the memory that is taken for it.
 #[derive(Debug)]
@@ -33,6 +39,7 @@ pub struct Picture {
 #[derive(Debug, Clone)]
 pub struct Studio {
     threads: Arc<Semaphore>,
+    views: Arc<Semaphore>,
     memory: Memory,
     most_pixels: u64,
 }
@@ -48,7 +55,35 @@ struct Header {
 impl Studio {
     pub fn new(memory: Memory, most_pixels: u64) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { threads: Arc::new(Semaphore::new(cores)), memory, most_pixels }
+        let (threads, views) = (Arc::new(Semaphore::new(cores)), Arc::new(Semaphore::new(MOST_VIEWS)));
+        Self { threads, views, memory, most_pixels }
+    }
+
+    /// A place for a stored image that is made into another picture, or a refusal.
+    pub fn enter(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        let full = |_| Refusal::unavailable("too many pictures are asked for at once; try again soon");
+        self.views.clone().try_acquire_owned().map_err(full)
+    }
+
+    /// Makes the file of a picture from that of a stored image. Its memory is taken until it is sent.
+    pub async fn view(
+        &self,
+        file: Bytes,
+        make: impl FnOnce(&RgbImage) -> Result<Vec<u8>, Refusal> + Send + 'static,
+    ) -> Result<Bytes, Refusal> {
+        let studio = self.clone();
+        let work = move || {
+            let picture = studio.decode_here("the stored image", &file)?;
+            drop(file);
+            // What is drawn has these pixels again, and so at most has its file.
+            let bytes = picture.pixels.as_raw().len().max(ENLARGED);
+            let mut held = studio.memory.take(bytes.saturating_mul(2))?;
+            let mut made = make(&picture.pixels)?;
+            made.shrink_to_fit();
+            held.shrink(made.len());
+            Ok(held.with(made))
+        };
+        self.work(work).await
     }
 
     /// Does some work on a thread that may block, when one is free.

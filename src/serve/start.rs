@@ -9,6 +9,7 @@ use tokio::runtime::Builder;
 use tokio::time::sleep;
 
 use super::app::App;
+use super::exports::Exports;
 use super::limits::{Limits, Memory};
 use super::listen::{Connections, answer, listen, told_to_end};
 use super::metrics::Metrics;
@@ -37,7 +38,7 @@ pub struct ServeConfig {
     pub token_file: Option<PathBuf>,
     /// The database: `sqlite:FILE` or `postgres://...`.
     pub database: String,
-    /// The folder for images. Files that are made to be sent are beside it.
+    /// The folder for images. Files that are made to be sent are in a hidden folder in it.
     pub images: PathBuf,
     /// How much is kept; everything if not given.
     pub keep: Option<Keep>,
@@ -88,7 +89,7 @@ async fn run(config: ServeConfig, ready: impl FnOnce(SocketAddr)) -> Result<()> 
         limits,
         sign_in,
         records,
-        scratch: images.parent().unwrap_or(&images).to_path_buf(),
+        exports: Exports::new(&images),
         metrics: Metrics::new(),
         connections: Connections::default(),
     });
