@@ -21,7 +21,7 @@ use super::interface::Registry;
 use super::names::{check_alias, check_model_name};
 use super::new_version::{CARD, NewVersion};
 use crate::error::{Error, Result};
-use crate::files::{write_bytes, write_folder_atomically};
+use crate::files::{sync_folder, write_bytes, write_folder_atomically};
 use crate::text::read_text;
 
 const ALIASES: &str = "aliases";
@@ -59,7 +59,8 @@ impl FolderRegistry {
     /// system unlocks the file.
     fn lock(&self, model: &str) -> Result<File> {
         let folder = self.model(model)?;
-        fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+        make(&self.root)?;
+        make(&folder)?;
         let path = folder.join(LOCK);
         let open = || {
             let file = File::options().create(true).write(true).truncate(false).open(&path)?;
@@ -137,18 +138,20 @@ impl Registry for FolderRegistry {
         // Nobody deletes it from here on.
         self.existing(model, number)?;
         let folder = self.model(model)?.join(ALIASES);
-        fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+        make(&folder)?;
         write_bytes(&folder.join(alias), format!("{number}\n").as_bytes())
     }
 
     fn remove_alias(&self, model: &str, alias: &str) -> Result<()> {
         check_alias(alias)?;
-        let path = self.model(model)?.join(ALIASES).join(alias);
+        let folder = self.model(model)?.join(ALIASES);
+        let path = folder.join(alias);
         if !path.exists() {
             return Err(Error::file(&path, format!("there is no alias {alias} of a model {model}")));
         }
         let _lock = self.lock(model)?;
-        fs::remove_file(&path).map_err(Error::io(&path))
+        fs::remove_file(&path).map_err(Error::io(&path))?;
+        sync_folder(&folder)
     }
 
     fn delete(&self, model: &str, number: u32) -> Result<()> {
@@ -160,15 +163,31 @@ impl Registry for FolderRegistry {
             let message = format!("the alias {alias} points at this version: let it point at another first");
             return Err(Error::file(folder, message));
         }
-        let deleted = self.model(model)?.join(DELETED);
-        fs::create_dir_all(&deleted).map_err(Error::io(&deleted))?;
+        let above = self.model(model)?;
+        let deleted = above.join(DELETED);
+        make(&deleted)?;
         let gone = deleted.join(number.to_string());
         fs::rename(&folder, &gone).map_err(Error::io(&folder))?;
+        // The new place first, so that a power failure never lets the number be given again.
+        sync_folder(&deleted)?;
+        sync_folder(&above)?;
         empty(&gone)
     }
 
     fn files(&self, model: &str, number: u32) -> Result<PathBuf> {
         self.existing(model, number)
+    }
+}
+
+/// Makes a folder, if it is not there yet, that survives a power failure.
+fn make(folder: &Path) -> Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    match folder.parent() {
+        Some(above) if above != Path::new("") => sync_folder(above),
+        _ => sync_folder(Path::new(".")),
     }
 }
 

@@ -9,7 +9,7 @@ use super::card::{ModelCard, ModelVersion};
 use super::new_version::{FILES, NewVersion, WEIGHTS, copy};
 use super::version_name::{VersionName, Which};
 use crate::error::{Error, Result};
-use crate::files::write_folder_atomically;
+use crate::files::{sync_folder, write_folder_atomically};
 use crate::sha256::sha256_of;
 
 /// Models with their versions and aliases.
@@ -132,7 +132,7 @@ pub trait Registry {
                     check(&from.join(file), &sha256, &card)?;
                 }
             }
-            Ok(())
+            sync_folder(temporary)
         })?;
         Ok(folder.join(WEIGHTS))
     }

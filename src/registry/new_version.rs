@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::card::{Input, ModelCard, Output, Signature, Training};
 use super::sample::{SAMPLE_IMAGE, SAMPLE_REFERENCE, Sample, SampleImages};
 use crate::error::{Error, Result};
-use crate::files::write_new;
+use crate::files::{sync_folder, write_new};
 use crate::model::FasterRcnnConfig;
 use crate::predict::Predictor;
 use crate::sha256::{Summing, sha256_of_bytes};
@@ -123,7 +123,7 @@ pub(super) struct Examined<'a> {
 }
 
 impl Examined<'_> {
-    /// Fills an empty folder with the files of the version. Every file is on the disk afterwards.
+    /// Fills an empty folder with the files of the version. Each file and its name are on the disk afterwards.
     pub fn write(self, folder: &Path) -> Result<()> {
         let Self { new, sample } = self;
         let (sha256, bytes) = copy(&new.weights, &folder.join(WEIGHTS))?;
@@ -142,7 +142,8 @@ impl Examined<'_> {
         };
         new.images.write(folder)?;
         let json = serde_json::to_string_pretty(&card).expect("plain data is JSON") + "\n";
-        write_new(&folder.join(CARD), json.as_bytes())
+        write_new(&folder.join(CARD), json.as_bytes())?;
+        sync_folder(folder)
     }
 }
 
