@@ -52,6 +52,11 @@ export class Inspect {
     return this.scene.inspection;
   }
 
+  /** The least score that is shown, where it is known: the slider's, else the one the model is shipped with. */
+  get threshold() {
+    return this.scene.threshold ?? this.model()?.thresholds?.shipped ?? null;
+  }
+
   #buttons() {
     const clicks = {
       "zoom-in": () => this.viewport.zoom(1.5),
@@ -110,6 +115,12 @@ export class Inspect {
     }
   }
 
+  /** Shows what the server has of a board, if that board is open. */
+  reload(id) {
+    this.#loading.delete(id);
+    if (this.boards.current?.id === id) this.#open();
+  }
+
   #load(entry) {
     const ready = this.#loading.get(entry.id);
     this.#loading.clear();
@@ -141,7 +152,7 @@ export class Inspect {
     this.canvases[1].setImage(reference);
     this.hasReference = Boolean(reference);
     this.compare(this.comparing);
-    this.scene.threshold ??= this.model()?.thresholds?.shipped ?? inspection.score_threshold;
+    this.scene.threshold = this.threshold ?? inspection.score_threshold;
     this.scene.open(inspection);
     this.panel.opened(inspection, this.model()?.classes ?? []);
     byId("inspect").classList.add("has-board");

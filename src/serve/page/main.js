@@ -25,7 +25,7 @@ const saver = new Saver();
 const intake = new Intake(detecting, () => model);
 const inspect = new Inspect(boards, saver, intake, () => model);
 const past = new History(boards);
-const overview = new Overview();
+const overview = new Overview(() => inspect.threshold);
 
 /** `#/history?line=A` as the view and its parameters; what is not known is the first view. */
 function address() {
@@ -100,6 +100,11 @@ saver.addEventListener("failed", ({ detail }) => {
   const { error, inspection } = detail;
   if (error.status !== 401)
     complain(`${boardName(inspection)}: the verdict is not saved yet. ${error.message}`);
+});
+saver.addEventListener("refused", ({ detail }) => {
+  const { error, inspection } = detail;
+  complain(`${boardName(inspection)}: your last verdict is not stored. ${error.message}`);
+  inspect.reload(inspection.id);
 });
 addEventListener("hashchange", route);
 addEventListener("beforeunload", (event) => {

@@ -10,6 +10,12 @@ import { complainOf } from "./notices.js";
 export class Overview {
   #form = new FilterForm(byId("overview-filter"), "overview");
   #asked = 0;
+  #threshold;
+
+  /** `threshold()` gives the least score that counts, or null for all that are stored. */
+  constructor(threshold) {
+    this.#threshold = threshold;
+  }
 
   async show(parameters) {
     const asked = (this.#asked += 1);
@@ -18,8 +24,13 @@ export class Overview {
     try {
       await this.#form.read(parameters);
       const { filter } = this.#form;
-      const statistics = await api.statistics(filter);
+      const threshold = this.#threshold();
+      const statistics = await api.statistics({ ...filter, score_threshold: threshold });
       if (asked !== this.#asked) return;
+      byId("overview-note").textContent =
+        threshold === null
+          ? "A defect is any detection that is stored."
+          : `A defect is a detection with a score of ${threshold} or more, as on the boards.`;
       tiles(statistics);
       days(statistics.days);
       classes(statistics.classes);
@@ -163,7 +174,7 @@ function scores(bins) {
       {
         value: defects,
         style: "plain",
-        title: `${from.toFixed(2)} to ${to.toFixed(2)}: ${count(defects, "defect")}`,
+        title: `${from.toFixed(2)} to ${to.toFixed(2)}: ${count(defects, "detection")}`,
       },
     ],
   }));
@@ -171,7 +182,8 @@ function scores(bins) {
   const rows = some
     ? bins.map(({ from, to, defects }) => [`${from.toFixed(2)} to ${to.toFixed(2)}`, number(defects)])
     : [];
-  figure(byId("chart-scores"), "Scores of defects", stackedColumns(columns), ["Score", "Defects"], rows);
+  const title = "Scores of all stored detections";
+  figure(byId("chart-scores"), title, stackedColumns(columns), ["Score", "Detections"], rows);
 }
 
 function verdicts(found) {
