@@ -6,6 +6,8 @@ use std::path::Path;
 use faster_rcnn::data::{Dataset, Record};
 use faster_rcnn::eval::ImageResult;
 use faster_rcnn::internals::read_text;
+#[cfg(feature = "records")]
+use faster_rcnn::records::Inspection;
 use faster_rcnn::structures::{Detection, Xyxy};
 use faster_rcnn::{Error, Predictor};
 use serde::{Deserialize, Serialize};
@@ -48,6 +50,23 @@ impl Prediction {
             width: size.0 as usize,
             height: size.1 as usize,
             detections: detections.iter().map(found).collect(),
+        }
+    }
+
+    /// What the records say of an image.
+    #[cfg(feature = "records")]
+    pub fn of_inspection(image: &Path, inspection: &Inspection) -> Self {
+        let found = inspection.detections.iter().map(|found| Found {
+            xyxy: found.xyxy,
+            label: found.label,
+            name: found.name.clone(),
+            score: found.score,
+        });
+        Self {
+            image: image.display().to_string(),
+            width: inspection.image.width as usize,
+            height: inspection.image.height as usize,
+            detections: found.collect(),
         }
     }
 

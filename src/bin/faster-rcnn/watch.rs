@@ -175,20 +175,22 @@ impl Inspector {
             total: milliseconds(total),
             ..Milliseconds::default()
         };
-        if let Some(records) = &self.records {
-            let new = self.new_inspection(arrived, bytes, &done, (&image, &detections), times)?;
-            let add = || records.run(async |records| records.add(new.clone()).await).map(|_| ());
-            if !self.insist(add) {
-                return Ok(None);
+        let prediction = match &self.records {
+            None => Prediction::new(&arrived.path, image.dimensions(), &detections, &self.predictor),
+            Some(records) => {
+                let new = self.new_inspection(arrived, bytes, &done, (&image, &detections), times)?;
+                let add = || records.run(async |records| records.add(new.clone()).await);
+                let Some(stored) = self.insist(add) else { return Ok(None) };
+                // After a kill it may be there already, perhaps by another model.
+                Prediction::of_inspection(&arrived.path, &stored)
             }
-        }
-        let prediction = Prediction::new(&arrived.path, image.dimensions(), &detections, &self.predictor);
+        };
         let path = self.output.join(format!("{}.json", arrived.name));
         let write = || {
             path.parent().map_or(Ok(()), output::create_folder)?;
             output::write_file(&path, output::to_json(&prediction))
         };
-        Ok(self.insist(write).then_some(done))
+        Ok(self.insist(write).map(|()| done))
     }
 
     fn new_inspection(
@@ -229,21 +231,24 @@ impl Inspector {
         })
     }
 
-    /// Tries until it works: a database or a disk may refuse for a while. False if the program is to end.
-    fn insist(&self, mut work: impl FnMut() -> Result<(), Error>) -> bool {
+    /// Tries until it works: a database or a disk may refuse for a while. None if the program is to end.
+    fn insist<T>(&self, mut work: impl FnMut() -> Result<T, Error>) -> Option<T> {
         let mut told = String::new();
-        while let Err(error) = work() {
+        loop {
+            let error = match work() {
+                Ok(done) => return Some(done),
+                Err(error) => error,
+            };
             let message = format!("{error:#}");
             if message != told {
                 eprintln!("warning: {message}; trying again");
                 told = message;
             }
             if self.is_stopped() {
-                return false;
+                return None;
             }
             thread::sleep(RETRY);
         }
-        true
     }
 }
 
