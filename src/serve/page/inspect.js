@@ -52,7 +52,7 @@ export class Inspect {
     return this.scene.inspection;
   }
 
-  /** The least score that is shown, where it is known: the slider's, else the one the model is shipped with. */
+  /** The least score that is shown, where it is known: the slider's, else the one shipped with the model. */
   get threshold() {
     return this.scene.threshold ?? this.model()?.thresholds?.shipped ?? null;
   }
