@@ -111,8 +111,7 @@ impl NewVersion {
 
     /// Looks what the detector finds in the sample, which takes a while.
     pub(super) fn examine(&self) -> Result<Examined<'_>> {
-        let detections = self.images.detect(&self.predictor)?;
-        Ok(Examined { new: self, sample: Sample::new(&detections, &self.predictor) })
+        Ok(Examined { new: self, sample: Sample::new(&self.images, &self.predictor)? })
     }
 }
 
@@ -123,7 +122,7 @@ pub(super) struct Examined<'a> {
 }
 
 impl Examined<'_> {
-    /// Fills an empty folder with the files of the version. Each file and its name are on the disk afterwards.
+    /// Fills an empty folder with the files of the version. Each file and its name are on the disk then.
     pub fn write(self, folder: &Path) -> Result<()> {
         let Self { new, sample } = self;
         let (sha256, bytes) = copy(&new.weights, &folder.join(WEIGHTS))?;

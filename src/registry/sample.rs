@@ -24,6 +24,9 @@ pub(super) const SAMPLE_REFERENCE: &str = "sample_reference.png";
 const BOX_TOLERANCE: f32 = 0.1;
 const SCORE_TOLERANCE: f32 = 0.001;
 
+/// The score threshold where a detector finds nothing at its own one.
+const LOW_SCORE: f32 = 0.005;
+
 /// The pixels of a sample.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SampleImages {
@@ -36,6 +39,9 @@ pub struct SampleImages {
 /// What a detector finds in its sample: by falling score, on the CPU, with the weights' own settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
+    /// The score threshold, where it is lower than that of the weights, at which nothing was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score_threshold: Option<f32>,
     /// Expected detections.
     pub detections: Vec<SampleDetection>,
 }
@@ -106,11 +112,7 @@ impl SampleImages {
     }
 
     /// What a detector finds.
-    ///
-    /// # Errors
-    ///
-    /// As [`Predictor::detect_against`]: a detector that takes a reference needs one, others take none.
-    pub fn detect(&self, predictor: &Predictor) -> Result<Vec<Detection>> {
+    fn detect(&self, predictor: &Predictor) -> Result<Vec<Detection>> {
         match &self.reference {
             None => predictor.detect(&self.image),
             Some(reference) => predictor.detect_against(&self.image, reference),
@@ -119,22 +121,46 @@ impl SampleImages {
 }
 
 impl Sample {
-    pub(super) fn new(detections: &[Detection], predictor: &Predictor) -> Self {
+    /// What a detector finds now; if that is nothing, what it finds at a low score threshold.
+    ///
+    /// # Errors
+    ///
+    /// As [`Predictor::detect_against`]: a detector that takes a reference needs one, others take none.
+    pub(super) fn new(images: &SampleImages, predictor: &Predictor) -> Result<Self> {
+        let (mut detections, mut score_threshold) = (images.detect(predictor)?, None);
+        if detections.is_empty() && predictor.config().roi_heads.score_thresh > LOW_SCORE {
+            score_threshold = Some(LOW_SCORE);
+            detections = images.detect(&predictor.with_score_thresh(LOW_SCORE)?)?;
+        }
         let expected = |&Detection { xyxy, label, score }: &Detection| SampleDetection {
             xyxy,
             label,
             name: predictor.class_name(label).map(str::to_string),
             score,
         };
-        Self { detections: detections.iter().map(expected).collect() }
+        Ok(Self { score_threshold, detections: detections.iter().map(expected).collect() })
     }
 
-    /// The detections without a counterpart: one of the same class, with a box that differs by up to 0.1
-    /// pixels and a score that differs by up to 0.001.
+    /// Lets a detector look at the images again. Gives the detections without a counterpart: one of the same
+    /// class, with a box that differs by up to 0.1 pixels and a score that differs by up to 0.001.
     ///
-    /// Detections close to the lowest score that is kept, that of `config`'s threshold or of its number of
+    /// Detections close to the lowest score that is kept, that of the threshold or of the number of
     /// detections, may be on one side only.
-    pub fn differences(&self, found: &[Detection], config: &FasterRcnnConfig) -> Vec<SampleDifference> {
+    ///
+    /// # Errors
+    ///
+    /// As [`Predictor::detect_against`]: a detector that takes a reference needs one, others take none.
+    pub fn verify(&self, images: &SampleImages, predictor: &Predictor) -> Result<Vec<SampleDifference>> {
+        match self.score_threshold {
+            None => Ok(self.differences(&images.detect(predictor)?, predictor.config())),
+            Some(threshold) => {
+                let predictor = predictor.with_score_thresh(threshold)?;
+                Ok(self.differences(&images.detect(&predictor)?, predictor.config()))
+            }
+        }
+    }
+
+    fn differences(&self, found: &[Detection], config: &FasterRcnnConfig) -> Vec<SampleDifference> {
         let expected: Vec<Detection> = self
             .detections
             .iter()
@@ -182,6 +208,8 @@ impl fmt::Display for SampleDifference {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
 
     fn sample(detections: &[Detection]) -> Sample {
@@ -191,7 +219,21 @@ mod tests {
             name: None,
             score,
         };
-        Sample { detections: detections.iter().map(expected).collect() }
+        Sample { score_threshold: None, detections: detections.iter().map(expected).collect() }
+    }
+
+    #[test]
+    fn a_detector_that_finds_nothing_is_asked_for_less_likely_detections() {
+        let config = FasterRcnnConfig::tiny(3).with_score_thresh(0.99);
+        let predictor = Predictor::new(config.init(&Device::flex()));
+        let images = SampleImages::synthetic(predictor.config());
+        assert_eq!(images.detect(&predictor).unwrap(), []);
+        let sample = Sample::new(&images, &predictor).unwrap();
+        assert_eq!(sample.score_threshold, Some(LOW_SCORE));
+        assert!(!sample.detections.is_empty());
+        assert_eq!(sample.verify(&images, &predictor).unwrap(), []);
+        let json = serde_json::to_string(&sample).unwrap();
+        assert_eq!(serde_json::from_str::<Sample>(&json).unwrap(), sample);
     }
 
     #[test]

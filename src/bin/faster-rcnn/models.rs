@@ -83,7 +83,8 @@ Example:
 const VERIFY_EXAMPLES: &str = "\
 Each detection on record needs one of the same class, whose box differs by 0.1 pixels at most and whose score
 by 0.001, and the other way round. Detections close to the score threshold may be on one side only. Other
-processors and GPUs stay well within that.
+processors and GPUs stay well within that. Where a version found nothing in the sample when it was registered,
+less likely detections were put on record.
 
 Examples:
 
@@ -268,7 +269,11 @@ fn register(arguments: Register) -> Result<()> {
     if let Some(alias) = alias {
         registry.set_alias(&name, &alias, number)?;
     }
-    output::print(format!("{}\n", VersionName::number(&name, number)))
+    let version = VersionName::number(&name, number);
+    if registry.show(&name, number).is_ok_and(|shown| shown.card.sample.detections.is_empty()) {
+        eprintln!("warning: {version} finds nothing in the sample, so verify says little; see --sample");
+    }
+    output::print(format!("{version}\n"))
 }
 
 fn list(model: Option<&str>, json: bool, registry: &RegistryArguments) -> Result<()> {
@@ -327,11 +332,14 @@ fn verify(version: &VersionName, device: &DeviceName, registry: &RegistryArgumen
     let weights = registry.weights(&version)?.path;
     let predictor = Predictor::load(&weights, &device.open()?)?;
     let images = SampleImages::read(&registry.files(&model, number)?)?;
-    let found = images.detect(&predictor)?;
-    let differences = card.sample.differences(&found, predictor.config());
+    let differences = card.sample.verify(&images, &predictor)?;
     if let Some(first) = differences.first() {
         bail!("{version}: {} differences in the sample, the first one: {first}", differences.len());
     }
-    let count = card.sample.detections.len();
-    output::print(format!("{version}: the weights are those registered, and find the {count} expected\n"))
+    let what = match card.sample.detections.len() {
+        0 => "find nothing in the sample, as expected: only the SHA-256 says that they are the same"
+            .to_string(),
+        count => format!("find the {count} expected"),
+    };
+    output::print(format!("{version}: the weights are those registered, and {what}\n"))
 }
