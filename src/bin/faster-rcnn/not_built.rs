@@ -1,37 +1,39 @@
 //! The commands and options of Cargo features, in a program that was built without them. They are parsed
 //! here, so that the error is not `unknown` but says which feature is missing.
-#![allow(dead_code, reason = "which of these are used depends on the features")]
-
-use std::ffi::OsString;
-
-use anyhow::{Result, bail};
 
 /// Options of `train` that need the feature `workers`.
 #[cfg(any(test, not(feature = "workers")))]
 #[derive(clap::Args)]
 pub struct WorkersOptions {
-    #[arg(long, hide = true, value_parser = refuse_workers)]
-    workers: Option<String>,
-    #[arg(long, hide = true, value_parser = refuse_workers)]
-    token_file: Option<String>,
+    #[arg(long = "workers", value_name = "ADDRESSES", hide = true, value_parser = refuse_workers)]
+    _workers: Option<String>,
+    #[arg(long = "token-file", value_name = "FILE", hide = true, value_parser = refuse_workers)]
+    _token_file: Option<String>,
 }
 
 /// Options of `train` that need the feature `mlflow`.
 #[cfg(any(test, not(feature = "mlflow")))]
 #[derive(clap::Args)]
 pub struct MlflowOptions {
-    #[arg(long, hide = true, value_parser = refuse_mlflow)]
-    mlflow: Option<String>,
-    #[arg(long, hide = true, value_parser = refuse_mlflow)]
-    mlflow_experiment: Option<String>,
+    #[arg(long = "mlflow", value_name = "URL", hide = true, value_parser = refuse_mlflow)]
+    _mlflow: Option<String>,
+    #[arg(long = "mlflow-experiment", value_name = "NAME", hide = true, value_parser = refuse_mlflow)]
+    _mlflow_experiment: Option<String>,
 }
 
 /// A command with any options.
+#[cfg(any(
+    test,
+    not(feature = "records"),
+    not(feature = "serve"),
+    not(feature = "tables"),
+    not(feature = "workers")
+))]
 #[derive(clap::Args)]
 #[command(hide = true, disable_help_flag = true)]
 pub struct AnyArguments {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    _arguments: Vec<OsString>,
+    _arguments: Vec<std::ffi::OsString>,
 }
 
 #[cfg(any(test, not(feature = "workers")))]
@@ -49,8 +51,15 @@ fn missing(feature: &str) -> String {
 }
 
 /// Refuses a command.
-pub fn run(command: &str, feature: &str, _: AnyArguments) -> Result<()> {
-    bail!("`{command}` {}", missing(feature))
+#[cfg(any(
+    test,
+    not(feature = "records"),
+    not(feature = "serve"),
+    not(feature = "tables"),
+    not(feature = "workers")
+))]
+pub fn run(command: &str, feature: &str, _: AnyArguments) -> anyhow::Result<()> {
+    anyhow::bail!("`{command}` {}", missing(feature))
 }
 
 #[cfg(test)]
@@ -59,6 +68,7 @@ mod tests {
     use clap::Parser;
 
     #[derive(Parser)]
+    #[allow(dead_code, reason = "the first two are parsed only")]
     enum Program {
         Train(WorkersOptions),
         Told(MlflowOptions),
