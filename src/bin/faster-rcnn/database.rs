@@ -8,7 +8,7 @@ use faster_rcnn::Error;
 use faster_rcnn::records::Records;
 use tokio::runtime::{Builder, Runtime};
 
-/// A database.
+/// A database, for commands that work without one, too.
 #[derive(clap::Args)]
 pub struct DatabaseArgument {
     /// Database for the records: sqlite:FILE, or postgres://USER:PASSWORD@HOST/DATABASE.
@@ -22,6 +22,23 @@ pub struct ImagesArguments {
     /// Folder of the images [default: beside SQLite's file, called FILE.images; a PostgreSQL has none].
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
+}
+
+/// Records that are there: a database and a folder of images.
+#[derive(clap::Args)]
+pub struct RecordsArguments {
+    /// Database of the records: sqlite:FILE, or postgres://USER:PASSWORD@HOST/DATABASE.
+    #[arg(long, value_name = "URL", env = "FASTER_RCNN_DATABASE", hide_env_values = true)]
+    database: String,
+    #[command(flatten)]
+    images: ImagesArguments,
+}
+
+impl RecordsArguments {
+    /// Opens them.
+    pub fn open(&self) -> Result<OpenRecords> {
+        self.images.open(&self.database)
+    }
 }
 
 /// Records, and what runs their tasks.

@@ -9,7 +9,7 @@ use faster_rcnn::records::{ExportFormat, Filter, Keep, VerdictState, moment};
 use serde::Deserialize;
 use serde::de::value::{Error as ValueError, StrDeserializer};
 
-use crate::database::ImagesArguments;
+use crate::database::RecordsArguments;
 use crate::output;
 
 const EXAMPLES: &str = "\
@@ -38,11 +38,8 @@ enum Command {
 /// is written whole or not at all.
 #[derive(clap::Args)]
 struct ExportArguments {
-    /// The database: sqlite:FILE or postgres://USER:PASSWORD@HOST/DATABASE.
-    #[arg(long, value_name = "URL", env = "FASTER_RCNN_DATABASE", hide_env_values = true)]
-    database: String,
     #[command(flatten)]
-    images: ImagesArguments,
+    records: RecordsArguments,
     /// The form: parquet, csv, coco (a folder with annotations.json and images) or coco-zip.
     #[arg(long, value_name = "FORM")]
     to: ExportFormat,
@@ -76,11 +73,8 @@ struct ExportArguments {
 /// meanwhile.
 #[derive(clap::Args)]
 struct KeepArguments {
-    /// The database: sqlite:FILE or postgres://USER:PASSWORD@HOST/DATABASE.
-    #[arg(long, value_name = "URL", env = "FASTER_RCNN_DATABASE", hide_env_values = true)]
-    database: String,
     #[command(flatten)]
-    images: ImagesArguments,
+    records: RecordsArguments,
     /// What stays: days such as 30d, bytes of images such as 50GB, or both as 30d,50GB.
     limit: Keep,
 }
@@ -93,7 +87,7 @@ pub fn run(Arguments { command }: Arguments) -> Result<()> {
 }
 
 fn export(arguments: ExportArguments) -> Result<()> {
-    let ExportArguments { database, images, to, output, .. } = &arguments;
+    let ExportArguments { records, to, output, .. } = &arguments;
     let time = |text: &Option<String>| text.as_deref().map(moment).transpose();
     let filter = Filter {
         from: time(&arguments.from)?,
@@ -105,12 +99,12 @@ fn export(arguments: ExportArguments) -> Result<()> {
         verdict: arguments.verdict,
         model: arguments.model.clone(),
     };
-    let count = images.open(database)?.run(async |records| records.export(&filter, *to, output).await)?;
+    let count = records.open()?.run(async |records| records.export(&filter, *to, output).await)?;
     output::print(format!("{}: {count} inspections\n", output.display()))
 }
 
-fn keep(KeepArguments { database, images, limit }: &KeepArguments) -> Result<()> {
-    let removed = images.open(database)?.run(async |records| records.keep(*limit).await)?;
+fn keep(KeepArguments { records, limit }: &KeepArguments) -> Result<()> {
+    let removed = records.open()?.run(async |records| records.keep(*limit).await)?;
     output::print(output::to_json(&removed))
 }
 
