@@ -249,7 +249,8 @@ pub async fn verdict(
     )),
     (status = 401, body = ErrorBody, description = "The client has to sign in."),
     (status = 404, body = ErrorBody, description = "There is no such detection, or its image is gone."),
-    (status = 503, body = ErrorBody, description = "The records cannot be read now."),
+    (status = 413, body = ErrorBody, description = "The image takes more memory than the server may hold."),
+    (status = 503, body = ErrorBody, description = "There is no memory now, or the records cannot be read."),
 ))]
 pub async fn image(State(app): State<Arc<App>>, Id(id): Id) -> Result<Response, Refusal> {
     let image = find(&app, id).await?.image;
@@ -265,7 +266,8 @@ pub async fn image(State(app): State<Arc<App>>, Id(id): Id) -> Result<Response, 
     )),
     (status = 401, body = ErrorBody, description = "The client has to sign in."),
     (status = 404, body = ErrorBody, description = "There is no such detection, or it has no reference."),
-    (status = 503, body = ErrorBody, description = "The records cannot be read now."),
+    (status = 413, body = ErrorBody, description = "The image takes more memory than the server may hold."),
+    (status = 503, body = ErrorBody, description = "There is no memory now, or the records cannot be read."),
 ))]
 pub async fn reference(State(app): State<Arc<App>>, Id(id): Id) -> Result<Response, Refusal> {
     let none = || Refusal::not_found("this detection has no reference");
@@ -294,7 +296,8 @@ async fn stored(app: &App, image: &StoredImage) -> Result<Response, Refusal> {
     (status = 400, body = ErrorBody, description = "The parameter is malformed."),
     (status = 401, body = ErrorBody, description = "The client has to sign in."),
     (status = 404, body = ErrorBody, description = "There is no such detection, or its image is gone."),
-    (status = 503, body = ErrorBody, description = "The records cannot be read now."),
+    (status = 413, body = ErrorBody, description = "The image takes more memory than the server may hold."),
+    (status = 503, body = ErrorBody, description = "There is no memory now, or the records cannot be read."),
 ))]
 pub async fn drawn(
     State(app): State<Arc<App>>,
@@ -329,7 +332,8 @@ pub async fn drawn(
     (status = 200, body = Binary, content_type = "image/jpeg"),
     (status = 401, body = ErrorBody, description = "The client has to sign in."),
     (status = 404, body = ErrorBody, description = "There is no such detection, or its image is gone."),
-    (status = 503, body = ErrorBody, description = "The records cannot be read now."),
+    (status = 413, body = ErrorBody, description = "The image takes more memory than the server may hold."),
+    (status = 503, body = ErrorBody, description = "There is no memory now, or the records cannot be read."),
 ))]
 pub async fn thumbnail(State(app): State<Arc<App>>, Id(id): Id) -> Result<Response, Refusal> {
     let image = find(&app, id).await?.image;

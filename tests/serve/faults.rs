@@ -1,18 +1,18 @@
 //! Kills, full disks and databases that go: nothing that was answered is lost, and the server recovers.
 
 use std::fs;
-use std::io::{Cursor, Write};
-use std::process::Command;
+use std::io::{Cursor, Read, Write};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use faster_rcnn::image::{ImageFormat, Rgb, RgbImage};
+use serde_json::{Value, json};
 
 use crate::postgres::Postgres;
 use crate::program::Bench;
-use crate::server::{PATIENCE, Server, arguments, try_request};
+use crate::server::{PATIENCE, Server, arguments, files, large_image, try_request, until};
 
 /// An image that no other number has.
 fn image(number: usize) -> Vec<u8> {
@@ -63,8 +63,9 @@ fn after_kills_every_answer_is_in_the_records_with_its_image() {
                     }
                 });
             }
-            // Between 30 and 400 ms, different each time.
-            thread::sleep(Duration::from_millis(30 + (kill as u64 * 137) % 371));
+            // After the first answer, at a moment that is different each time.
+            until("an answer", || !answered.lock().unwrap().is_empty());
+            thread::sleep(Duration::from_millis((kill as u64 * 137) % 371));
             server.kill();
             over.store(true, Ordering::Relaxed);
         });
@@ -106,56 +107,99 @@ fn a_signal_ends_the_server_after_what_it_accepted() {
     assert_eq!(server.get(&format!("/v1/detections/{id}")).status, 200);
 }
 
-/// The records are on a small file system of memory, in a namespace of the server's own.
+/// Limits the size to which the server's files may grow, in bytes.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn limit_files(server: &Server, bytes: libc::rlim_t) {
+    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
+    let pid = libc::pid_t::try_from(server.pid()).unwrap();
+    // SAFETY: it gets a pointer to a whole `rlimit` that outlives it, and one that is null as is allowed.
+    let done = unsafe { libc::prlimit(pid, libc::RLIMIT_FSIZE, &raw const limit, std::ptr::null_mut()) };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// A limit on the size of its files takes the place of a full disk: every write to a file fails.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[test]
 fn a_full_disk_is_a_503_and_the_server_recovers() {
     let bench = Bench::new(1);
-    fs::create_dir(bench.path("data")).unwrap();
     let program = env!("CARGO_BIN_EXE_faster-rcnn");
-    let mounted = "mount -t tmpfs -o size=6m none data";
-    let unshare = |script: &str| {
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "--map-root-user", "sh", "-c", script]).current_dir(bench.folder.path());
-        command
-    };
-    if !unshare(mounted).output().is_ok_and(|output| output.status.success()) {
-        println!("skipped: mounting in a namespace is not permitted here");
-        return;
-    }
-    let script = format!("{mounted} && exec {program} {}", arguments(""));
-    let server = Server::start_as(&bench, &mut unshare(&script));
-    // The folder as the server sees it.
-    let folder = format!("/proc/{}/cwd/data", server.pid());
-    assert_eq!(server.detect(&image(0)).status, 200);
+    // Without its signal, such a write is an error. The log goes through a pipe to be left out.
+    let script = format!(
+        "trap '' XFSZ; mkfifo log.pipe; cat log.pipe >&2 & exec {program} {} 2>log.pipe",
+        arguments("")
+    );
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", &script]).current_dir(bench.folder.path());
+    let server = Server::start_as(&bench, &mut command);
+    let id = server.detect(&image(0)).ok()["images"][0]["id"].as_str().unwrap().to_string();
+    let before = files(&bench.path("data"));
 
-    let filler = format!("{folder}/filler");
-    let mut file = fs::File::create(&filler).unwrap();
-    while file.write_all(&[0; 4096]).is_ok() {}
-    drop(file);
-    // What is written already has some room left in it.
-    let mut refused = 0;
-    for number in 1..40 {
-        let answer = server.detect(&image(number));
-        if answer.status != 200 {
-            let sentence = answer.sentence(503);
+    limit_files(&server, 0);
+    for number in 1..20 {
+        // The image itself cannot be written, or only what is said of it.
+        for number in [number, 0] {
+            let sentence = server.detect(&image(number)).sentence(503);
             assert!(sentence.contains("records"), "{sentence}");
-            refused += 1;
         }
     }
-    assert!(refused > 10, "{refused}");
-    let stored = server.stored();
-    assert_eq!(stored, 40 - refused);
+    server.get("/v1/verdicts.zip").sentence(503);
+    assert_eq!(server.stored(), 1);
     assert_eq!(server.get("/healthz").status, 200);
+    assert_eq!(server.get(&format!("/v1/detections/{id}/image")).body, image(0));
+    // Nothing half-written stays.
+    assert_eq!(files(&bench.path("data")), before);
 
-    fs::remove_file(&filler).unwrap();
-    for number in 40..45 {
+    limit_files(&server, libc::RLIM_INFINITY);
+    for number in [0, 1, 2, 40, 41] {
         assert_eq!(server.detect(&image(number)).status, 200);
     }
-    assert_eq!(server.stored(), stored + 5);
+    assert_eq!(server.stored(), 6);
     for inspection in server.inspections() {
         let path = format!("/v1/detections/{}/image", inspection["id"].as_str().unwrap());
         assert_eq!(server.get(&path).body.len() as u64, inspection["image"]["bytes"].as_u64().unwrap());
     }
+}
+
+#[test]
+fn there_is_one_export_at_a_time_and_a_kill_leaves_none() {
+    let bench = Bench::new(1);
+    let server = Server::start(&bench, "");
+    let answer = server.detect(&large_image()).ok();
+    let image = &answer["images"][0];
+    let said = vec![Value::Null; image["detections"].as_array().unwrap().len()];
+    let verdict = json!({"detections": said, "missed": [{"box": [1, 2, 20, 30], "label": 2}]});
+    let path = format!("/v1/detections/{}/verdict", image["id"].as_str().unwrap());
+    server.post_json(&path, &verdict).ok();
+
+    let exports = || {
+        let all = files(&bench.path("data"));
+        all.into_iter().filter(|name| name.contains(".exports/")).collect::<Vec<_>>()
+    };
+    // A client that takes only the beginning.
+    let export = |server: &Server| {
+        let mut stream = server.connect();
+        let request = format!("GET /v1/verdicts.zip HTTP/1.1\r\nHost: {}\r\n\r\n", server.address);
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).unwrap();
+        assert_eq!(&status, b"HTTP/1.1 200");
+        stream
+    };
+    let client = export(&server);
+    assert_eq!(exports().len(), 1);
+    let busy = server.get("/v1/verdicts.zip");
+    assert_eq!(busy.header("retry-after"), Some("1"));
+    assert!(busy.sentence(503).contains("export"));
+    drop(client);
+    until("the next export", || server.get("/v1/verdicts.zip").status == 200);
+    until("the files are removed", || exports().is_empty());
+
+    let _client = export(&server);
+    server.kill();
+    assert_eq!(exports().len(), 1);
+    let server = Server::start(&bench, "");
+    assert_eq!(exports().len(), 0);
+    assert_eq!(server.get("/v1/verdicts.zip").status, 200);
 }
 
 #[test]

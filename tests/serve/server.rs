@@ -1,13 +1,15 @@
 //! A running server in a folder of its own, and a client of plain HTTP for it.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Cursor, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use faster_rcnn::image::{ImageFormat, RgbImage};
 use serde_json::Value;
 
 use crate::program::{Bench, text};
@@ -15,9 +17,64 @@ use crate::program::{Bench, text};
 /// How long anything may take.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How many servers of tests run, and whether a test has the machine for itself.
+static MACHINE: Mutex<Machine> = Mutex::new(Machine { servers: 0, is_taken: false });
+static MACHINE_CHANGES: Condvar = Condvar::new();
+
+struct Machine {
+    servers: usize,
+    is_taken: bool,
+}
+
+impl Machine {
+    fn when(condition: impl Fn(&Self) -> bool) -> MutexGuard<'static, Self> {
+        MACHINE_CHANGES.wait_while(MACHINE.lock().unwrap(), |machine| !condition(machine)).unwrap()
+    }
+
+    fn change(change: impl FnOnce(&mut Self)) {
+        change(&mut MACHINE.lock().unwrap());
+        MACHINE_CHANGES.notify_all();
+    }
+}
+
+/// One of the servers of tests.
+struct Counted;
+
+impl Counted {
+    fn enter() -> Self {
+        Machine::when(|machine| !machine.is_taken).servers += 1;
+        Self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        Machine::change(|machine| machine.servers -= 1);
+    }
+}
+
+/// While this is there, other tests start no servers. For tests that measure.
+pub struct Alone;
+
+impl Alone {
+    /// Waits until the servers of all other tests have ended.
+    pub fn wait() -> Self {
+        Machine::when(|machine| machine.servers == 0 && !machine.is_taken).is_taken = true;
+        Self
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        Machine::change(|machine| machine.is_taken = false);
+    }
+}
+
 /// A server that is killed when this is dropped.
 pub struct Server {
     child: Child,
+    #[allow(dead_code, reason = "counted until it is dropped")]
+    counted: Option<Counted>,
     /// `127.0.0.1:PORT`
     pub address: String,
     log: PathBuf,
@@ -71,6 +128,15 @@ impl Server {
 
     /// Starts a server by a command of one's own.
     pub fn start_as(bench: &Bench, command: &mut Command) -> Self {
+        Self::spawn(bench, command, Some(Counted::enter()))
+    }
+
+    /// Starts a server beside which no other runs.
+    pub fn start_alone(bench: &Bench, command: &mut Command, _: &Alone) -> Self {
+        Self::spawn(bench, command, None)
+    }
+
+    fn spawn(bench: &Bench, command: &mut Command, counted: Option<Counted>) -> Self {
         let log = bench.path("server.log");
         let file = fs::File::options().create(true).append(true).open(&log).unwrap();
         let mut child = command.stdout(Stdio::piped()).stderr(file).spawn().unwrap();
@@ -78,7 +144,7 @@ impl Server {
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim().strip_prefix("http://").map(str::to_string);
         let address = address.unwrap_or_else(|| panic!("{line}: {}", fs::read_to_string(&log).unwrap()));
-        Self { child, address, log }
+        Self { child, counted, address, log }
     }
 
     pub fn pid(&self) -> u32 {
@@ -267,6 +333,22 @@ pub fn form(parts: &[(&str, &str, &[u8])]) -> (String, Vec<u8>) {
     }
     body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
     (format!("multipart/form-data; boundary={boundary}"), body)
+}
+
+/// An image of 14 MB: more than the system's buffers of a connection hold.
+pub fn large_image() -> Vec<u8> {
+    let mut bmp = Vec::new();
+    RgbImage::new(2400, 2000).write_to(&mut Cursor::new(&mut bmp), ImageFormat::Bmp).unwrap();
+    bmp
+}
+
+/// Waits until something is so.
+pub fn until(what: &str, is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < 2 * PATIENCE, "{what}");
+        thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// Standard error of a server that does not start.
