@@ -163,7 +163,7 @@ fn open_files() -> usize {
     if !known {
         return usize::MAX;
     }
-    // At least a few, so that a low limit makes the server slow and not deaf.
+    // With a very low limit a few connections are still taken.
     usize::try_from(limit.rlim_cur.saturating_sub(OTHER_FILES).max(16)).unwrap_or(usize::MAX)
 }
 

@@ -78,7 +78,7 @@ impl Queue {
         self.length - self.places.available_permits()
     }
 
-    /// Refuses where no place is free, before anything is read.
+    /// Refuses if no place is free now. Called before a body is read, which would be in vain.
     pub fn check(&self) -> Result<(), Refusal> {
         if self.places.available_permits() == 0 { Err(full()) } else { Ok(()) }
     }
@@ -93,7 +93,8 @@ impl Queue {
         self.places.clone().try_acquire_many_owned(images).map(Places).map_err(|_| full())
     }
 
-    /// Waits for its turn, and for the detector. Whoever calls this has a place.
+    /// Looks for objects in an image, after all that came before it. The caller has taken a place with
+    /// [`enter`](Self::enter).
     pub async fn detect(&self, job: Job) -> Result<Found, Refusal> {
         let (answer, answered) = oneshot::channel();
         let waiting = Waiting { job, since: Instant::now(), answer };

@@ -91,8 +91,10 @@ fn a_signal_ends_the_server_after_what_it_accepted() {
         image.len()
     );
     open.write_all(head.as_bytes()).unwrap();
+    let free = || server.metric("faster_rcnn_memory_free_bytes");
+    let all = free();
     open.write_all(&image[..100]).unwrap();
-    thread::sleep(Duration::from_millis(300));
+    until("the server reads the body", || free() < all);
     server.terminate();
     let start = Instant::now();
     while try_request(&server.address, "GET", "/healthz", &[], b"").is_ok() {

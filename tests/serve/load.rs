@@ -194,12 +194,7 @@ fn slow_readers_do_not_keep_the_memory() {
     let large = large_image();
     let id = server.detect(&large).ok()["images"][0]["id"].as_str().unwrap().to_string();
     let path = format!("/v1/detections/{id}/image");
-    let free = || {
-        let metrics = String::from_utf8(server.get("/metrics").body).unwrap();
-        let name = "faster_rcnn_memory_free_bytes ";
-        let line = metrics.lines().find(|line| line.starts_with(name)).unwrap();
-        line[name.len()..].parse::<f64>().unwrap() as usize
-    };
+    let free = || server.metric("faster_rcnn_memory_free_bytes") as usize;
     let all = free();
     // They take 10 KiB a second each, all the time.
     let mut slow: Vec<TcpStream> = (0..16).map(|_| server.connect()).collect();

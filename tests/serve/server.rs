@@ -231,6 +231,13 @@ impl Server {
         }
     }
 
+    /// The value of a metric without labels.
+    pub fn metric(&self, name: &str) -> f64 {
+        let metrics = text(&self.get("/metrics").body);
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("{name}: {metrics}")).parse().unwrap()
+    }
+
     /// Bytes of the process that are in memory now, and the most that ever were.
     pub fn memory(&self) -> [u64; 2] {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
