@@ -24,7 +24,7 @@ export async function opened(page, name) {
 
 /** Waits until `look` gives something true. */
 export async function until(what, look) {
-  const end = Date.now() + 10_000;
+  const end = Date.now() + 60_000;
   for (;;) {
     const seen = await look();
     if (seen) return seen;

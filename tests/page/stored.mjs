@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 
-import { ask, opened, until } from "./looking.mjs";
+import { ask, opened, slide, until } from "./looking.mjs";
 
 /** The history and the overview agree with the server's numbers. */
 export async function stored({ page, base }) {
@@ -50,7 +50,11 @@ async function history(page, base) {
 
 async function overview(page, base) {
   await page.goto(`${base}/#/overview`);
-  const wanted = await ask(page, "/v1/statistics");
+  // Counted from the score that the boards are shown from.
+  const threshold = await page.locator("#threshold").inputValue();
+  const note = page.locator("#overview-note");
+  await note.filter({ hasText: `a score of ${Number(threshold)} or more` }).waitFor();
+  const wanted = await ask(page, `/v1/statistics?score_threshold=${threshold}`);
   const tile = (name) =>
     page
       .locator("#tiles div")
@@ -107,4 +111,10 @@ async function overview(page, base) {
     .waitFor();
   await page.locator("#overview-filter [name=line]").selectOption("line <b>1</b>");
   await until("the address has the filter", () => page.url().includes("line="));
+
+  await slide(page, 0.99);
+  await page.goto(`${base}/#/history`);
+  await page.goto(`${base}/#/overview`);
+  await note.filter({ hasText: "a score of 0.99 or more" }).waitFor();
+  assert.equal(await tile("Yield").textContent(), "100.0 %");
 }

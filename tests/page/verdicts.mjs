@@ -3,12 +3,13 @@ import assert from "node:assert/strict";
 import { HOSTILE } from "./giving.mjs";
 import { ask, onScreen, opened, openRecord, saved, showBest, until } from "./looking.mjs";
 
-/** Verdicts by mouse and by keyboard, missed defects, and a network that goes away. */
+/** Verdicts by mouse and by keyboard, missed defects, a network that goes away, and another operator. */
 export async function verdicts({ page, context }) {
   await byKeys(page);
   await missed(page);
   await byMouse(page);
   await offline(page, context);
+  await overtaken(page);
 }
 
 const given = (record) =>
@@ -131,4 +132,29 @@ async function offline(page, context) {
   await saved(page);
   assert.ok(given(await openRecord(page)).every((verdict) => verdict === "false_call"));
   await alert.getByRole("button").click();
+}
+
+/** Another operator was faster: nothing is replaced unseen, and the board is shown as it is now. */
+async function overtaken(page) {
+  const { id, detections } = await openRecord(page);
+  const verdict = { detections: detections.map(() => "real"), missed: [], by: "Bob" };
+  const send = async ([path, body]) => {
+    const headers = { "content-type": "application/json" };
+    return (await fetch(path, { method: "POST", headers, body })).status;
+  };
+  const path = `/v1/detections/${id}/verdict`;
+  assert.equal(await page.evaluate(send, [path, JSON.stringify(verdict)]), 200);
+  await page.locator("#defects li .choose").first().click();
+  await page.keyboard.press("f");
+  const alert = page.locator("#alerts [role=alert]");
+  await alert.filter({ hasText: "verdict is not stored. This board was judged meanwhile" }).waitFor();
+  await page.locator("#saved.saved").filter({ hasText: "by Bob" }).waitFor();
+  assert.equal(await page.locator("#defects li.false_call").count(), 0);
+  assert.ok(given(await openRecord(page)).every((verdict) => verdict === "real"));
+  await alert.getByRole("button").click();
+  // What is decided now is stored.
+  await page.locator("#defects li .choose").first().click();
+  await page.keyboard.press("f");
+  await page.locator("#saved.saved").filter({ hasText: "by Ada" }).waitFor();
+  assert.equal(given(await openRecord(page)).filter((verdict) => verdict === "false_call").length, 1);
 }

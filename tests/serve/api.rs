@@ -180,6 +180,13 @@ fn pages_filters_and_verdicts() {
         ["real", "false_call"]
     );
     assert_eq!((&given["missed"][0]["name"], &given["verdict_by"]), (&json!("short"), &json!("Eve <b>")));
+    // Somebody who has not seen this verdict does not replace it; who has seen it does.
+    let unseen = json!({"detections": said, "missed": [], "seen": null});
+    server.post_json(&path, &unseen).sentence(409);
+    let mut seen = verdict.clone();
+    seen["seen"] = given["verdict_time"].clone();
+    assert_ne!(server.post_json(&path, &seen).ok()["verdict_time"], given["verdict_time"]);
+    server.post_json(&path, &seen).sentence(409);
     assert_eq!(ids_of(&server.get("/v1/detections?verdict=given").ok()), ids[..1].to_vec());
     assert_eq!(ids_of(&server.get("/v1/detections?verdict=pending").ok()), ids[1..].to_vec());
 
@@ -198,6 +205,9 @@ fn pages_filters_and_verdicts() {
     let verdicts = json!({"boards": 1, "real": 1, "false_call": 1, "missed": 1});
     assert_eq!(statistics["verdicts"], verdicts);
     assert_eq!(server.get("/v1/statistics?line=B").ok()["boards"], 3);
+    assert_eq!(statistics["boards_with_defects"], 7);
+    assert_eq!(server.get("/v1/statistics?score_threshold=0.99").ok()["boards_with_defects"], 0);
+    server.get("/v1/statistics?score_threshold=1.1").sentence(400);
 
     let zip = server.get("/v1/verdicts.zip");
     assert_eq!((zip.status, zip.header("content-type")), (200, Some("application/zip")));
