@@ -11,6 +11,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
 DEPLOY = REPOSITORY / "deploy"
+POOLS = ["PCB_CV_COMPUTEPOOL", "PCB_CV_SERVICE_COMPUTEPOOL"]
 
 
 class ScriptTest(unittest.TestCase):

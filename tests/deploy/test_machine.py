@@ -18,7 +18,8 @@ from pathlib import Path
 import yaml
 from scripts import DEPLOY, REPOSITORY
 
-SERVE = REPOSITORY / "src/bin/faster-rcnn/serve.rs"
+# Where `serve` and what it shares with other commands declare their options.
+OPTIONS = [REPOSITORY / "src/bin/faster-rcnn" / f"{name}.rs" for name in ("serve", "registry", "database")]
 
 
 def snippet(language):
@@ -148,10 +149,9 @@ class Images(InFolder):
         self.assertRegex(last, r"ARG RUN_AS=[1-9]\d+\nUSER \$RUN_AS\n")
         self.assertIn("HEALTHCHECK", last)
 
-    @unittest.skipUnless(SERVE.exists(), "the server is not in this tree")
     def test_features_and_options_are_those_of_the_program(self):
         features = tomllib.loads((REPOSITORY / "Cargo.toml").read_text())["features"]
-        source = SERVE.read_text()
+        source = "".join(file.read_text() for file in OPTIONS)
         used = {}
         for name in ("Dockerfile", "Dockerfile.cpu"):
             for feature in re.search(r"--features (\S+)", (DEPLOY / name).read_text())[1].split(","):
@@ -166,7 +166,7 @@ class Images(InFolder):
         ]
         for where, words in used.items():
             for option in (word[2:] for word in words if word.startswith("--")):
-                self.assertRegex(source, rf"\n    {option.replace('-', '_')}: ", f"{where}: --{option}")
+                self.assertRegex(source, rf"\n    (pub )?{option.replace('-', '_')}: ", f"{where}: --{option}")
 
 
 class Specifications(unittest.TestCase):
