@@ -220,6 +220,23 @@ mod tests {
         assert_eq!(studio.memory.free(), memory);
     }
 
+    #[tokio::test]
+    async fn a_view_holds_its_memory_until_it_is_sent() {
+        let memory = 8 << 20;
+        let studio = studio(memory);
+        let png = to_png(&RgbImage::new(90, 90)).unwrap();
+        let file = studio.memory.take(png.len()).unwrap().with(png);
+        let view = studio.view(file, to_png).await.unwrap();
+        assert_eq!(studio.memory.free(), memory - view.len().next_multiple_of(1024));
+        drop(view);
+        assert_eq!(studio.memory.free(), memory);
+
+        let places: Vec<_> = (0..MOST_VIEWS).map(|_| studio.enter().unwrap()).collect();
+        assert_eq!(studio.enter().unwrap_err().status(), StatusCode::SERVICE_UNAVAILABLE);
+        drop(places);
+        assert!(studio.enter().is_ok());
+    }
+
     #[test]
     fn thumbnails_keep_the_shape() {
         let size = |width, height| {
