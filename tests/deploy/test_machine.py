@@ -166,7 +166,8 @@ class Images(InFolder):
         ]
         for where, words in used.items():
             for option in (word[2:] for word in words if word.startswith("--")):
-                self.assertRegex(source, rf"\n    (pub )?{option.replace('-', '_')}: ", f"{where}: --{option}")
+                name = option.replace("-", "_")
+                self.assertRegex(source, rf"\n    (pub )?{name}: ", f"{where}: --{option}")
 
 
 class Specifications(unittest.TestCase):
