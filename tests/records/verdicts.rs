@@ -132,13 +132,14 @@ fn nobody_replaces_a_verdict_unseen() {
         assert_eq!(bench.judged(board.id, &verdict(real, "robot", None)).detections[0].verdict, real);
 
         // Of several at once, one wins.
+        let id = board.id;
         let seen =
             Some(bench.run(async |records| records.get(board.id).await).unwrap().unwrap().verdict_time);
         let stored = bench.run(async |records| {
             let tasks: Vec<_> = (0..8)
                 .map(|index| {
                     let (records, verdict) = (records.clone(), verdict(real, &index.to_string(), seen));
-                    tokio::spawn(async move { records.set_verdict(board.id, &verdict).await.unwrap() })
+                    tokio::spawn(async move { records.set_verdict(id, &verdict).await.unwrap() })
                 })
                 .collect();
             let mut stored = 0;
