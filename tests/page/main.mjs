@@ -18,7 +18,7 @@ const PROVOKED = /Failed to load resource|Canvas2D: Multiple readback/;
 // Containers and root have no namespaces for Chromium's own sandbox; it only ever sees our own server.
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"] });
 const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, acceptDownloads: true });
-context.setDefaultTimeout(15_000);
+context.setDefaultTimeout(30_000);
 const page = await context.newPage();
 const complaints = [];
 page.on("pageerror", (error) => complaints.push(`error: ${error.stack}`));
