@@ -24,9 +24,9 @@ export function percent(part, whole) {
 }
 
 export function milliseconds(value) {
-  return value === null || value === undefined
-    ? "–"
-    : `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
+  if (value === null || value === undefined) return "–";
+  if (value >= 10_000) return `${(value / 1000).toFixed(1)} s`;
+  return `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
 }
 
 /** `1 defect`, `2 defects`. */
