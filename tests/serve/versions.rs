@@ -67,7 +67,7 @@ fn a_new_version_of_an_alias_is_taken_up_without_a_gap() {
     let mut bytes = fs::read(&file).unwrap();
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
-    fs::write(&file, bytes).unwrap();
+    fs::write(&file, &bytes).unwrap();
     registry.set_alias("pcb", "champion", third).unwrap();
     let start = Instant::now();
     while !server.log().contains("cannot be served") {
