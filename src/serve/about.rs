@@ -28,7 +28,7 @@ pub struct ServedModelInfo {
     alias: Option<String>,
     /// The names of the classes, from label 1 on; empty where the weights have none.
     classes: Vec<String>,
-    /// `difference` where it compares an image with a reference.
+    // Its description is that of the type: one of its own would make the schema say `object`.
     #[schema(inline)]
     reference: TakesReference,
     /// Detections with this score or less are left out, unless a request says otherwise.

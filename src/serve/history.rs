@@ -135,7 +135,7 @@ fn given(text: Option<String>) -> Option<String> {
 fn moment(text: Option<String>) -> Result<Option<Timestamp>, Refusal> {
     let moment =
         |text: String| records::moment(&text).map_err(|error| Refusal::bad_request(error.to_string()));
-    given(text).map(moment).transpose()
+    text.map(moment).transpose()
 }
 
 fn least_score(score_threshold: Option<f32>) -> Result<f32, Refusal> {

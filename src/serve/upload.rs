@@ -212,7 +212,6 @@ mod tests {
             image.clone() + &part("other", "", "a") + end,
             image.clone() + &part("line", "", "a\u{0}b") + end,
             image.clone() + &part("line", "", &"a".repeat(201)) + end,
-            image.replace("form-data", "nothing") + end,
         ] {
             let refusal = form_of(&body).await.unwrap_err();
             assert_eq!(refusal.status(), StatusCode::BAD_REQUEST, "{body}");

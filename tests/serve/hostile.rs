@@ -53,11 +53,12 @@ fn what_is_no_good_image_is_refused_and_not_stored() {
         (b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", 415, "no image"),
     ] {
         let sentence = server.detect(body).sentence(status);
-        assert!(sentence.contains(word), "{sentence}");
+        assert!(sentence.to_lowercase().contains(&word.to_lowercase()), "{sentence}");
         // A good image beside it is not stored, either.
         let (media_type, form) = form(&[("image", "a.png", &image), ("image", "b.png", body)]);
         let sentence = server.post("/v1/detect", &media_type, &form).sentence(status);
-        assert!(sentence.contains(word) && sentence.contains("mage 2"), "{sentence}");
+        let sentence = sentence.to_lowercase();
+        assert!(sentence.contains(&word.to_lowercase()) && sentence.contains("image 2"), "{sentence}");
     }
     for media_type in ["text/html", "application/json", "application/x-www-form-urlencoded", "image", ""] {
         server.post("/v1/detect", media_type, &image).sentence(415);

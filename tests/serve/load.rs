@@ -26,7 +26,7 @@ const LEAST_RATIO: f64 = 0.95;
 #[test]
 fn four_clients_get_as_many_boards_as_predict() {
     const BOARDS: usize = 24;
-    const ROUNDS: usize = 3;
+    const ROUNDS: usize = 5;
     let bench = Bench::new(BOARDS);
     // Some hundred milliseconds a board, as for a real one. The scores of random weights are low, so that
     // nothing is found.

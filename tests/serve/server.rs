@@ -117,7 +117,8 @@ impl Answer {
 
 /// The arguments of a server whose records are in the bench's folder `data`.
 pub fn arguments(more: &str) -> String {
-    format!("serve --weights tiny.safetensors --listen 127.0.0.1:0 --data data --registry models {more}")
+    let data = if more.contains("--data ") { "" } else { "--data data" };
+    format!("serve --weights tiny.safetensors --listen 127.0.0.1:0 {data} --registry models {more}")
 }
 
 impl Server {

@@ -16,7 +16,9 @@ use crate::server::{PATIENCE, Server, arguments, refused};
 #[test]
 fn a_new_version_of_an_alias_is_taken_up_without_a_gap() {
     let bench = Bench::new(1);
-    weights::save(&tiny().init(&Device::flex()), bench.path("second.safetensors")).unwrap();
+    let mut other = tiny();
+    other.seed = 1;
+    weights::save(&other.init(&Device::flex()), bench.path("second.safetensors")).unwrap();
     let registry = FolderRegistry::new(bench.path("models"));
     let register = |file: &str| registry.register("pcb", &NewVersion::of(bench.path(file)).unwrap()).unwrap();
     assert_eq!((register("tiny.safetensors"), register("second.safetensors")), (1, 2));
