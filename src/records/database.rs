@@ -10,7 +10,7 @@ use std::time::Duration;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyPool, ConnectOptions, Executor, SqlSafeStr, Transaction};
+use sqlx::{Any, AnyPool, ConnectOptions, Connection, Executor, SqlSafeStr, Transaction};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::error::{Cause, Error, Result};
@@ -87,6 +87,9 @@ impl Database {
             .after_connect(move |connection, _| {
                 Box::pin(async move { connection.execute(set_up).await.map(|_| ()) })
             })
+            // After a fault of the disk, SQLite has ended the transaction by itself. So the rollback fails, and
+            // the connection counts as one in a transaction for ever.
+            .after_release(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
             .connect_lazy_with(options.disable_statement_logging());
         let database = Self { pool, name, begin_reading, writers: Semaphore::new(writers) };
         database.migrate(lock).await?;

@@ -98,7 +98,7 @@ export async function keyboard({ page, base }) {
 async function tabs(page) {
   const reached = new Set();
   for (let ends = 0, presses = 0; ends < 2; presses += 1) {
-    assert.ok(presses < 400, `Tab does not come around: ${[...reached]}`);
+    assert.ok(presses < 4000, `Tab does not come around: ${[...reached]}`);
     await page.keyboard.press("Tab");
     const id = await page.evaluate(
       () => document.activeElement !== document.body && document.activeElement.id,

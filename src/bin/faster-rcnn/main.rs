@@ -170,9 +170,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let message = format!("{error:#}");
-            let lines: Vec<&str> = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-            eprintln!("error: {}", lines.join("; "));
+            eprintln!("error: {}", output::one_line(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }

@@ -9,6 +9,12 @@ use faster_rcnn::Error;
 use faster_rcnn::internals::write_bytes;
 use serde::Serialize;
 
+/// The lines of a message as one.
+pub fn one_line(message: &str) -> String {
+    let lines: Vec<&str> = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines.join("; ")
+}
+
 /// Prints to standard output. A closed pipe (`head`) is not an error.
 pub fn print(text: impl AsRef<[u8]>) -> Result<()> {
     let mut stdout = io::stdout().lock();

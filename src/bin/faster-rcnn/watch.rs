@@ -19,7 +19,7 @@ use image::{ImageFormat, RgbImage};
 
 use crate::database::{DatabaseArgument, ImagesArguments, OpenRecords};
 use crate::detector::DetectorArguments;
-use crate::output;
+use crate::output::{self, one_line};
 use crate::predictions::Prediction;
 use crate::references::{ReferenceArguments, References};
 use crate::registry::RegistryArguments;
@@ -107,7 +107,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         // A folder of the network may be away for a while.
         let fault = arrived.as_ref().err().map(|error| format!("{error:#}")).unwrap_or_default();
         if !fault.is_empty() && fault != folder_fault {
-            eprintln!("warning: {fault}");
+            eprintln!("warning: {}", one_line(&fault));
         }
         folder_fault = fault;
         for image in arrived.unwrap_or_default() {
@@ -121,7 +121,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
                 Ok(Some(done)) => _ = inspector.insist(|| journal.add(&done)),
                 Ok(None) => {}
                 Err(error) if image.unchanged >= settle * PATIENCE => {
-                    eprintln!("warning: {error:#}");
+                    eprintln!("warning: {}", one_line(&format!("{error:#}")));
                     reported.insert(image.name, image.stamp);
                 }
                 // It may be half written, or its reference may follow.
@@ -241,7 +241,7 @@ impl Inspector {
             };
             let message = format!("{error:#}");
             if message != told {
-                eprintln!("warning: {message}; trying again");
+                eprintln!("warning: {}; trying again", one_line(&message));
                 told = message;
             }
             if self.is_stopped() {
