@@ -30,6 +30,7 @@ mod session;
 mod sign_in;
 mod start;
 mod upload;
+mod verdicts_zip;
 mod watch;
 
 pub use limits::Limits;

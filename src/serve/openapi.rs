@@ -6,7 +6,7 @@ use utoipa::openapi::{OpenApi, SecurityRequirement};
 use utoipa::{Modify, OpenApi as _};
 
 use super::sign_in::COOKIE_NAME;
-use super::{about, detect, exports, history, session};
+use super::{about, detect, history, session, verdicts_zip};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -18,7 +18,7 @@ use super::{about, detect, exports, history, session};
     paths(
         detect::detect,
         history::list, history::one, history::verdict, history::image, history::reference, history::drawn,
-        history::thumbnail, history::statistics, history::fields, exports::verdicts,
+        history::thumbnail, history::statistics, history::fields, verdicts_zip::verdicts,
         session::get, session::post, session::delete,
         about::model, about::healthz, about::readyz, about::metrics,
     ),

@@ -15,7 +15,7 @@ use futures_util::FutureExt;
 use super::app::App;
 use super::refusal::{Refusal, method_not_allowed, no_such_path};
 use super::sign_in::{SignedIn, Site, names_this_machine, site};
-use super::{about, detect, exports, history, openapi, page, session};
+use super::{about, detect, history, openapi, page, session, verdicts_zip};
 
 /// What the page may do: nothing with other hosts, no scripts but the server's.
 const POLICY: &str = "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; \
@@ -35,7 +35,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/detections/{id}/verdict", post(history::verdict))
         .route("/v1/statistics", get(history::statistics))
         .route("/v1/fields", get(history::fields))
-        .route("/v1/verdicts.zip", get(exports::verdicts))
+        .route("/v1/verdicts.zip", get(verdicts_zip::verdicts))
         .route("/metrics", get(about::metrics))
         .route_layer(from_fn_with_state(app.clone(), signed_in));
     Router::new()
