@@ -169,6 +169,8 @@ mod heap;
 mod mlflow;
 mod model;
 pub mod ops;
+#[cfg(any(feature = "mlflow", feature = "records"))]
+mod percent;
 mod predict;
 #[cfg(feature = "records")]
 pub mod records;
@@ -179,6 +181,8 @@ pub mod serve;
 mod settings;
 #[cfg(any(feature = "download", feature = "records", feature = "registry"))]
 mod sha256;
+#[cfg(feature = "records")]
+mod signals;
 pub mod structures;
 mod text;
 #[cfg(feature = "train")]
@@ -210,8 +214,11 @@ pub mod internals {
     pub use crate::ops::backend::DetectionOps;
     pub use crate::ops::cpu::conv2d_uses_winograd;
     pub use crate::ops::primitives::MapShapes;
+    pub use crate::predict::{THRESHOLDS_KEY, stored_thresholds};
     #[cfg(any(feature = "records", feature = "registry"))]
     pub use crate::sha256::sha256_of_bytes;
+    #[cfg(feature = "records")]
+    pub use crate::signals::told_to_end;
     pub use crate::text::read_text;
 
     /// The parts of the detector.

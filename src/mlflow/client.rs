@@ -15,6 +15,7 @@ use ureq::http::{Method, Request, Response};
 use ureq::{AsSendBody, Body};
 
 use crate::error::{Error, Result};
+use crate::percent::encoded_path;
 
 /// The longest answer that is read, in bytes; files have no limit.
 const LONGEST_ANSWER: u64 = 64 << 20;
@@ -228,16 +229,9 @@ impl Client {
             Some(rest) => rest.split_once('/').map_or("", |(_, path)| path),
             None => path,
         };
-        let path = encoded(&format!("{path}/{name}"));
+        let path = encoded_path(format!("{path}/{name}").trim_start_matches('/'));
         Ok(format!("{}/api/2.0/mlflow-artifacts/artifacts/{path}", self.url))
     }
-}
-
-/// A path in a URL.
-fn encoded(path: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
-    let encode = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    path.trim_start_matches('/').bytes().map(encode).collect()
 }
 
 fn authorization() -> Option<String> {

@@ -1,5 +1,6 @@
 //! Inference: images in, [`Detection`]s out. The command line and the examples all go through [`Predictor`].
 
+mod thresholds;
 mod tiles;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use crate::ops::in_host_memory;
 use crate::structures::{Detection, Image, ReferenceInput};
 use crate::weights;
 
+pub use thresholds::{THRESHOLDS_KEY, stored_thresholds};
 pub use tiles::Tiles;
 
 /// Threads that decode the images of a data set; each is far faster than the detector.

@@ -14,6 +14,7 @@ use sqlx::{Any, AnyPool, ConnectOptions, Connection, Executor, SqlSafeStr, Trans
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::error::{Cause, Error, Result};
+use crate::percent::encoded_path;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -67,7 +68,7 @@ impl Database {
         let (url, name, set_up, begin_reading, writers) = match Address::parse(url)? {
             Address::Sqlite(path) => {
                 let path = absolute(&path).map_err(Error::io(&path))?;
-                let url = format!("sqlite:{}?mode=rwc", encoded(&path));
+                let url = format!("sqlite:{}?mode=rwc", encoded_path(&path.to_string_lossy()));
                 // `FULL`: a commit is on the disk when it is done, also in WAL mode.
                 let set_up =
                     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 10000";
@@ -144,11 +145,4 @@ fn migrator() -> Migrator {
         Migration::new(version, Cow::Borrowed(description), kind, sql.into_sql_str(), false)
     };
     Migrator::with_migrations(migrations.into_iter().map(migration).collect())
-}
-
-/// A path in a URL.
-fn encoded(path: &Path) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte);
-    let encode = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    path.to_string_lossy().bytes().map(encode).collect()
 }

@@ -128,25 +128,6 @@ async fn refuse(mut stream: TcpStream) {
     .await;
 }
 
-/// Ends when the process is told to end.
-pub async fn told_to_end() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-            (Ok(mut terminate), Ok(mut interrupt)) => tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            },
-            _ => std::future::pending().await,
-        }
-    }
-    #[cfg(not(unix))]
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
 /// How many connections the system allows, after this process's limit is raised as far as it can be.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn open_files() -> usize {

@@ -8,14 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use image::RgbImage;
 
 use crate::error::{Cause, Error, Result};
-use crate::eval::OperatingPoint;
-use crate::predict::Predictor;
+use crate::predict::{Predictor, stored_thresholds};
 use crate::registry::{self, RegistryName, ResolvedWeights, VersionName, Which};
 use crate::structures::ReferenceInput;
 use crate::weights::WeightFile;
-
-/// The key of the thresholds in a weight file's metadata.
-const THRESHOLDS: &str = "faster_rcnn_thresholds";
 
 /// Reads a detector, with the settings that the user gives for it.
 pub type Load = dyn Fn(&Path) -> Result<Predictor, Cause> + Send + Sync;
@@ -85,11 +81,8 @@ impl ModelSource {
 
 /// What an evaluation wrote into the weights.
 fn thresholds(weights: &Path) -> Result<Option<BTreeMap<String, f32>>> {
-    let file = WeightFile::open(weights)?;
-    let Some(json) = file.metadata().get(THRESHOLDS) else { return Ok(None) };
-    let points: BTreeMap<String, OperatingPoint> = serde_json::from_str(json)
-        .map_err(|error| Error::file_because(weights, format!("its {THRESHOLDS} is damaged"), error))?;
-    Ok(Some(points.into_iter().map(|(name, point)| (name, point.threshold)).collect()))
+    let stored = stored_thresholds(&WeightFile::open(weights)?)?;
+    Ok(stored.map(|points| points.into_iter().map(|(name, point)| (name, point.threshold)).collect()))
 }
 
 /// The detector that new requests get. Those that have one keep it.

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::app::App;
 use super::exports::Exports;
 use super::limits::{Limits, Memory};
-use super::listen::{Connections, answer, listen, told_to_end};
+use super::listen::{Connections, answer, listen};
 use super::metrics::Metrics;
 use super::pictures::Studio;
 use super::queue::Queue;
@@ -21,6 +21,7 @@ use super::sign_in::SignIn;
 use super::watch::watch;
 use crate::error::{Error, Result};
 use crate::records::{Keep, Records};
+use crate::signals::told_to_end;
 
 /// How often records beyond the limit are removed.
 const KEEP_INTERVAL: Duration = Duration::from_secs(60);

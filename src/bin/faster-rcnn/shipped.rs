@@ -6,11 +6,9 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result};
 use faster_rcnn::eval::{OperatingPoint, OperatingPoints};
+use faster_rcnn::internals::{THRESHOLDS_KEY, stored_thresholds};
 use faster_rcnn::weights::{self, LoadOptions, WeightFile};
 use faster_rcnn::{DeviceName, Error};
-
-/// The key in the metadata; its value is JSON: the name of a threshold, and the threshold with what it gave.
-const KEY: &str = "faster_rcnn_thresholds";
 
 /// Which threshold to use.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -74,7 +72,7 @@ pub fn store(
         all.into_iter().filter_map(|(threshold, point)| Some((threshold.key(), point?))).collect();
     let file = WeightFile::open(weights)?;
     let mut entries: BTreeMap<String, String> = file.metadata().clone();
-    entries.insert(KEY.to_string(), serde_json::to_string(&known).expect("plain data is JSON"));
+    entries.insert(THRESHOLDS_KEY.to_string(), serde_json::to_string(&known).expect("plain data is JSON"));
     let model = file.load(options, &DeviceName::from_str("cpu")?.open()?)?;
     let entries: Vec<(String, String)> = entries.into_iter().collect();
     Ok(weights::save_with_metadata(&model, to, &entries)?)
@@ -83,11 +81,9 @@ pub fn store(
 /// The score of a threshold that is in the metadata of a weight file, which lies at `weights`.
 pub fn read(file: &WeightFile, weights: &Path, threshold: Threshold) -> Result<f32> {
     let fault = |message: String| Error::file(weights, message);
-    let json = file.metadata().get(KEY).ok_or_else(|| {
+    let known = stored_thresholds(file)?.ok_or_else(|| {
         fault("has no thresholds: `faster-rcnn evaluate --store` writes a file that has".to_string())
     })?;
-    let known: BTreeMap<String, OperatingPoint> = serde_json::from_str(json)
-        .map_err(|error| Error::file_because(weights, format!("its {KEY} is damaged"), error))?;
     let point = known.get(threshold.key());
     let point = point.ok_or_else(|| fault(format!("has no threshold {}", threshold.key())))?;
     if !(0.0..=1.0).contains(&point.threshold) {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use faster_rcnn::data::load_image;
-use faster_rcnn::internals::sha256_of_bytes;
+use faster_rcnn::internals::{sha256_of_bytes, told_to_end};
 use faster_rcnn::records::{Fields, Found, Milliseconds, Model, NewImage, NewInspection};
 use faster_rcnn::registry::{ResolvedWeights, resolve};
 use faster_rcnn::structures::Detection;
@@ -267,24 +267,8 @@ fn stop_signal() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let wait = async move {
-        #[cfg(unix)]
-        {
-            use tokio::signal::unix::{SignalKind, signal};
-            let mut terminate = signal(SignalKind::terminate())?;
-            tokio::select! {
-                outcome = tokio::signal::ctrl_c() => outcome,
-                _ = terminate.recv() => Ok(()),
-            }
-        }
-        #[cfg(not(unix))]
-        tokio::signal::ctrl_c().await
-    };
     thread::spawn(move || {
-        if let Err(error) = runtime.block_on(wait) {
-            tracing::warn!(%error, "signals cannot be received");
-            return;
-        }
+        runtime.block_on(told_to_end());
         asked.store(true, Ordering::Relaxed);
     });
     Ok(stop)
