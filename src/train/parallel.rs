@@ -253,7 +253,7 @@ mod tests {
         let model = config.init(&Device::flex().autodiff());
         let settings = RunConfig::new(config).train;
         let rates = LearningRates::new(&settings, 2);
-        let learner = Learner::new(Trainee::new(model, &settings), optimizer(&settings), rates);
+        let learner = Learner::new(Trainee::new(model, None, &settings), optimizer(&settings), rates);
         Replica { learner, gradients: None }
     }
 

@@ -222,18 +222,13 @@ impl PreparedRun {
     fn train(self) -> Result<Outcome> {
         let Self { given, info, data, compute, folder, model, loggers, .. } = self;
         let train = &info.config.train;
-        let average = match train.ema_decay {
-            Some(decay) if info.epoch > 0 => {
-                let average =
-                    weights::load(average_path(&folder.checkpoints(), info.epoch), &model.device())?;
-                Some(WeightAverage::new(average, decay, info.step))
-            }
-            _ => None,
+        let average = |decay| match info.epoch {
+            0 => Ok(WeightAverage::of(&model, decay)),
+            epoch => weights::load(average_path(&folder.checkpoints(), epoch), &model.device())
+                .map(|average| WeightAverage::new(average, decay, info.step)),
         };
-        let model = match average {
-            None => Trainee::new(model, train),
-            average => Trainee::resumed(model, average, train),
-        };
+        let average = train.ema_decay.map(average).transpose()?;
+        let model = Trainee::new(model, average, train);
         let resumed = match info.epoch {
             0 => None,
             _ => Some(Checkpoints::read(&folder.checkpoints(), model.clone(), &info)?),

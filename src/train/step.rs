@@ -32,14 +32,8 @@ pub(super) struct Trainee {
 }
 
 impl Trainee {
-    /// A detector that begins with the first step.
-    pub fn new(detector: FasterRcnn, config: &TrainConfig) -> Self {
-        let average = config.ema_decay.map(|decay| WeightAverage::of(&detector, decay));
-        Self::resumed(detector, average, config)
-    }
-
-    /// A detector that goes on with the average of its weights so far.
-    pub fn resumed(detector: FasterRcnn, average: Option<WeightAverage>, config: &TrainConfig) -> Self {
+    /// `average` is that of the detector's weights so far, where the settings ask for one.
+    pub fn new(detector: FasterRcnn, average: Option<WeightAverage>, config: &TrainConfig) -> Self {
         let (accumulation, clip_norm) = (config.accumulation, config.clip_norm);
         let trainee = Self { detector, average, accumulation, clip_norm, predictor: OnceLock::new() };
         trainee.map(&mut NumberedParameters { next: 0 })
@@ -247,7 +241,7 @@ mod tests {
     #[test]
     fn validation_detects_what_a_predictor_detects() {
         let (detector, images) = (detector(), images());
-        let trainee = Trainee::new(detector.clone(), &TrainConfig::default());
+        let trainee = Trainee::new(detector.clone(), None, &TrainConfig::default());
         let validated = InferenceStep::step(&trainee, batch(&images)).sync().unwrap();
         let found: Vec<_> = validated.results().iter().map(|result| result.detections.clone()).collect();
         let together = detector.forward(&batch(&images).images);
@@ -263,7 +257,7 @@ mod tests {
         let mut tensors = weights::collect(&detector());
         tensors[0].values[0] = f32::NAN;
         let detector = weights::apply(detector(), tensors).unwrap();
-        let trainee = Trainee::new(detector, &TrainConfig::default());
+        let trainee = Trainee::new(detector, None, &TrainConfig::default());
         let error = InferenceStep::step(&trainee, batch(&images())).sync().unwrap_err();
         assert!(error.to_string().contains("1.png: the detector's backbone computes NaN"), "{error}");
     }

@@ -23,6 +23,14 @@ impl Precision {
         }
     }
 
+    /// Bytes of an element.
+    pub(super) fn width(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 => 2,
+        }
+    }
+
     /// The elements as a file has them.
     pub(super) fn bytes(self, tensor: &NamedTensor) -> Vec<u8> {
         let values = tensor.values.iter();

@@ -95,7 +95,7 @@ pub fn write_safetensors(
     let mut header = Map::from_iter([("__metadata__".to_string(), json!(metadata))]);
     let mut start = 0;
     for tensor in tensors {
-        let stop = start + bytes(tensor).len();
+        let stop = start + precision.width() * tensor.values.len();
         let (dtype, shape) = (precision.name(), &tensor.shape);
         let entry: Value = json!({ "dtype": dtype, "shape": shape, "data_offsets": [start, stop] });
         header.insert(tensor.name.clone(), entry);
