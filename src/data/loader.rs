@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
-use rand::seq::SliceRandom;
+use image::RgbImage;
+use rand::seq::{IteratorRandom, SliceRandom};
 use rand::{Rng, RngExt};
 
 use super::augment::{AugmentConfig, augment};
+use super::copy_paste::paste;
 use super::dataset::Record;
-use super::random::RandomKey;
+use super::random::{Purpose, RandomKey};
 use super::reference::pair_with_itself;
 use crate::error::{Error, Result};
 use crate::structures::{Annotation, Image, ReferenceAlign, ReferenceInput};
@@ -42,13 +44,17 @@ struct Variation {
     augment: AugmentConfig,
 }
 
-/// What becomes of references.
-#[derive(Debug, Clone, Copy, Default)]
-struct Reference {
+/// What an image becomes on its way into a batch.
+#[derive(Debug, Clone, Default)]
+struct Preparation {
+    /// Of shuffled images.
+    variation: Option<Variation>,
     input: ReferenceInput,
     align: ReferenceAlign,
     /// Part of the shuffled images that are replaced by their references.
     clean_fraction: f64,
+    /// Most objects that are pasted into a shuffled image.
+    copy_paste: usize,
 }
 
 /// Gives the images of a data set in batches, once an epoch; the last batch may be smaller.
@@ -82,8 +88,7 @@ pub struct Loader {
     /// Index of this loader, and the number of loaders that share an epoch.
     shard: (usize, usize),
     threads: usize,
-    variation: Option<Variation>,
-    reference: Reference,
+    preparation: Preparation,
     /// The epoch that [`next_epoch`](Self::next_epoch) starts.
     epoch: AtomicUsize,
 }
@@ -102,8 +107,7 @@ impl Loader {
             batch_size,
             shard: (0, 1),
             threads,
-            variation: None,
-            reference: Reference::default(),
+            preparation: Preparation::default(),
             epoch: AtomicUsize::new(1),
         }
     }
@@ -111,7 +115,7 @@ impl Loader {
     /// Shuffles and varies the images, differently in each epoch. The first epoch given is `epoch`.
     #[must_use]
     pub fn shuffled(mut self, augment: &AugmentConfig, seed: u64, epoch: usize) -> Self {
-        self.variation = Some(Variation { seed, augment: augment.clone() });
+        self.preparation.variation = Some(Variation { seed, augment: augment.clone() });
         self.epoch = AtomicUsize::new(epoch);
         self
     }
@@ -125,14 +129,23 @@ impl Loader {
     #[must_use]
     pub fn with_clean(mut self, fraction: f64) -> Self {
         assert!((0.0..=1.0).contains(&fraction), "no part of the images is {fraction}");
-        self.reference.clean_fraction = fraction;
+        self.preparation.clean_fraction = fraction;
+        self
+    }
+
+    /// Pastes up to `most` objects of another image of the same [group](Record::group) into each shuffled
+    /// image, where they fit in. Images without a group take objects of any other image without one.
+    #[must_use]
+    pub fn with_copy_paste(mut self, most: usize) -> Self {
+        self.preparation.copy_paste = most;
         self
     }
 
     /// Gives the images as a detector with these settings takes them: beside their references, or alone.
     #[must_use]
-    pub fn with_reference(self, input: ReferenceInput, align: ReferenceAlign) -> Self {
-        Self { reference: Reference { input, align, ..self.reference }, ..self }
+    pub fn with_reference(mut self, input: ReferenceInput, align: ReferenceAlign) -> Self {
+        (self.preparation.input, self.preparation.align) = (input, align);
+        self
     }
 
     /// The loader `index` of `count` that share each epoch. Together they give the batches of one loader with
@@ -177,8 +190,7 @@ impl Loader {
             batch_size: self.batch_size,
             shard: self.shard,
             threads: self.threads,
-            variation: self.variation.clone(),
-            reference: self.reference,
+            preparation: self.preparation.clone(),
             epoch: AtomicUsize::new(self.epoch.load(Ordering::Relaxed)),
         }
     }
@@ -186,7 +198,7 @@ impl Loader {
     /// Indices of the records, batch by batch, each with its share.
     fn order(&self, epoch: usize) -> Vec<(Vec<usize>, f32)> {
         let mut order: Vec<usize> = (0..self.records.len()).collect();
-        if let Some(variation) = &self.variation {
+        if let Some(variation) = &self.preparation.variation {
             // No image has this index.
             let key = RandomKey { seed: variation.seed, epoch: epoch as u64, image: u64::MAX };
             order.shuffle(&mut key.generator());
@@ -209,10 +221,10 @@ impl Loader {
             .map(|first| {
                 let (sender, receiver) = sync_channel(PREFETCH);
                 let (batches, records) = (batches.clone(), self.records.clone());
-                let (variation, reference, step) = (self.variation.clone(), self.reference, self.threads);
+                let (preparation, step) = (self.preparation.clone(), self.threads);
                 thread::spawn(move || {
                     for (indices, share) in batches.iter().skip(first).step_by(step) {
-                        let batch = load(&records, indices, *share, variation.as_ref(), reference, epoch);
+                        let batch = preparation.load(&records, indices, *share, epoch);
                         // Nobody receives: the iterator was dropped before the end of the epoch.
                         if sender.send(batch).is_err() {
                             return;
@@ -267,44 +279,66 @@ impl Iterator for Batches {
     }
 }
 
-fn load(
-    records: &[Record],
-    indices: &[usize],
-    share: f32,
-    variation: Option<&Variation>,
-    reference: Reference,
-    epoch: usize,
-) -> Result<Batch> {
-    let (names, images, annotations) = (Vec::new(), Vec::new(), Vec::new());
-    let mut batch = Batch { names, images, annotations, seeds: Vec::new(), share };
-    for &index in indices {
-        let record = &records[index];
-        let seed = variation.map_or(0, |variation| variation.seed);
-        let key = RandomKey { seed, epoch: epoch as u64, image: index as u64 };
-        // No other random number has an index with the second highest bit.
-        let chance = RandomKey { image: key.image | 1 << 62, ..key };
-        let clean = variation.is_some()
-            && record.reference.is_some()
-            && chance.generator().random_bool(reference.clean_fraction);
-        let pixels = match (clean, reference.input) {
-            (false, ReferenceInput::None) => record.load()?,
-            (false, ReferenceInput::Difference) => record.load_pair(reference.align)?,
-            (true, ReferenceInput::None) => record.load_reference()?,
-            (true, ReferenceInput::Difference) => pair_with_itself(&record.load_reference()?),
-        };
-        let annotations = if clean { &[] } else { record.annotations.as_slice() };
-        let (pixels, annotations) = match variation {
-            Some(variation) => augment(pixels, annotations, &variation.augment, reference.input, key),
-            None => (pixels, annotations.to_vec()),
-        };
-        batch.names.push(record.name.clone());
-        batch.images.push(Image::from(pixels));
-        batch.annotations.push(annotations);
-        // No image has an index with the highest bit, so these numbers are not those of its variation.
-        let step = RandomKey { image: key.image | 1 << 63, ..key };
-        batch.seeds.push(step.generator().next_u64());
+impl Preparation {
+    fn load(&self, records: &[Record], indices: &[usize], share: f32, epoch: usize) -> Result<Batch> {
+        let (names, images, annotations) = (Vec::new(), Vec::new(), Vec::new());
+        let mut batch = Batch { names, images, annotations, seeds: Vec::new(), share };
+        let seed = self.variation.as_ref().map_or(0, |variation| variation.seed);
+        for &index in indices {
+            let key = RandomKey { seed, epoch: epoch as u64, image: index as u64 };
+            let (pixels, annotations) = match &self.variation {
+                Some(variation) => {
+                    let (pixels, annotations) = self.composed(records, index, key)?;
+                    augment(pixels, &annotations, &variation.augment, self.input, key)
+                }
+                None => (self.pixels(&records[index])?, records[index].annotations.clone()),
+            };
+            batch.names.push(records[index].name.clone());
+            batch.images.push(Image::from(pixels));
+            batch.annotations.push(annotations);
+            batch.seeds.push(key.apart(Purpose::Step).generator().next_u64());
+        }
+        Ok(batch)
     }
-    Ok(batch)
+
+    /// An image, or in its place its reference, or it with pasted objects; and its objects.
+    fn composed(
+        &self,
+        records: &[Record],
+        index: usize,
+        key: RandomKey,
+    ) -> Result<(RgbImage, Vec<Annotation>)> {
+        let record = &records[index];
+        let mut chance = key.apart(Purpose::Clean).generator();
+        if record.reference.is_some() && chance.random_bool(self.clean_fraction) {
+            let reference = record.load_reference()?;
+            let pixels = match self.input {
+                ReferenceInput::None => reference,
+                ReferenceInput::Difference => pair_with_itself(&reference),
+            };
+            return Ok((pixels, Vec::new()));
+        }
+        let (mut pixels, mut annotations) = (self.pixels(record)?, record.annotations.clone());
+        if self.copy_paste > 0 {
+            let mut chance = key.apart(Purpose::Paste).generator();
+            let is_donor = |(other, donor): &(usize, &Record)| {
+                *other != index && donor.group == record.group && !donor.annotations.is_empty()
+            };
+            if let Some((_, donor)) = records.iter().enumerate().filter(is_donor).choose(&mut chance) {
+                let objects = (&self.pixels(donor)?, donor.annotations.as_slice());
+                paste(&mut pixels, &mut annotations, objects, self.copy_paste, &mut chance);
+            }
+        }
+        Ok((pixels, annotations))
+    }
+
+    /// As the detector takes it.
+    fn pixels(&self, record: &Record) -> Result<RgbImage> {
+        match self.input {
+            ReferenceInput::None => record.load(),
+            ReferenceInput::Difference => record.load_pair(self.align),
+        }
+    }
 }
 
 #[cfg(test)]

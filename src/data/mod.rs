@@ -10,6 +10,7 @@ mod boxes;
 #[cfg(feature = "train")]
 mod burn_loader;
 mod check;
+mod copy_paste;
 mod dataset;
 pub mod formats;
 #[cfg(feature = "data")]

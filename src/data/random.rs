@@ -16,7 +16,24 @@ pub struct RandomKey {
     pub image: u64,
 }
 
+/// What else is chosen for an image, besides its variation. No image has an index with one of these bits, so the
+/// choices do not depend on each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// The choices of the training step.
+    Step = 63,
+    /// Whether its reference takes its place.
+    Clean = 62,
+    /// What is pasted into it.
+    Paste = 61,
+}
+
 impl RandomKey {
+    /// The key of another choice for the same image.
+    pub(super) fn apart(self, purpose: Purpose) -> Self {
+        Self { image: self.image | 1 << purpose as u32, ..self }
+    }
+
     /// The random numbers of this key; keys that differ give independent ones.
     pub(super) fn generator(self) -> ChaCha8Rng {
         let mut key = [0; 32];

@@ -36,6 +36,9 @@ pub struct DataConfig {
     /// reference gets the same picture twice then, which is varied apart. Images without a reference stay.
     /// Default 0.
     pub clean_fraction: f64,
+    /// Up to so many objects of another training image of the same group are pasted into each image, others in
+    /// each epoch, where the lines around them go on. Default 0.
+    pub copy_paste: usize,
 }
 
 /// How a detector is trained. The defaults are those of torchvision's detection reference for one GPU
@@ -237,6 +240,7 @@ impl RunConfig {
         model.validate().map_err(|error| within("model", error))?;
         self.train.validate()?;
         bounds::within("data.clean_fraction", self.data.clean_fraction, 0.0..=1.0)?;
+        bounds::within("data.copy_paste", self.data.copy_paste, 0..=100)?;
         bounds::ensure(
             self.augment.reference_shift == 0.0 || self.model.reference != ReferenceInput::None,
             || {

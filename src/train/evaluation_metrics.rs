@@ -1,4 +1,5 @@
-//! What is measured on the validation images after each epoch: average precisions, all from one evaluation.
+//! What is measured on the validation images after each epoch: average precisions, all from one evaluation, and
+//! the mean losses of an image.
 
 use std::mem;
 use std::sync::{Arc, Mutex};
@@ -12,6 +13,7 @@ use burn::train::metric::{
 use super::best::BEST_METRIC;
 use super::step::Validated;
 use crate::eval::{Evaluation, ImageResult, evaluate};
+use crate::model::Losses;
 
 impl Adaptor<Self> for Validated {
     fn adapt(&self) -> Self {
@@ -19,28 +21,62 @@ impl Adaptor<Self> for Validated {
     }
 }
 
-/// A number from the [`Evaluation`] of all validation images. An epoch is evaluated once.
+/// A number that all validation images together have. An epoch is evaluated once.
 #[derive(Clone)]
 pub(super) struct EvaluationMetric {
     name: MetricName,
-    value: fn(&Evaluation) -> Option<f64>,
+    value: Value,
     /// Whether this metric collects the results for all of them. Exactly one does.
     collects: bool,
     shared: Arc<Mutex<Shared>>,
     current: Option<f64>,
 }
 
-/// Shared by the metrics of a run: the results of an epoch, then their evaluation.
+/// What a metric gives of an epoch.
+#[derive(Clone, Copy)]
+enum Value {
+    Precision(fn(&Evaluation) -> Option<f64>),
+    /// Of a term, or with `None` of their sum.
+    Loss(Option<usize>),
+}
+
+/// Shared by the metrics of a run: the results of an epoch, then what they say together.
 struct Shared {
     class_names: Vec<String>,
     results: Vec<ImageResult>,
-    evaluation: Option<Evaluation>,
+    losses: Vec<[f32; 4]>,
+    epoch: Option<Epoch>,
+}
+
+struct Epoch {
+    evaluation: Evaluation,
+    /// Of each term the mean of all images.
+    losses: [f64; 4],
+}
+
+impl Epoch {
+    fn of(results: Vec<ImageResult>, losses: &[[f32; 4]], class_names: &[String]) -> Self {
+        let mean = |term: usize| {
+            losses.iter().map(|losses| f64::from(losses[term])).sum::<f64>() / losses.len() as f64
+        };
+        Self { evaluation: evaluate(&results, class_names), losses: [0, 1, 2, 3].map(mean) }
+    }
+
+    /// `None` where it is unknown: without ground truth, without images.
+    fn value(&self, value: Value) -> Option<f64> {
+        match value {
+            Value::Precision(precision) => precision(&self.evaluation),
+            Value::Loss(Some(term)) => Some(self.losses[term]),
+            Value::Loss(None) => Some(self.losses.iter().sum()),
+        }
+        .filter(|value| value.is_finite())
+    }
 }
 
 /// The metrics of a run.
-pub(super) fn evaluation_metrics(class_names: &[String]) -> [EvaluationMetric; 3] {
-    let class_names = class_names.to_vec();
-    let shared = Arc::new(Mutex::new(Shared { class_names, results: Vec::new(), evaluation: None }));
+pub(super) fn evaluation_metrics(class_names: &[String]) -> Vec<EvaluationMetric> {
+    let (class_names, results, losses) = (class_names.to_vec(), Vec::new(), Vec::new());
+    let shared = Arc::new(Mutex::new(Shared { class_names, results, losses, epoch: None }));
     let metric = |name: &str, collects, value| EvaluationMetric {
         name: Arc::new(name.to_string()),
         value,
@@ -48,11 +84,15 @@ pub(super) fn evaluation_metrics(class_names: &[String]) -> [EvaluationMetric; 3
         shared: shared.clone(),
         current: None,
     };
-    [
-        metric(BEST_METRIC, true, |all| all.coco.overall.ap),
-        metric("ap50", false, |all| all.coco.overall.ap50),
-        metric("map33", false, |all| all.deep_pcb.map),
-    ]
+    let mut metrics = vec![
+        metric(BEST_METRIC, true, Value::Precision(|all| all.coco.overall.ap)),
+        metric("ap50", false, Value::Precision(|all| all.coco.overall.ap50)),
+        metric("map33", false, Value::Precision(|all| all.deep_pcb.map)),
+        metric("loss", false, Value::Loss(None)),
+    ];
+    let terms = Losses::NAMES.iter().enumerate();
+    metrics.extend(terms.map(|(term, name)| metric(name, false, Value::Loss(Some(term)))));
+    metrics
 }
 
 impl Metric for EvaluationMetric {
@@ -63,23 +103,29 @@ impl Metric for EvaluationMetric {
     }
 
     fn attributes(&self) -> MetricAttributes {
-        NumericAttributes { unit: None, higher_is_better: true }.into()
+        let higher_is_better = matches!(self.value, Value::Precision(_));
+        NumericAttributes { unit: None, higher_is_better }.into()
     }
 
     fn update(&mut self, step: &Validated, _: &MetricMetadata) -> Result<SerializedEntry, TensorReadError> {
         if self.collects {
             let mut shared = self.shared.lock().expect("no metric panics");
-            // New results discard the previous epoch's evaluation.
-            shared.evaluation = None;
-            shared.results.extend_from_slice(step.results());
+            // New results discard the previous epoch's.
+            shared.epoch = None;
+            for (result, losses) in step.images() {
+                shared.results.push(result.clone());
+                shared.losses.push(*losses);
+            }
         }
         Ok(SerializedEntry::not_available(None))
     }
 
     fn compute(&mut self) -> Result<SerializedEntry, TensorReadError> {
-        let Shared { class_names, results, evaluation } = &mut *self.shared.lock().expect("no metric panics");
-        let evaluation = evaluation.get_or_insert_with(|| evaluate(&mem::take(results), class_names));
-        self.current = (self.value)(evaluation);
+        let Shared { class_names, results, losses, epoch } =
+            &mut *self.shared.lock().expect("no metric panics");
+        let epoch =
+            epoch.get_or_insert_with(|| Epoch::of(mem::take(results), &mem::take(losses), class_names));
+        self.current = epoch.value(self.value);
         let shown = self.current.map_or("unknown".to_string(), |value| format!("epoch {value:.4}"));
         Ok(SerializedEntry::new(shown, self.final_value().serialize()))
     }

@@ -94,9 +94,13 @@ impl History {
         };
         let mut losses = vec!["loss"];
         losses.extend(Losses::NAMES);
-        let (losses, precision) = (series("train", &losses), series("valid", &["ap", "ap50", "map33"]));
+        let (mut losses, precision) = (series("train", &losses), series("valid", &["ap", "ap50", "map33"]));
+        let validation = series("valid", &["loss"]);
+        losses.extend(
+            validation.into_iter().map(|series| Series { name: "validation loss".to_string(), ..series }),
+        );
         let panels = [
-            Panel { title: "training loss", x_label: "epoch", y_label: "loss", series: &losses },
+            Panel { title: "loss", x_label: "epoch", y_label: "loss", series: &losses },
             Panel { title: "validation", x_label: "epoch", y_label: "average precision", series: &precision },
         ];
         line_charts(self.folder.path().join("curves.png"), &panels)?;

@@ -58,7 +58,8 @@ pub(super) fn launch(
     };
     let training = loader(&data.train)
         .shuffled(&info.config.augment, settings.seed, done + 1)
-        .with_clean(info.config.data.clean_fraction);
+        .with_clean(info.config.data.clean_fraction)
+        .with_copy_paste(info.config.data.copy_paste);
     let (strategy, batches) = strategy(compute, &training);
     let rates = LearningRates::new(settings, batches);
     let checkpoints = Checkpoints::new(&folder.checkpoints(), model.valid(), info.clone(), observers.clone());

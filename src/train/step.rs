@@ -1,6 +1,7 @@
 //! What one step does: a training step computes losses and gradients and changes the weights, a validation
-//! step detects.
+//! step computes losses and detects.
 
+use std::slice;
 use std::sync::{Arc, OnceLock};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
@@ -15,6 +16,7 @@ use crate::data::Batch;
 use crate::eval::ImageResult;
 use crate::model::{FasterRcnn, Losses, Sampling};
 use crate::predict::Predictor;
+use crate::structures::{Annotation, Image};
 
 /// The detector and how its gradients are used.
 #[derive(Module, Debug)]
@@ -95,11 +97,7 @@ impl TrainStep for Trainee {
         }
         let sampling = &mut Sampling::seeded(batch.seeds);
         let losses = self.detector.losses(&batch.images, &batch.annotations, sampling);
-        // One read from the device for all four.
-        let values = Tensor::cat(losses.terms().to_vec(), 0).into_data();
-        let values: Vec<f32> = values.try_into_vec().expect("losses are f32");
-        let values = values.into_iter().map(|loss| loss * batch.share).collect::<Vec<_>>();
-        let step = Step { losses: values.try_into().expect("four losses"), names: batch.names };
+        let step = Step { losses: values(&losses).map(|loss| loss * batch.share), names: batch.names };
         if step.losses.iter().any(|loss| !loss.is_finite()) {
             // `Step::sync` ends the run; until then the weights stay as they are.
             return TrainOutput { grads: GradientsParams::new(), item: step };
@@ -128,26 +126,37 @@ impl InferenceStep for Trainee {
     type Output = Validated;
 
     /// Detects image by image, like [`Predictor`], so that an epoch's numbers equal those of an evaluation of
-    /// its weights.
+    /// its weights. The losses are those of the images alone, too, with the same samples in each epoch.
     fn step(&self, batch: Batch) -> Validated {
         let predictor = self.predictor.get_or_init(|| Arc::new(Predictor::new(self.kept().clone())));
-        let images = batch.names.into_iter().zip(batch.images).zip(batch.annotations);
-        let result = |((name, image), annotations)| match predictor.detect_one(image) {
-            Ok(detections) => Ok(ImageResult { annotations, detections }),
-            Err(error) => Err(format!("{name}: {error:#}")),
+        let parts = batch.names.into_iter().zip(batch.images).zip(batch.annotations).zip(batch.seeds);
+        let validate = |(((name, image), annotations), seed): (((_, Image), Vec<Annotation>), _)| {
+            let detections =
+                predictor.detect_one(image.clone()).map_err(|error| format!("{name}: {error:#}"))?;
+            let targets = slice::from_ref(&annotations);
+            let losses = self.kept().losses(&[image], targets, &mut Sampling::seeded([seed]));
+            Ok((ImageResult { annotations, detections }, values(&losses)))
         };
-        let results: Result<Vec<ImageResult>, String> = images.map(result).collect();
-        Validated(results.map(Arc::from))
+        let images: Result<Vec<(ImageResult, [f32; 4])>, String> = parts.map(validate).collect();
+        Validated(images.map(Arc::from))
     }
+}
+
+/// The four losses, in the order of [`Losses::NAMES`], by one read from the device.
+fn values(losses: &Losses) -> [f32; 4] {
+    let values = Tensor::cat(losses.terms().to_vec(), 0).into_data();
+    let values: Vec<f32> = values.try_into_vec().expect("losses are f32");
+    values.try_into().expect("four losses")
 }
 
 /// The results of a validation step, or the reason why the detector cannot be used any more.
 #[derive(Debug, Clone)]
-pub(super) struct Validated(Result<Arc<[ImageResult]>, String>);
+pub(super) struct Validated(Result<Arc<[(ImageResult, [f32; 4])]>, String>);
 
 impl Validated {
-    /// One result per image; empty if the step failed, which ends the run.
-    pub fn results(&self) -> &[ImageResult] {
+    /// The result and the losses of each image, in the order of [`Losses::NAMES`]; empty if the step failed,
+    /// which ends the run.
+    pub fn images(&self) -> &[(ImageResult, [f32; 4])] {
         self.0.as_deref().unwrap_or_default()
     }
 }
@@ -156,7 +165,7 @@ impl ItemLazy for Validated {
     /// Stops the run where the detector computes NaN or infinity.
     fn sync(self) -> Result<Self, ExecutionError> {
         match self.0 {
-            Ok(results) => Ok(Self(Ok(results))),
+            Ok(images) => Ok(Self(Ok(images))),
             Err(message) => Err(ExecutionError::with_context(message)),
         }
     }
@@ -243,13 +252,34 @@ mod tests {
         let (detector, images) = (detector(), images());
         let trainee = Trainee::new(detector.clone(), None, &TrainConfig::default());
         let validated = InferenceStep::step(&trainee, batch(&images)).sync().unwrap();
-        let found: Vec<_> = validated.results().iter().map(|result| result.detections.clone()).collect();
+        let found: Vec<_> = validated.images().iter().map(|(result, _)| result.detections.clone()).collect();
         let together = detector.forward(&batch(&images).images);
         let predictor = Predictor::new(detector);
         let expected: Vec<_> = images.iter().map(|image| predictor.detect(image).unwrap()).collect();
         assert!(expected.iter().all(|detections| !detections.is_empty()));
         assert_eq!(found, expected);
         assert_ne!(found, together);
+    }
+
+    #[test]
+    fn validation_has_the_losses_of_each_image() {
+        let (detector, images) = (detector(), images());
+        let mut batch = batch(&images);
+        batch.annotations = vec![vec![Annotation::new([10.0, 8.0, 40.0, 30.0], 2)], Vec::new()];
+        batch.seeds = vec![5, 6];
+        let trainee = Trainee::new(detector.clone(), None, &TrainConfig::default());
+        let validated = InferenceStep::step(&trainee, batch.clone()).sync().unwrap();
+        let again = InferenceStep::step(&trainee, batch.clone()).sync().unwrap();
+        for index in 0..2 {
+            let one = index..index + 1;
+            let sampling = &mut Sampling::seeded(batch.seeds[one.clone()].to_vec());
+            let losses = detector.losses(&batch.images[one.clone()], &batch.annotations[one], sampling);
+            assert_eq!(validated.images()[index].1, values(&losses));
+            assert_eq!(validated.images()[index].1, again.images()[index].1);
+        }
+        let [with_object, without] = [0, 1].map(|index| validated.images()[index].1);
+        assert!(with_object.iter().all(|loss| *loss > 0.0), "{with_object:?}");
+        assert_eq!((without[1], without[3]), (0.0, 0.0), "there is no box to learn");
     }
 
     #[test]

@@ -1,3 +1,5 @@
+use image::Rgb;
+
 use super::*;
 use crate::data::{SyntheticConfig, open, write_synthetic};
 
@@ -122,4 +124,38 @@ fn clean_images_are_references_without_objects() {
     let batch = pairs.next_epoch().next().unwrap().unwrap();
     assert_eq!(batch.images[0], Image::from(records[0].load_pair(align).unwrap()));
     assert_eq!(batch.annotations[0], records[0].annotations);
+}
+
+#[test]
+fn pasted_objects_come_from_images_of_the_same_group() {
+    let folder = tempfile::tempdir().unwrap();
+    // Grey boards with a white square; the squares of a group are of one class.
+    let record = |index: usize| {
+        let (path, start) = (folder.path().join(format!("{index}.png")), 20 + index as u32);
+        let inside = |x, y| (start..start + 10).contains(&x) && (start..start + 10).contains(&y);
+        let pixel = |x, y| Rgb([if inside(x, y) { 255 } else { 90 }; 3]);
+        RgbImage::from_fn(96, 96, pixel).save(&path).unwrap();
+        let (start, group) = (start as f32, index % 2);
+        let square = Annotation::new([start, start, start + 10.0, start + 10.0], 1 + group);
+        Record::from_image(path, vec![square]).unwrap().with_group(group.to_string())
+    };
+    let records: Vec<Record> = (0..7).map(record).collect();
+    let loader = |threads| {
+        Loader::in_order(&records, 7, threads).shuffled(&AugmentConfig::none(), 5, 1).with_copy_paste(4)
+    };
+    let (one, two) = (loader(1), loader(2));
+    let mut pasted = 0;
+    for _ in 0..10 {
+        let [batch, same] = [&one, &two].map(|loader| loader.next_epoch().next().unwrap().unwrap());
+        assert_eq!((&batch.images, &batch.annotations), (&same.images, &same.annotations));
+        for ((name, image), objects) in batch.names.iter().zip(&batch.images).zip(&batch.annotations) {
+            let record = records.iter().find(|record| record.name == *name).unwrap();
+            let (own, others) = objects.split_at(record.annotations.len());
+            assert_eq!(own, record.annotations);
+            assert!(others.iter().all(|other| other.label == own[0].label));
+            assert_eq!(others.is_empty(), *image == Image::from(record.load().unwrap()));
+            pasted += others.len();
+        }
+    }
+    assert!(pasted > 10, "{pasted}");
 }
