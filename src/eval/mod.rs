@@ -21,6 +21,7 @@
 //! println!("{evaluation}");
 //! ```
 
+mod clean_regions;
 mod coco;
 mod confusion_matrix;
 mod deep_pcb;
@@ -31,6 +32,7 @@ mod per_class;
 mod ranking;
 mod threshold_table;
 
+pub use clean_regions::{clean_images, clean_windows};
 pub use coco::{CocoMetrics, CocoStats, PrecisionRecall, precision_recall};
 pub use confusion_matrix::{ConfusionMatrix, confusion_matrix};
 pub use deep_pcb::{DeepPcbClass, DeepPcbMetrics};

@@ -4,7 +4,7 @@
 //!
 //! - a defect *escapes* if no correct detection reaches the threshold;
 //! - a *false call* is a detection that reaches it and is not correct;
-//! - a clean board, one without defects, *alarms* if any detection on it reaches it.
+//! - a clean board, one without defects, *alarms* if any detection on it reaches it; so does a clean window.
 //!
 //! A threshold of one class judges the defects and detections of this class alone.
 
@@ -13,10 +13,12 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::clean_regions::is_centred_in;
 use super::deep_pcb::{BoardVerdicts, board_verdicts};
 use super::image_result::{ImageResult, check_labels};
 use super::per_class::{as_map, for_each_class, owned};
 use super::ranking::highest_first;
+use crate::structures::Xyxy;
 
 /// Recalls at which false calls are counted.
 const RECALLS: [f64; 4] = [0.90, 0.95, 0.98, 0.99];
@@ -32,7 +34,7 @@ const BINS: usize = 10;
 pub struct Tolerances {
     /// The part of the defects that may escape, in `0..=1`.
     pub escapes: f64,
-    /// The part of the clean boards that may alarm, in `0..=1`.
+    /// The part of the clean boards or windows that may alarm, in `0..=1`.
     pub alarms: f64,
 }
 
@@ -54,7 +56,7 @@ pub struct OperatingPoint {
     pub precision: f64,
     /// False calls an image.
     pub false_calls: f64,
-    /// Part of the clean boards that alarm; `None` where there are none.
+    /// Part of the clean boards or windows that alarm; `None` where there are none.
     pub alarms: Option<f64>,
     /// Where the threshold lies in 95 % of those data sets, drawn from the images with replacement, that have
     /// such a threshold.
@@ -92,7 +94,7 @@ pub struct Thresholds {
     pub best_f: Option<OperatingPoint>,
     /// The highest one at which no more defects escape than tolerated.
     pub escapes: Option<OperatingPoint>,
-    /// The lowest one at which no more clean boards alarm than tolerated.
+    /// The lowest one at which no more clean boards or windows alarm than tolerated.
     pub alarms: Option<OperatingPoint>,
     /// False calls over recall (FROC).
     pub false_calls: Vec<FalseCalls>,
@@ -108,7 +110,7 @@ pub struct Thresholds {
 pub struct OperatingPoints {
     /// What they may cost.
     pub tolerances: Tolerances,
-    /// Images with defects, and clean ones.
+    /// Images with defects, and clean regions: boards or windows.
     pub boards: [usize; 2],
     /// For all classes together.
     pub overall: Thresholds,
@@ -119,7 +121,7 @@ pub struct OperatingPoints {
 
 /// `(false calls an image, part of the defects that escape)` from the highest threshold to the lowest.
 pub fn escape_curve(results: &[ImageResult]) -> Vec<(f64, f64)> {
-    let boards: Vec<Board> = results.iter().map(|result| Board::new(result, &|_| true)).collect();
+    let boards: Vec<Board> = results.iter().map(|result| Board::new(result, &[], &|_| true)).collect();
     let pool = Pool::new(boards.iter());
     if pool.objects == 0 {
         return Vec::new();
@@ -127,45 +129,51 @@ pub fn escape_curve(results: &[ImageResult]) -> Vec<(f64, f64)> {
     pool.counts().map(|counts| (pool.false_calls(counts), 1.0 - pool.recall(counts))).collect()
 }
 
-/// Finds the thresholds. Images without annotations are clean boards. Label `l` is called `class_names[l -
-/// 1]`. The intervals depend on `seed`.
+/// Finds the thresholds. `clean` are the regions of each image that alarm where something is detected:
+/// [`clean_images`](super::clean_images) or [`clean_windows`](super::clean_windows). Label `l` is called
+/// `class_names[l - 1]`. The intervals depend on `seed`.
 ///
 /// # Panics
 ///
-/// If a label lies outside `1..=class_names.len()`.
+/// If a label lies outside `1..=class_names.len()`, or there are not the regions of each image.
 pub fn operating_points(
     results: &[ImageResult],
+    clean: &[Vec<Xyxy>],
     class_names: &[impl AsRef<str>],
     tolerances: Tolerances,
     seed: u64,
 ) -> OperatingPoints {
     check_labels(results, class_names.len());
-    let clean = results.iter().filter(|result| is_clean(result)).count();
+    assert_eq!(results.len(), clean.len(), "there must be the clean regions of each image");
     let of = |keep: &(dyn Fn(usize) -> bool + Sync)| {
-        let boards: Vec<Board> = results.iter().map(|result| Board::new(result, keep)).collect();
+        let board = |(result, clean): (_, &Vec<Xyxy>)| Board::new(result, clean, keep);
+        let boards: Vec<Board> = results.iter().zip(clean).map(board).collect();
         thresholds(&boards, tolerances, seed)
     };
+    let with_defects = results.iter().filter(|result| !result.annotations.is_empty()).count();
     OperatingPoints {
         tolerances,
-        boards: [results.len() - clean, clean],
+        boards: [with_defects, clean.iter().map(Vec::len).sum()],
         overall: of(&|_| true),
         per_class: for_each_class(&owned(class_names), |label| of(&move |other| other == label)),
     }
 }
 
-fn is_clean(result: &ImageResult) -> bool {
-    result.annotations.is_empty()
-}
-
 /// What one image gives.
 struct Board {
-    clean: bool,
+    /// The highest score in each of its clean regions; `None` where nothing is detected.
+    clean: Vec<Option<f32>>,
     verdicts: BoardVerdicts,
 }
 
 impl Board {
-    fn new(result: &ImageResult, keep: &(dyn Fn(usize) -> bool + Sync)) -> Self {
-        Self { clean: is_clean(result), verdicts: board_verdicts(result, keep) }
+    fn new(result: &ImageResult, clean: &[Xyxy], keep: &(dyn Fn(usize) -> bool + Sync)) -> Self {
+        let highest = |region: &Xyxy| {
+            let found = result.detections.iter().filter(|found| keep(found.label));
+            let found = found.filter(|found| is_centred_in(&found.xyxy, region));
+            found.map(|found| found.score).max_by(f32::total_cmp)
+        };
+        Self { clean: clean.iter().map(highest).collect(), verdicts: board_verdicts(result, keep) }
     }
 }
 
@@ -173,10 +181,10 @@ impl Board {
 struct Pool {
     objects: usize,
     boards: usize,
-    clean_boards: usize,
+    clean_regions: usize,
     /// Score, and whether the detection is correct.
     detections: Vec<(f32, bool)>,
-    /// The highest score of each clean board that has a detection.
+    /// The highest score of each clean region that has a detection.
     clean: Vec<f32>,
 }
 
@@ -191,15 +199,13 @@ struct Counts {
 impl Pool {
     fn new<'a>(boards: impl Iterator<Item = &'a Board>) -> Self {
         let (detections, clean_scores) = (Vec::new(), Vec::new());
-        let mut pool = Self { objects: 0, boards: 0, clean_boards: 0, detections, clean: clean_scores };
+        let mut pool = Self { objects: 0, boards: 0, clean_regions: 0, detections, clean: clean_scores };
         for Board { clean, verdicts } in boards {
             pool.boards += 1;
             pool.objects += verdicts.objects;
             pool.detections.extend(&verdicts.detections);
-            if *clean {
-                pool.clean_boards += 1;
-                pool.clean.extend(verdicts.detections.first().map(|(score, _)| *score));
-            }
+            pool.clean_regions += clean.len();
+            pool.clean.extend(clean.iter().flatten());
         }
         pool.detections.sort_by(|a, b| highest_first(a.0, b.0));
         pool.clean.sort_by(|a, b| highest_first(*a, *b));
@@ -249,19 +255,19 @@ impl Pool {
         self.counts().reduce(|best, counts| if f_score(&counts) > f_score(&best) { counts } else { best })
     }
 
-    /// At the lowest threshold at which no more clean boards alarm than tolerated: just above the score of
+    /// At the lowest threshold at which no more clean regions alarm than tolerated: just above the score of
     /// the first one that is too many.
     fn within_alarms(&self, alarms: f64) -> Option<Counts> {
-        if self.clean_boards == 0 {
+        if self.clean_regions == 0 {
             return None;
         }
-        let allowed = (alarms * self.clean_boards as f64 + 1e-9) as usize;
+        let allowed = (alarms * self.clean_regions as f64 + 1e-9) as usize;
         Some(self.at(self.clean.get(allowed).map_or(0.0, |score| score.next_up())))
     }
 
     fn alarms(&self, threshold: f32) -> Option<f64> {
         let alarming = self.clean.iter().filter(|score| **score >= threshold).count();
-        (self.clean_boards > 0).then(|| alarming as f64 / self.clean_boards as f64)
+        (self.clean_regions > 0).then(|| alarming as f64 / self.clean_regions as f64)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::data::Dataset;
 use crate::draw;
 use crate::draw::{draw_annotations, draw_detections, side_by_side};
 use crate::error::{Error, Result};
-use crate::eval::{Evaluation, ImageResult, Tolerances, evaluate, operating_points};
+use crate::eval::{Evaluation, ImageResult, Tolerances, clean_images, evaluate, operating_points};
 use crate::files::{write_atomically, write_bytes};
 use crate::model::FasterRcnn;
 use crate::predict::Predictor;
@@ -27,7 +27,8 @@ pub(super) fn write(
     let names = &config.model.class_names;
     let predictor = Predictor::new(model.clone());
     let results: Vec<ImageResult> = predictor.results(validation).collect::<Result<_>>()?;
-    let thresholds = operating_points(&results, names, Tolerances::default(), config.train.seed);
+    let thresholds =
+        operating_points(&results, &clean_images(&results), names, Tolerances::default(), config.train.seed);
     let evaluation = evaluate(&results, names).with_thresholds(thresholds);
 
     let json = serde_json::to_string_pretty(&evaluation).expect("an evaluation is JSON") + "\n";

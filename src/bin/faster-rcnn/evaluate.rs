@@ -6,7 +6,7 @@ use std::slice;
 use anyhow::{Result, bail};
 use clap::ArgGroup;
 use faster_rcnn::data::{Dataset, Side};
-use faster_rcnn::eval::{ImageResult, Tolerances, evaluate, operating_points};
+use faster_rcnn::eval::{ImageResult, Tolerances, clean_images, clean_windows, evaluate, operating_points};
 use faster_rcnn::train::RunInfo;
 use faster_rcnn::weights::LoadOptions;
 use faster_rcnn::{FasterRcnnConfig, Predictor, TransformConfig, draw};
@@ -84,6 +84,9 @@ pub struct Arguments {
     /// line.
     #[arg(long, value_name = "DIR_OR_LIST", requires = "weights")]
     clean: Option<PathBuf>,
+    /// Cut each image into so many windows a side, and take those without an object for clean images.
+    #[arg(long, value_name = "N", conflicts_with = "clean", value_parser = clap::value_parser!(u8).range(2..=64))]
+    clean_windows: Option<u8>,
     /// References of the clean images, for a detector that takes them.
     #[command(flatten)]
     references: ReferenceArguments,
@@ -159,7 +162,12 @@ pub fn run(mut arguments: Arguments) -> Result<()> {
         (None, None) => unreachable!("clap asks for one of the two"),
     };
     let tolerances = Tolerances { escapes: arguments.escapes, alarms: arguments.alarms };
-    let thresholds = operating_points(&results, &data.class_names, tolerances, seed);
+    let sizes: Vec<_> = data.records.iter().map(|record| record.size).collect();
+    let clean = match arguments.clean_windows {
+        Some(per_side) => clean_windows(&results, &sizes, per_side.into()),
+        None => clean_images(&results),
+    };
+    let thresholds = operating_points(&results, &clean, &data.class_names, tolerances, seed);
     results.truncate(data.records.len());
     if let Some(folder) = plots {
         draw::plot_operating_points(folder, &results, &thresholds)?;

@@ -1,5 +1,11 @@
+use super::super::clean_regions::{clean_images, clean_windows};
 use super::*;
 use crate::structures::{Annotation, Detection};
+
+/// With images as clean regions.
+fn found(results: &[ImageResult], names: &[&str], tolerances: Tolerances, seed: u64) -> OperatingPoints {
+    operating_points(results, &clean_images(results), names, tolerances, seed)
+}
 
 fn object(x: f32) -> [f32; 4] {
     [x, 0.0, x + 10.0, 10.0]
@@ -41,7 +47,7 @@ fn results() -> Vec<ImageResult> {
 #[test]
 fn thresholds_are_those_of_the_table() {
     let names = ["open", "short"];
-    let points = operating_points(&results(), &names, Tolerances { escapes: 0.5, alarms: 0.25 }, 0);
+    let points = found(&results(), &names, Tolerances { escapes: 0.5, alarms: 0.25 }, 0);
     assert_eq!(points.boards, [2, 4]);
     let best = points.overall.best_f.unwrap();
     assert_eq!((best.threshold, best.recall, best.precision), (0.8, 0.5, 1.0));
@@ -54,7 +60,7 @@ fn thresholds_are_those_of_the_table() {
     assert_eq!((alarms.precision, alarms.false_calls), (3.0 / 5.0, 2.0 / 6.0));
     assert!(points.overall.false_calls.iter().all(|point| point.per_board.is_none()));
 
-    let strict = operating_points(&results(), &names, Tolerances { escapes: 0.0, alarms: 0.0 }, 0);
+    let strict = found(&results(), &names, Tolerances { escapes: 0.0, alarms: 0.0 }, 0);
     assert_eq!(strict.overall.escapes, None);
     assert_eq!(strict.overall.alarms.unwrap().threshold, 0.65_f32.next_up());
     // The open at .9 and the false call at .7, clean boards at .4, .2 and .1.
@@ -75,7 +81,7 @@ fn false_calls_over_recall_and_calibration() {
         board(&[(0.0, 1), (40.0, 1)], &[(0.0, 1, 0.95), (40.0, 1, 0.91), (80.0, 1, 0.93)]),
         board(&[(0.0, 1)], &[(0.0, 1, 0.15)]),
     ];
-    let points = operating_points(&results, &["open"], Tolerances::default(), 0);
+    let points = found(&results, &["open"], Tolerances::default(), 0);
     let calls = |index: usize| points.overall.false_calls[index].per_board;
     assert_eq!([calls(0), calls(3)], [Some(0.5); 2]);
     // In the highest bin 2 of 3 are correct at a mean of .93, in another 1 of 1 at .15.
@@ -86,9 +92,32 @@ fn false_calls_over_recall_and_calibration() {
 
 #[test]
 fn nothing_is_known_of_nothing() {
-    let points = operating_points(&[], &["open"], Tolerances::default(), 0);
+    let points = found(&[], &["open"], Tolerances::default(), 0);
     assert_eq!((points.overall.best_f, points.overall.escapes, points.overall.alarms), (None, None, None));
-    let clean = operating_points(&results()[2..], &["open", "short"], Tolerances::default(), 0);
+    let clean = found(&results()[2..], &["open", "short"], Tolerances::default(), 0);
     assert_eq!((clean.overall.best_f, clean.boards), (None, [0, 4]));
     assert!(clean.overall.alarms.is_some());
+}
+
+/// Two boards of 200 x 100 pixels with two windows of 100 x 50 a row, each with defects in one of the upper
+/// windows.
+#[test]
+fn clean_windows_alarm_where_something_is_found_in_them() {
+    let at = |x: f32, y: f32, score| Detection { xyxy: [x, y, x + 10.0, y + 10.0], label: 1, score };
+    let mut boards = [
+        board(&[(0.0, 1)], &[(0.0, 1, 0.9), (80.0, 1, 0.85), (150.0, 1, 0.8)]),
+        board(&[(120.0, 1)], &[(120.0, 1, 0.7)]),
+    ];
+    boards[0].detections.extend([at(20.0, 60.0, 0.5), at(60.0, 60.0, 0.6)]);
+    let clean = clean_windows(&boards, &[(100, 200); 2], 2);
+    let points = operating_points(&boards, &clean, &["open"], Tolerances { escapes: 0.0, alarms: 0.2 }, 0);
+    assert_eq!(points.boards, [2, 6]);
+    // Of six windows one may alarm, so not that whose highest score is .6.
+    let alarms = points.overall.alarms.unwrap();
+    assert_eq!((alarms.threshold, alarms.alarms), (0.6_f32.next_up(), Some(1.0 / 6.0)));
+    // False calls are those of boards, as without windows.
+    let escapes = points.overall.escapes.unwrap();
+    assert_eq!((escapes.threshold, escapes.false_calls, escapes.alarms), (0.7, 1.0, Some(1.0 / 6.0)));
+    let by_board = found(&boards, &["open"], Tolerances::default(), 0);
+    assert_eq!((by_board.boards, by_board.overall.alarms), ([2, 0], None));
 }
