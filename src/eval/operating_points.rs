@@ -58,6 +58,9 @@ pub struct OperatingPoint {
     pub false_calls: f64,
     /// Part of the clean boards or windows that alarm; `None` where there are none.
     pub alarms: Option<f64>,
+    /// Detections a clean board or window; `None` where there are none.
+    #[serde(default)]
+    pub clean_calls: Option<f64>,
     /// Where the threshold lies in 95 % of those data sets, drawn from the images with replacement, that have
     /// such a threshold.
     pub threshold_interval: [f32; 2],
@@ -161,19 +164,18 @@ pub fn operating_points(
 
 /// What one image gives.
 struct Board {
-    /// The highest score in each of its clean regions; `None` where nothing is detected.
-    clean: Vec<Option<f32>>,
+    /// The scores in each of its clean regions.
+    clean: Vec<Vec<f32>>,
     verdicts: BoardVerdicts,
 }
 
 impl Board {
     fn new(result: &ImageResult, clean: &[Xyxy], keep: &(dyn Fn(usize) -> bool + Sync)) -> Self {
-        let highest = |region: &Xyxy| {
+        let scores = |region: &Xyxy| {
             let found = result.detections.iter().filter(|found| keep(found.label));
-            let found = found.filter(|found| is_centred_in(&found.xyxy, region));
-            found.map(|found| found.score).max_by(f32::total_cmp)
+            found.filter(|found| is_centred_in(&found.xyxy, region)).map(|found| found.score).collect()
         };
-        Self { clean: clean.iter().map(highest).collect(), verdicts: board_verdicts(result, keep) }
+        Self { clean: clean.iter().map(scores).collect(), verdicts: board_verdicts(result, keep) }
     }
 }
 
@@ -186,6 +188,8 @@ struct Pool {
     detections: Vec<(f32, bool)>,
     /// The highest score of each clean region that has a detection.
     clean: Vec<f32>,
+    /// The scores of all detections in clean regions.
+    clean_calls: Vec<f32>,
 }
 
 /// Counts of the detections at or above a threshold.
@@ -198,14 +202,17 @@ struct Counts {
 
 impl Pool {
     fn new<'a>(boards: impl Iterator<Item = &'a Board>) -> Self {
-        let (detections, clean_scores) = (Vec::new(), Vec::new());
-        let mut pool = Self { objects: 0, boards: 0, clean_regions: 0, detections, clean: clean_scores };
+        let (detections, highest, clean_calls) = (Vec::new(), Vec::new(), Vec::new());
+        let mut pool =
+            Self { objects: 0, boards: 0, clean_regions: 0, detections, clean: highest, clean_calls };
         for Board { clean, verdicts } in boards {
             pool.boards += 1;
             pool.objects += verdicts.objects;
             pool.detections.extend(&verdicts.detections);
             pool.clean_regions += clean.len();
-            pool.clean.extend(clean.iter().flatten());
+            pool.clean
+                .extend(clean.iter().filter_map(|scores| scores.iter().copied().max_by(f32::total_cmp)));
+            pool.clean_calls.extend(clean.iter().flatten());
         }
         pool.detections.sort_by(|a, b| highest_first(a.0, b.0));
         pool.clean.sort_by(|a, b| highest_first(*a, *b));
@@ -266,8 +273,17 @@ impl Pool {
     }
 
     fn alarms(&self, threshold: f32) -> Option<f64> {
-        let alarming = self.clean.iter().filter(|score| **score >= threshold).count();
-        (self.clean_regions > 0).then(|| alarming as f64 / self.clean_regions as f64)
+        self.a_clean_region(&self.clean, threshold)
+    }
+
+    fn clean_calls(&self, threshold: f32) -> Option<f64> {
+        self.a_clean_region(&self.clean_calls, threshold)
+    }
+
+    /// How many of the scores reach the threshold, a clean region.
+    fn a_clean_region(&self, scores: &[f32], threshold: f32) -> Option<f64> {
+        let reaching = scores.iter().filter(|score| **score >= threshold).count();
+        (self.clean_regions > 0).then(|| reaching as f64 / self.clean_regions as f64)
     }
 }
 
@@ -312,6 +328,7 @@ fn thresholds(boards: &[Board], tolerances: Tolerances, seed: u64) -> Thresholds
             precision: counts.correct as f64 / counts.detected.max(1) as f64,
             false_calls: pool.false_calls(counts),
             alarms: pool.alarms(counts.threshold),
+            clean_calls: pool.clean_calls(counts.threshold),
             threshold_interval: interval(thresholds.map(f64::from).collect())?.map(|value| value as f32),
             recall_interval: interval(recalls.collect()).unwrap_or([0.0; 2]),
         })

@@ -21,7 +21,11 @@ impl fmt::Display for OperatingPoints {
             (format!("{} of clean alarm at most", percent(self.tolerances.alarms)), self.overall.alarms),
         ];
         let width = points.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-        writeln!(f, "{:width$}  {:^23}  {:^23}  precision  false calls  alarms", "", "score", "recall")?;
+        writeln!(
+            f,
+            "{:width$}  {:^23}  {:^23}  precision  false calls  alarms  clean calls",
+            "", "score", "recall"
+        )?;
         for (name, point) in points {
             writeln!(f, "{name:width$}  {}", row(point))?;
         }
@@ -41,6 +45,10 @@ fn row(point: Option<OperatingPoint>) -> String {
     let score = format!("{:.3} [{low:.3}, {high:.3}]", point.threshold);
     let [low, high] = point.recall_interval;
     let recall = format!("{:.3} [{low:.3}, {high:.3}]", point.recall);
-    let alarms = point.alarms.map_or("-".to_string(), |part| format!("{part:.3}"));
-    format!("{score:^23}  {recall:^23}  {:>9.3}  {:>11.3}  {alarms:>6}", point.precision, point.false_calls)
+    let [alarms, clean_calls] = [point.alarms, point.clean_calls]
+        .map(|part| part.map_or("-".to_string(), |part| format!("{part:.3}")));
+    format!(
+        "{score:^23}  {recall:^23}  {:>9.3}  {:>11.3}  {alarms:>6}  {clean_calls:>11}",
+        point.precision, point.false_calls
+    )
 }

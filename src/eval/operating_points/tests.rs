@@ -115,6 +115,10 @@ fn clean_windows_alarm_where_something_is_found_in_them() {
     // Of six windows one may alarm, so not that whose highest score is .6.
     let alarms = points.overall.alarms.unwrap();
     assert_eq!((alarms.threshold, alarms.alarms), (0.6_f32.next_up(), Some(1.0 / 6.0)));
+    let all = operating_points(&boards, &clean, &["open"], Tolerances { escapes: 0.0, alarms: 1.0 }, 0);
+    let all = all.overall.alarms.unwrap();
+    // One window has two detections, another one has one.
+    assert_eq!((all.threshold, all.alarms, all.clean_calls), (0.0, Some(2.0 / 6.0), Some(3.0 / 6.0)));
     // False calls are those of boards, as without windows.
     let escapes = points.overall.escapes.unwrap();
     assert_eq!((escapes.threshold, escapes.false_calls, escapes.alarms), (0.7, 1.0, Some(1.0 / 6.0)));
