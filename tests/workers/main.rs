@@ -8,6 +8,7 @@ mod common;
 #[cfg(unix)]
 mod failures;
 mod gpu;
+mod images;
 #[cfg(target_os = "linux")]
 mod local;
 #[cfg(target_os = "linux")]
