@@ -9,14 +9,14 @@ use burn::module::Module;
 use burn::train::renderer::MetricsRenderer;
 use burn::train::renderer::tui::TuiMetricsRendererWrapper;
 use burn::train::{
-    EventProcessorFailure, ExecutionStrategy, Interrupter, Learner, SupervisedTraining, TrainingError,
-    TrainingStrategy,
+    EventProcessorFailure, Interrupter, Learner, SupervisedTraining, TrainingError, TrainingStrategy,
 };
 
 use super::best::{BestEpoch, EarlyStopping};
 use super::checkpoint::{Checkpoints, Records};
 use super::checkpoint_handle::CheckpointHandle;
 use super::compute::Compute;
+use super::epochs::Epochs;
 use super::evaluation_metrics::evaluation_metrics;
 use super::folder::RunFolder;
 use super::history::History;
@@ -24,7 +24,6 @@ use super::learning_rates::LearningRates;
 use super::metrics;
 use super::observer::Observers;
 use super::optimizer::optimizer;
-use super::parallel::DataParallel;
 use super::progress::PlainLines;
 use super::run_info::RunInfo;
 use super::step::Trainee;
@@ -59,24 +58,24 @@ pub(super) fn launch(
     let training = loader(&data.train)
         .shuffled(&info.config.augment, settings.seed, done + 1)
         .with_clean(info.config.data.clean_fraction);
-    let (strategy, batches) = strategy(compute, &training);
-    let rates = LearningRates::new(settings, batches);
+    let validation = loader(&data.validation);
+    let epochs = Epochs::new(compute.devices(), &training, &validation, 0, None);
+    let rates = LearningRates::new(settings, epochs.batches());
     let checkpoints = Checkpoints::new(&folder.checkpoints(), model.valid(), info.clone(), observers.clone());
     let handle = CheckpointHandle::new(checkpoints, resumed, interrupter.clone());
     let learner = Learner::new(model, optimizer(settings), rates.clone());
 
-    let mut training =
-        SupervisedTraining::new(folder.path(), Arc::new(training), Arc::new(loader(&data.validation)))
-            .with_training_strategy(strategy)
-            .with_interrupter(interrupter.clone())
-            .with_application_logger(None)
-            .with_metric_logger(history)
-            .renderer(renderer(compute, interrupter, done))
-            .with_custom_checkpointers(handle.clone(), handle.clone(), handle.clone())
-            .with_checkpointing_strategy(handle)
-            .grads_accumulation(settings.accumulation)
-            .num_epochs(settings.epochs)
-            .metric_train_numeric(metrics::loss("loss", None));
+    let mut training = SupervisedTraining::new(folder.path(), Arc::new(training), Arc::new(validation))
+        .with_training_strategy(TrainingStrategy::Custom(Arc::new(epochs)))
+        .with_interrupter(interrupter.clone())
+        .with_application_logger(None)
+        .with_metric_logger(history)
+        .renderer(renderer(compute, interrupter, done))
+        .with_custom_checkpointers(handle.clone(), handle.clone(), handle.clone())
+        .with_checkpointing_strategy(handle)
+        .grads_accumulation(settings.accumulation)
+        .num_epochs(settings.epochs)
+        .metric_train_numeric(metrics::loss("loss", None));
     for metric in evaluation_metrics(&info.config.model.class_names) {
         training = training.metric_valid_numeric(metric);
     }
@@ -101,22 +100,6 @@ pub(super) fn launch(
             Err(Error::training(format!("{reason}; resume the run to go on after the last whole epoch")))
         }
         (None, None) => Ok(()),
-    }
-}
-
-/// How burn-train computes, and the number of batches of an epoch.
-fn strategy(compute: &Compute, training: &Loader) -> (TrainingStrategy<Trainee>, usize) {
-    match compute {
-        Compute::Device(device) => {
-            (ExecutionStrategy::single(device.clone().autodiff()).into(), training.batches())
-        }
-        Compute::Team(team) => {
-            let members = team.members().to_vec();
-            let count = members.len();
-            let shards: Vec<Loader> = (0..count).map(|index| training.shard(index, count)).collect();
-            let batches = shards[0].batches();
-            (TrainingStrategy::Custom(Arc::new(DataParallel { members, shards })), batches)
-        }
     }
 }
 

@@ -146,6 +146,12 @@ impl InferenceStep for Trainee {
 pub(super) struct Validated(Result<Arc<[ImageResult]>, String>);
 
 impl Validated {
+    /// The results of several parts of a batch as those of the whole, in their order.
+    pub fn joined(parts: Vec<Self>) -> Self {
+        let parts: Result<Vec<_>, String> = parts.into_iter().map(|part| part.0).collect();
+        Self(parts.map(|parts| parts.iter().flat_map(|part| part.iter().cloned()).collect()))
+    }
+
     /// One result per image; empty if the step failed, which ends the run.
     pub fn results(&self) -> &[ImageResult] {
         self.0.as_deref().unwrap_or_default()

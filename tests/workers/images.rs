@@ -106,7 +106,7 @@ fn images_reach_a_worker_as_bytes_and_become_the_same_numbers_there() {
         share: 1.0,
     };
     let first = |tensor: Tensor<1>| values(tensor.slice(burn::tensor::s![0..1000]));
-    let mut step = |batch: &Batch| bytes_of(&mut || first(gradient(&replica, batch)));
+    let step = |batch: &Batch| bytes_of(&mut || first(gradient(&replica, batch)));
     // The weights travel with the first one.
     step(&batch);
     let (gradients, bytes) = step(&batch);

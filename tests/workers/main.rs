@@ -15,6 +15,7 @@ mod local;
 mod namespaces;
 mod refusals;
 mod training;
+mod validation;
 
 use std::fs;
 use std::path::Path;

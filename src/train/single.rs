@@ -1,0 +1,47 @@
+//! Training on one device.
+
+use burn::module::Module;
+use burn::optim::GradientsAccumulator;
+use burn::tensor::Device;
+use burn::train::Learner;
+
+use super::learners::Learners;
+use super::step::{Step, Trainee};
+use crate::data::Batch;
+
+/// The model on one device.
+pub(super) struct Single {
+    learner: Learner<Trainee>,
+    gradients: GradientsAccumulator<Trainee>,
+}
+
+impl Single {
+    pub fn new(mut learner: Learner<Trainee>, device: &Device) -> Self {
+        learner.fork(&device.clone().autodiff());
+        Self { learner, gradients: GradientsAccumulator::new() }
+    }
+}
+
+impl Learners for Single {
+    fn backward(&mut self, mut parts: Vec<Batch>) -> Step {
+        let output = self.learner.train_step(parts.remove(0));
+        self.gradients.accumulate(&self.learner.model(), output.grads);
+        output.item
+    }
+
+    fn optimize(&mut self) {
+        let gradients = self.gradients.grads();
+        self.learner.lr_step();
+        self.learner.optimizer_step(gradients);
+    }
+
+    fn first(&self) -> &Learner<Trainee> {
+        &self.learner
+    }
+
+    fn check_equal(&self) {}
+
+    fn detectors(&self) -> Vec<Trainee> {
+        vec![self.learner.model().valid()]
+    }
+}
