@@ -24,6 +24,7 @@ impl Compute {
         }
     }
 
+    /// Where the parts of a batch go.
     pub(super) fn devices(&self) -> Devices {
         match self {
             Self::Device(device) => Devices::One(device.clone()),

@@ -25,13 +25,14 @@ use super::metrics;
 use super::observer::Observers;
 use super::optimizer::optimizer;
 use super::progress::PlainLines;
+use super::rows::Row;
 use super::run_info::RunInfo;
 use super::step::Trainee;
 use crate::data::{Dataset, Loader, Split};
 use crate::error::{Error, Result};
 use crate::model::Losses;
 
-/// Trains the epochs after `info.epoch`. `resumed` is the state of the last checkpoint.
+/// Trains from where `info` says that the run is. `resumed` is the state of the last checkpoint.
 pub(super) fn launch(
     info: &RunInfo,
     model: Trainee,
@@ -41,9 +42,10 @@ pub(super) fn launch(
     compute: &Compute,
     observers: &Observers,
 ) -> Result<()> {
-    let (done, settings) = (info.epoch, &info.config.train);
+    let (position, settings) = (info.position(), &info.config.train);
+    let done = position.epoch;
     let interrupter = Interrupter::new();
-    let history = History::open(folder, done, interrupter.clone(), observers.clone())?;
+    let (history, begun) = History::open(folder, position, interrupter.clone(), observers.clone())?;
     let early_stopping = settings.early_stopping.map(|patience| EarlyStopping { patience });
     let best = BestEpoch::of(done, |epoch| history.ap(epoch));
     if done >= settings.epochs || done > 0 && early_stopping.as_ref().is_some_and(|e| e.ends(done, best)) {
@@ -59,10 +61,14 @@ pub(super) fn launch(
         .shuffled(&info.config.augment, settings.seed, done + 1)
         .with_clean(info.config.data.clean_fraction);
     let validation = loader(&data.validation);
-    let epochs = Epochs::new(compute.devices(), &training, &validation, 0, None);
+    let begun = with_images(begun, training.images(), info.devices * settings.batch_size);
+    let every = settings.checkpoint_steps;
+    let epochs = Epochs::new(compute.devices(), &training, &validation, position.batches, every);
     let rates = LearningRates::new(settings, epochs.batches());
-    let checkpoints = Checkpoints::new(&folder.checkpoints(), model.valid(), info.clone(), observers.clone());
-    let handle = CheckpointHandle::new(checkpoints, resumed, interrupter.clone());
+    let (batches, resumes) = (epochs.batches(), resumed.is_some());
+    let (checkpoints, metrics) = (folder.checkpoints(), folder.metrics());
+    let checkpoints = Checkpoints::new(checkpoints, metrics, model.valid(), info.clone(), observers.clone());
+    let handle = CheckpointHandle::new(checkpoints, batches, resumed, interrupter.clone());
     let learner = Learner::new(model, optimizer(settings), rates.clone());
 
     let mut training = SupervisedTraining::new(folder.path(), Arc::new(training), Arc::new(validation))
@@ -75,21 +81,21 @@ pub(super) fn launch(
         .with_checkpointing_strategy(handle)
         .grads_accumulation(settings.accumulation)
         .num_epochs(settings.epochs)
-        .metric_train_numeric(metrics::loss("loss", None));
+        .metric_train_numeric(metrics::loss("loss", None).after(&begun));
     for metric in evaluation_metrics(&info.config.model.class_names) {
         training = training.metric_valid_numeric(metric);
     }
     for (term, name) in Losses::NAMES.iter().enumerate() {
-        training = training.metric_train_numeric(metrics::loss(name, Some(term)));
+        training = training.metric_train_numeric(metrics::loss(name, Some(term)).after(&begun));
     }
     training = training
-        .metric_train_numeric(metrics::learning_rate(rates, done))
-        .metric_train_numeric(metrics::step_seconds())
-        .metric_train_numeric(metrics::images_per_second());
+        .metric_train_numeric(metrics::learning_rate(rates, position.in_batches(batches)).after(&begun))
+        .metric_train_numeric(metrics::step_seconds().after(&begun))
+        .metric_train_numeric(metrics::images_per_second().after(&begun));
     if let Some(early_stopping) = early_stopping {
         training = training.early_stopping(early_stopping);
     }
-    if done > 0 {
+    if resumes {
         training = training.checkpoint(done);
     }
     let result = training.launch(learner);
@@ -97,10 +103,16 @@ pub(super) fn launch(
         (Some(error), _) => Err(training_error(error)),
         (None, Some(interruption)) => {
             let reason = interruption.reason.unwrap_or_else(|| "interrupted".to_string());
-            Err(Error::training(format!("{reason}; resume the run to go on after the last whole epoch")))
+            Err(Error::training(format!("{reason}; resume the run to go on after the last checkpoint")))
         }
         (None, None) => Ok(()),
     }
+}
+
+/// The lines of an epoch's first steps, each with its number of images: `batch`, or what is left of `all`.
+fn with_images(steps: Vec<Row>, all: usize, batch: usize) -> Vec<(Row, usize)> {
+    let images = |(index, row)| (row, batch.min(all.saturating_sub(index * batch)));
+    steps.into_iter().enumerate().map(images).collect()
 }
 
 /// burn-train's dashboard on a terminal, else plain lines. A team always gets plain lines: if a member is

@@ -16,7 +16,7 @@
 //!
 //! ```text
 //! Run ─ prepare (settings, data, weights) ─ launch ─ epochs ─ step (losses, gradients) ─ checkpoint, report
-//!                                                       └ single or parallel: one device, or the members of a team
+//!                                                      └ single: one device; parallel: a team's members
 //! ```
 
 mod all_reduce;
