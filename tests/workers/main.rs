@@ -14,6 +14,8 @@ mod local;
 #[cfg(target_os = "linux")]
 mod namespaces;
 mod refusals;
+#[cfg(target_os = "linux")]
+mod restarts;
 mod training;
 mod validation;
 
