@@ -133,24 +133,20 @@ impl Fitting<'_> {
         let (mut iteration, mut accumulated) = (done, 0);
         while let Some(parts) = self.next(&mut batches)? {
             iteration += 1;
-            let step = self.learners.backward(parts);
-            let finite = step.losses.iter().all(|loss| loss.is_finite());
-            accumulated += 1;
-            if finite && accumulated == self.accumulation {
-                self.learners.optimize();
-                accumulated = 0;
-            }
-            let rate = Some(self.learners.first().lr_current());
+            accumulated = (accumulated + 1) % self.accumulation;
+            let step = self.learners.step(parts, accumulated == 0);
+            let rate = Some(self.learners.learning_rate());
             let item = TrainingItem::new(step, batches.progress(), Some(iteration), rate);
             self.tell_training(LearnerEvent::ProcessedItem(item));
             if accumulated == 0 && self.is_due(iteration) {
+                // A loss that is not finite stops the run here, before the checkpoint.
                 self.flush()?;
                 self.checkpoint(Position { epoch: epoch - 1, batches: iteration });
             }
         }
         self.flush()?;
         if accumulated > 0 {
-            self.learners.optimize();
+            self.learners.take_last_step();
         }
         self.tell_training(LearnerEvent::EndSplit { epoch, progress: batches.progress() });
         self.flush()

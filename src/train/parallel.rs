@@ -2,6 +2,7 @@
 //! gradients are summed over the team, and each replica takes the same step.
 
 use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::tensor::Tensor;
 use burn::train::Learner;
 use crc32fast::Hasher;
@@ -35,24 +36,32 @@ impl Replicas {
 }
 
 impl Learners for Replicas {
-    fn backward(&mut self, parts: Vec<Batch>) -> Step {
-        backward(&mut self.0, parts)
+    fn step(&mut self, parts: Vec<Batch>, is_last: bool) -> Step {
+        let step = backward(&mut self.0, parts);
+        if is_last && step.is_finite() {
+            optimize(&mut self.0);
+        }
+        step
     }
 
-    fn optimize(&mut self) {
+    fn take_last_step(&mut self) {
         optimize(&mut self.0);
     }
 
-    fn first(&self) -> &Learner<Trainee> {
+    fn learning_rate(&self) -> ModuleLearningRate {
+        self.0[0].learner.lr_current()
+    }
+
+    fn first(&mut self) -> &Learner<Trainee> {
         &self.0[0].learner
     }
 
-    fn check_equal(&self) {
+    fn check_equal(&mut self) {
         check_equal(&self.0);
     }
 
     /// Batch norms have statistics of their own on each member, so the others get a copy of the first one.
-    fn detectors(&self) -> Vec<Trainee> {
+    fn detectors(&mut self) -> Vec<Trainee> {
         let first = self.0[0].learner.model().valid();
         let own_statistics = first.detector.config().norm == NormKind::Batch;
         each(&self.0, |member, Replica { learner, .. }| {

@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::optim::GradientsAccumulator;
+use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::tensor::Device;
 use burn::train::Learner;
 
@@ -23,25 +24,32 @@ impl Single {
 }
 
 impl Learners for Single {
-    fn backward(&mut self, mut parts: Vec<Batch>) -> Step {
+    fn step(&mut self, mut parts: Vec<Batch>, is_last: bool) -> Step {
         let output = self.learner.train_step(parts.remove(0));
         self.gradients.accumulate(&self.learner.model(), output.grads);
+        if is_last && output.item.is_finite() {
+            self.take_last_step();
+        }
         output.item
     }
 
-    fn optimize(&mut self) {
+    fn take_last_step(&mut self) {
         let gradients = self.gradients.grads();
         self.learner.lr_step();
         self.learner.optimizer_step(gradients);
     }
 
-    fn first(&self) -> &Learner<Trainee> {
+    fn learning_rate(&self) -> ModuleLearningRate {
+        self.learner.lr_current()
+    }
+
+    fn first(&mut self) -> &Learner<Trainee> {
         &self.learner
     }
 
-    fn check_equal(&self) {}
+    fn check_equal(&mut self) {}
 
-    fn detectors(&self) -> Vec<Trainee> {
+    fn detectors(&mut self) -> Vec<Trainee> {
         vec![self.learner.model().valid()]
     }
 }

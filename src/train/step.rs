@@ -68,6 +68,13 @@ pub(super) struct Step {
     pub names: Vec<String>,
 }
 
+impl Step {
+    /// Whether all losses are numbers.
+    pub fn is_finite(&self) -> bool {
+        self.losses.iter().all(|loss| loss.is_finite())
+    }
+}
+
 impl ItemLazy for Step {
     /// Stops the run where a loss is not finite.
     fn sync(self) -> Result<Self, ExecutionError> {
@@ -100,7 +107,7 @@ impl TrainStep for Trainee {
         let values: Vec<f32> = values.try_into_vec().expect("losses are f32");
         let values = values.into_iter().map(|loss| loss * batch.share).collect::<Vec<_>>();
         let step = Step { losses: values.try_into().expect("four losses"), names: batch.names };
-        if step.losses.iter().any(|loss| !loss.is_finite()) {
+        if !step.is_finite() {
             // `Step::sync` ends the run; until then the weights stay as they are.
             return TrainOutput { grads: GradientsParams::new(), item: step };
         }
