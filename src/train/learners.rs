@@ -30,7 +30,6 @@ pub(super) trait Learners {
     /// If one has others; the panic names it.
     fn check_equal(&mut self);
 
-    /// What detects on each device: all with the weights and the statistics of the first one, with all steps
-    /// taken.
+    /// What detects on each device, with all steps taken.
     fn detectors(&mut self) -> Vec<Trainee>;
 }

@@ -13,7 +13,6 @@ use super::learners::Learners;
 use super::step::{Step, Trainee};
 use super::team::{Member, each};
 use crate::data::Batch;
-use crate::model::NormKind;
 
 /// The members' sides, the first member's first.
 pub(super) struct Replicas(Vec<Replica>);
@@ -60,17 +59,8 @@ impl Learners for Replicas {
         check_equal(&self.0);
     }
 
-    /// Batch norms have statistics of their own on each member, so the others get a copy of the first one.
     fn detectors(&mut self) -> Vec<Trainee> {
-        let first = self.0[0].learner.model().valid();
-        let own_statistics = first.detector.config().norm == NormKind::Batch;
-        each(&self.0, |member, Replica { learner, .. }| {
-            if own_statistics && member > 0 {
-                first.clone().fork(&learner.model().detector.device().inner())
-            } else {
-                learner.model().valid()
-            }
-        })
+        each(&self.0, |_, Replica { learner, .. }| learner.model().valid())
     }
 }
 
@@ -150,7 +140,6 @@ mod tests {
     use super::super::team::Team;
     use super::*;
     use crate::model::FasterRcnnConfig;
-    use crate::model::NormKind;
     use crate::model::ResNetDepth;
 
     fn replica(seed: u64) -> Replica {

@@ -96,10 +96,10 @@ impl Run {
     /// Computes elsewhere: on another [`Device`], or on all devices of a [`Team`](super::Team).
     ///
     /// On a team each step takes [`batch_size`](super::TrainConfig::batch_size) images on each device. The
-    /// sum of the gradients equals what one device would compute for all of these images together, with two
-    /// exceptions: the mean of a loss over candidates, if images have different numbers of them, and the
-    /// statistics of batch norm, which each member computes from its own images. The statistics of the first
-    /// member are kept. All members validate, each a part of the images, with these.
+    /// sum of the gradients equals what one device would compute for all of these images together, with one
+    /// exception: the mean of a loss over candidates, if images have different numbers of them. All members
+    /// validate, each a part of the images. Batch norm that learns is refused: its statistics would be others
+    /// on each member.
     #[must_use]
     pub fn on(mut self, compute: impl Into<Compute>) -> Self {
         self.compute = compute.into();
@@ -142,6 +142,11 @@ impl Run {
             return Err(Error::Config(message.to_string()));
         }
         let devices = compute.devices().count();
+        if devices > 1 && config.model.norm == NormKind::Batch {
+            let message = "several devices cannot train model.norm=batch, whose statistics would be others on \
+                           each: set model.norm=group";
+            return Err(Error::Config(message.to_string()));
+        }
         let random = config.model.init(&compute.origin().autodiff());
         let (model, report, info) = match start {
             Start::Resume => {

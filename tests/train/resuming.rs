@@ -3,6 +3,7 @@
 use std::fs;
 
 use burn::tensor::Device;
+use faster_rcnn::NormKind;
 use faster_rcnn::data::Loader;
 use faster_rcnn::train::{Optimizer, Run, RunInfo, Schedule, Start, Team};
 
@@ -110,6 +111,7 @@ fn a_run_within_an_epoch_needs_its_numbers_and_as_many_devices() {
     let data = boards(&folder.path().join("boards"));
     let output = folder.path().join("run");
     let mut config = with_epochs(1);
+    config.model.norm = NormKind::Group;
     config.train.checkpoint_steps = Some(1);
     // The last of four batches is broken; two batches are a step.
     let loader = Loader::in_order(&data.train.records, 2, 1).shuffled(&config.augment, config.train.seed, 1);

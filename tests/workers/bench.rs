@@ -163,7 +163,9 @@ pub fn end(mut trainer: Child, since: Instant) -> Output {
     while trainer.try_wait().unwrap().is_none() {
         if since.elapsed() > LIMIT {
             let _ = trainer.kill();
-            panic!("the trainer does not end");
+            let text =
+                trainer.wait_with_output().map(|output| String::from_utf8_lossy(&output.stderr).into_owned());
+            panic!("the trainer does not end: {text:?}");
         }
         thread::sleep(Duration::from_millis(20));
     }

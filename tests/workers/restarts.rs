@@ -30,7 +30,8 @@ fn await_lines(bench: &Bench, output: &str, count: usize) {
 
 /// The lines on standard error of a run that comes to its end with these losses.
 fn assert_goes_on(bench: &Bench, output: &str, trainer: Child, expected: &[f64]) -> Vec<String> {
-    let ended = end(trainer, Instant::now() + LIMIT);
+    // Restarts included.
+    let ended = end(trainer, Instant::now() + 3 * LIMIT);
     let text = String::from_utf8(ended.stderr).unwrap();
     assert!(ended.status.success(), "{text}");
     assert_eq!(losses(&bench.path(output)), expected, "{text}");
