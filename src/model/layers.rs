@@ -243,7 +243,7 @@ fn train_batch_norm(norm: &BatchNorm, x: Tensor<4>, fused: Fused) -> Tensor<4> {
     let variance = variance * (count / (count - 1.0).max(1.0)); // of the population
     for (running, batch) in [(&norm.running_mean, mean), (&norm.running_var, variance)] {
         let kept = running.value().detach() * (1.0 - norm.momentum);
-        // At once, for all clones: burn's own `update` is seen only by the next one on the same thread, so that a
+        // At once, for all clones. burn's own `update` is seen only by the next one on the same thread, so a
         // checkpoint in between would be without it.
         let _ = running.clone().map(&mut Replaced(kept + batch.detach() * norm.momentum));
     }

@@ -85,8 +85,8 @@ impl Checkpoints {
     ///
     /// # Errors
     ///
-    /// [`Error::NonFinite`] where a weight within an epoch is NaN or infinite: the checkpoint before stays. (At
-    /// the end of an epoch, validation has found it.)
+    /// [`Error::NonFinite`] where a weight is NaN or infinite within an epoch: the checkpoint before stays. At
+    /// the end of an epoch, validation has found it.
     pub fn write(&self, position: Position, best: BestEpoch, records: Records) -> Result<()> {
         let Records { model, optimizer, schedule } = records;
         let step = schedule.record(FIRST_GROUP).scalar(STEP).unwrap_or(0);

@@ -81,8 +81,8 @@ pub struct TrainConfig {
     /// these have no objects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub early_stopping: Option<usize>,
-    /// Writes a checkpoint after so many steps of the optimiser within each epoch, too, besides the one at its
-    /// end.
+    /// Writes a checkpoint after so many steps of the optimiser within each epoch, too, beside the one at
+    /// its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoint_steps: Option<usize>,
     /// Seed of shuffling, variation and sampling.

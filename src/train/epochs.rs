@@ -146,7 +146,7 @@ impl Fitting<'_> {
         }
         self.flush()?;
         if accumulated > 0 {
-            self.learners.take_last_step();
+            self.learners.take_step();
         }
         self.tell_training(LearnerEvent::EndSplit { epoch, progress: batches.progress() });
         self.flush()

@@ -73,7 +73,8 @@ impl<F: StepValue> StepMetric<F> {
         Self { name, unit, higher_is_better, value, state: NumericMetricState::default(), last: None }
     }
 
-    /// Takes in steps that another process has done in this epoch: their lines, each with its number of images.
+    /// Takes in steps that another process has done in this epoch: their lines, each with its number of
+    /// images.
     #[must_use]
     pub fn after(mut self, steps: &[(Row, usize)]) -> Self {
         for (row, images) in steps {

@@ -43,7 +43,7 @@ impl Learners for Replicas {
         step
     }
 
-    fn take_last_step(&mut self) {
+    fn take_step(&mut self) {
         optimize(&mut self.0);
     }
 

@@ -143,8 +143,8 @@ impl Run {
         }
         let devices = compute.devices().count();
         if devices > 1 && config.model.norm == NormKind::Batch {
-            let message = "several devices cannot train model.norm=batch, whose statistics would be others on \
-                           each: set model.norm=group";
+            let message = "several devices cannot train model.norm=batch, whose statistics would be others \
+                           on each: set model.norm=group";
             return Err(Error::Config(message.to_string()));
         }
         let random = config.model.init(&compute.origin().autodiff());

@@ -120,7 +120,8 @@ impl RunInfo {
         Ok(())
     }
 
-    /// Checks that a run that goes on within an epoch has batches of the size that it had: `devices` train now.
+    /// Checks that a run that goes on within an epoch has batches of the size that it had, where `devices`
+    /// train now.
     pub(super) fn check_devices(&self, devices: usize, path: &Path) -> Result<()> {
         if self.batches == 0 || self.devices == devices {
             return Ok(());

@@ -28,12 +28,12 @@ impl Learners for Single {
         let output = self.learner.train_step(parts.remove(0));
         self.gradients.accumulate(&self.learner.model(), output.grads);
         if is_last && output.item.is_finite() {
-            self.take_last_step();
+            self.take_step();
         }
         output.item
     }
 
-    fn take_last_step(&mut self) {
+    fn take_step(&mut self) {
         let gradients = self.gradients.grads();
         self.learner.lr_step();
         self.learner.optimizer_step(gradients);
