@@ -93,18 +93,18 @@ fn a_lost_worker_comes_back_or_is_replaced_or_is_waited_for_in_vain() {
     let _guard = ONE_BY_ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let bench = Bench::new();
     let expected = bench.reference();
-    let [kept, lost, spare] = [(); 3].map(|()| bench.worker());
-    let addresses = format!("{},{}", kept.address, lost.address);
-
-    // It comes back.
-    let trainer = bench.train("back", &addresses, &GOES_ON);
+    // A worker alone that comes back.
+    let lost = bench.worker();
+    let alone = end(bench.train("alone", &lost.address, &[]), Instant::now() + LIMIT);
+    assert!(alone.status.success(), "{}", String::from_utf8_lossy(&alone.stderr));
+    let trainer = bench.train("back", &lost.address, &GOES_ON);
     await_lines(&bench, "back", 4);
     lost.signal("-KILL");
     let listen = lost.address.strip_prefix("ws://").unwrap().to_string();
     drop(lost);
     thread::sleep(Duration::from_secs(4));
     let back = Worker::start(None, &listen, "cpu", &bench.path("token"));
-    let lines = assert_goes_on(&bench, "back", trainer, &expected);
+    let lines = assert_goes_on(&bench, "back", trainer, &losses(&bench.path("alone")));
     let starts = [
         format!("worker {}: ", back.address),
         format!("waiting up to 600 s for worker {}", back.address),
@@ -114,37 +114,31 @@ fn a_lost_worker_comes_back_or_is_replaced_or_is_waited_for_in_vain() {
     let as_told = lines.iter().zip(&starts).all(|(line, start)| line.starts_with(start));
     assert!(as_told && lines.len() == starts.len(), "{lines:#?}");
 
-    // One that has its place, then the other way round, in one run. (The first step has no checkpoint.)
-    let more = [&GOES_ON[..], &["--spare", &spare.address, "--rejoin-timeout", "0.5"]].concat();
-    let trainer = bench.train("replaced", &addresses, &more);
+    // Another one takes its place, before the first checkpoint or after it.
+    let [kept, lost, spare] = [(); 3].map(|()| bench.worker());
+    let addresses = format!("{},{}", kept.address, lost.address);
+    let trainer = bench.train("replaced", &addresses, &[&GOES_ON[..], &["--spare", &spare.address]].concat());
     await_lines(&bench, "replaced", 1);
-    back.signal("-STOP");
-    await_lines(&bench, "replaced", 12);
-    back.signal("-CONT");
-    spare.signal("-KILL");
+    lost.signal("-KILL");
     let lines = assert_goes_on(&bench, "replaced", trainer, &expected);
-    let replaced = |by: &Worker, worker: &Worker| {
-        let line = format!("worker {} takes the place of {}", by.address, worker.address);
-        assert!(lines.contains(&line), "{line}: {lines:#?}");
-    };
-    replaced(&spare, &back);
-    replaced(&back, &spare);
-    assert!(lines.iter().any(|line| line.starts_with("restart 2 of 3: ")), "{lines:#?}");
+    let line = format!("worker {} takes the place of {}", spare.address, lost.address);
+    assert!(lines.len() == 3 && lines[1] == line && lines[2].starts_with("restart 1 of 3: "), "{lines:#?}");
 
     // Nobody comes.
+    let addresses = format!("{},{}", kept.address, spare.address);
     let trainer = bench.train("waited", &addresses, &[&GOES_ON[..], &["--rejoin-timeout", "1"]].concat());
     await_lines(&bench, "waited", 4);
-    back.signal("-KILL");
+    spare.signal("-KILL");
     let ended = end(trainer, Instant::now());
     let text = String::from_utf8(ended.stderr).unwrap();
     let last =
-        format!("error: a worker did not come back within 1 s: worker {}: is not running", back.address);
+        format!("error: a worker did not come back within 1 s: worker {}: is not running", spare.address);
     assert!(!ended.status.success() && text.lines().last().unwrap().starts_with(&last), "{text}");
 
-    // Without restarts, and at the start, a worker that is not there ends the run.
+    // At the start, a worker that is not there ends the run.
     let trainer = bench.train("nobody", &addresses, &GOES_ON);
-    bench.assert_ends(trainer, Instant::now(), &back.address, &["is not running"]);
-    let trainer = bench.train("spares", "local:2", &[&GOES_ON[..], &["--spare", &spare.address]].concat());
+    bench.assert_ends(trainer, Instant::now(), &spare.address, &["is not running"]);
+    let trainer = bench.train("spares", "local:2", &[&GOES_ON[..], &["--spare", &kept.address]].concat());
     let text = String::from_utf8(end(trainer, Instant::now()).stderr).unwrap();
     assert_eq!(text, "error: --spare is for workers at addresses, not for local:2\n");
 }
