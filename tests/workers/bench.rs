@@ -78,8 +78,13 @@ pub static ONE_BY_ONE: Mutex<()> = Mutex::new(());
 
 impl Bench {
     pub fn new() -> Self {
+        Self::with(20)
+    }
+
+    /// With so many boards, of which one of ten is held out.
+    pub fn with(count: usize) -> Self {
         let bench = Self { folder: tempfile::tempdir().unwrap() };
-        boards(&bench.path("boards"), 20);
+        boards(&bench.path("boards"), count);
         fs::write(bench.path("run.toml"), config(1, 2).to_toml()).unwrap();
         fs::write(bench.path("token"), "secret\n").unwrap();
         bench

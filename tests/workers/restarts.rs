@@ -16,7 +16,10 @@ use super::losses;
 const KILLS: usize = 20;
 
 /// What a run needs to go on by itself.
-const GOES_ON: [&str; 4] = ["--restarts", "3", "--set", "train.checkpoint_steps=2"];
+const GOES_ON: [&str; 4] = ["--restarts", "3", "--set", "train.checkpoint_steps=1"];
+
+/// Eight steps in two epochs.
+const BOARDS: usize = 8;
 
 /// Waits until the run has written so many lines of numbers.
 fn await_lines(bench: &Bench, output: &str, count: usize) {
@@ -41,7 +44,7 @@ fn assert_goes_on(bench: &Bench, output: &str, trainer: Child, expected: &[f64])
 #[test]
 fn a_run_goes_on_to_the_same_losses_whenever_a_local_worker_is_killed() {
     let _guard = ONE_BY_ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let bench = Bench::new();
+    let bench = Bench::with(BOARDS);
     let expected = bench.reference();
     let start = Instant::now();
     end(bench.train("again", "local:2", &GOES_ON), Instant::now() + LIMIT);
@@ -91,14 +94,14 @@ fn a_run_goes_on_to_the_same_losses_whenever_a_local_worker_is_killed() {
 #[test]
 fn a_lost_worker_comes_back_or_is_replaced_or_is_waited_for_in_vain() {
     let _guard = ONE_BY_ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let bench = Bench::new();
+    let bench = Bench::with(BOARDS);
     let expected = bench.reference();
     // A worker alone that comes back.
     let lost = bench.worker();
     let alone = end(bench.train("alone", &lost.address, &[]), Instant::now() + LIMIT);
     assert!(alone.status.success(), "{}", String::from_utf8_lossy(&alone.stderr));
     let trainer = bench.train("back", &lost.address, &GOES_ON);
-    await_lines(&bench, "back", 4);
+    await_lines(&bench, "back", 3);
     lost.signal("-KILL");
     let listen = lost.address.strip_prefix("ws://").unwrap().to_string();
     drop(lost);
@@ -127,7 +130,7 @@ fn a_lost_worker_comes_back_or_is_replaced_or_is_waited_for_in_vain() {
     // Nobody comes.
     let addresses = format!("{},{}", kept.address, spare.address);
     let trainer = bench.train("waited", &addresses, &[&GOES_ON[..], &["--rejoin-timeout", "1"]].concat());
-    await_lines(&bench, "waited", 4);
+    await_lines(&bench, "waited", 3);
     spare.signal("-KILL");
     let ended = end(trainer, Instant::now());
     let text = String::from_utf8(ended.stderr).unwrap();
