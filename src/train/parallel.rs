@@ -140,6 +140,7 @@ mod tests {
     use super::super::team::Team;
     use super::*;
     use crate::model::FasterRcnnConfig;
+    use crate::model::NormKind;
     use crate::model::ResNetDepth;
 
     fn replica(seed: u64) -> Replica {
