@@ -91,6 +91,8 @@ pub struct Loader {
     preparation: Preparation,
     /// The epoch that [`next_epoch`](Self::next_epoch) starts.
     epoch: AtomicUsize,
+    /// The first batches of that epoch that are left out.
+    done: AtomicUsize,
 }
 
 impl Loader {
@@ -109,6 +111,7 @@ impl Loader {
             threads,
             preparation: Preparation::default(),
             epoch: AtomicUsize::new(1),
+            done: AtomicUsize::new(0),
         }
     }
 
@@ -161,6 +164,14 @@ impl Loader {
         Self { shard: (index, count), ..self.again() }
     }
 
+    /// Leaves out the first `done` batches of the next epoch, which goes on where another loader stopped. The
+    /// epochs after it are whole.
+    #[must_use]
+    pub fn after(mut self, done: usize) -> Self {
+        self.done = AtomicUsize::new(done);
+        self
+    }
+
     /// Batches an epoch.
     pub fn batches(&self) -> usize {
         self.part.len().div_ceil(self.batch_size * self.shard.1)
@@ -192,6 +203,7 @@ impl Loader {
             threads: self.threads,
             preparation: self.preparation.clone(),
             epoch: AtomicUsize::new(self.epoch.load(Ordering::Relaxed)),
+            done: AtomicUsize::new(self.done.load(Ordering::Relaxed)),
         }
     }
 
@@ -215,8 +227,13 @@ impl Loader {
     /// shares the loader.
     pub fn next_epoch(&self) -> Batches {
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed);
-        let batches: Arc<[(Vec<usize>, f32)]> = self.order(epoch).into();
-        let images = batches.iter().map(|(indices, _)| indices.len()).sum();
+        let mut batches = self.order(epoch);
+        let count = |batches: &[(Vec<usize>, f32)]| batches.iter().map(|(indices, _)| indices.len()).sum();
+        let images = count(&batches);
+        let done = self.done.swap(0, Ordering::Relaxed).min(batches.len());
+        let given = count(&batches[..done]);
+        batches.drain(..done);
+        let batches: Arc<[(Vec<usize>, f32)]> = batches.into();
         let receivers = (0..self.threads.min(batches.len()))
             .map(|first| {
                 let (sender, receiver) = sync_channel(PREFETCH);
@@ -234,7 +251,7 @@ impl Loader {
                 receiver
             })
             .collect();
-        Batches { receivers, next: 0, batches: batches.len(), given: 0, images }
+        Batches { receivers, next: 0, batches: batches.len(), given, images }
     }
 }
 
@@ -248,13 +265,13 @@ pub struct Batches {
     receivers: Vec<Receiver<Result<Batch>>>,
     next: usize,
     batches: usize,
-    /// Images given so far.
+    /// Images given so far, or left out.
     given: usize,
     images: usize,
 }
 
 impl Batches {
-    /// Images given so far, and all of the epoch.
+    /// Images given so far, those that were left out included, and all of the epoch.
     pub fn progress(&self) -> (usize, usize) {
         (self.given, self.images)
     }

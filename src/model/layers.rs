@@ -1,6 +1,6 @@
 //! A convolution and the norm after it: as it is trained, and as it runs at inference.
 
-use burn::module::{Module, Param};
+use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::{BatchNorm, BatchNormConfig, GroupNorm, GroupNormConfig, Linear};
 use burn::tensor::Tensor;
 use burn::tensor::ops::ConvOptions;
@@ -242,10 +242,21 @@ fn train_batch_norm(norm: &BatchNorm, x: Tensor<4>, fused: Fused) -> Tensor<4> {
     }
     let variance = variance * (count / (count - 1.0).max(1.0)); // of the population
     for (running, batch) in [(&norm.running_mean, mean), (&norm.running_var, variance)] {
-        let kept = running.value_sync().detach() * (1.0 - norm.momentum);
-        running.update(kept + batch.detach() * norm.momentum);
+        let kept = running.value().detach() * (1.0 - norm.momentum);
+        // At once, for all clones. burn's own `update` is seen only by the next one on the same thread, so a
+        // checkpoint in between would be without it.
+        let _ = running.clone().map(&mut Replaced(kept + batch.detach() * norm.momentum));
     }
     output
+}
+
+/// Puts another value of the same shape in the place of one.
+struct Replaced(Tensor<1>);
+
+impl ModuleMapper for Replaced {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|value| self.0.clone().reshape(value.dims()))
+    }
 }
 
 /// Scale and shift equal to this batch norm with its running statistics.

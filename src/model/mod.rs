@@ -18,6 +18,7 @@ pub mod losses;
 pub mod matcher;
 pub mod network;
 mod prepared;
+mod resize;
 pub mod resnet;
 pub mod roi_heads;
 pub mod roi_pool;

@@ -2,14 +2,17 @@
 //! normalise, pad to a multiple of 32 and stack. Also resizes boxes, both ways.
 //!
 //! Source: torchvision `models/detection/transform.py`. Runs on the host, in parallel, writing each
-//! pixel once, straight into the batch.
+//! pixel once, straight into the batch. A device in another process gets the bytes of the images, a
+//! quarter of the size, and does the same with them.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData, s};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::resize;
 use crate::bounds::{self, MAX_SIDE};
 use crate::error::Result;
+use crate::ops::in_another_process;
 use crate::structures::{Image, Xyxy};
 
 /// A batch: resized, normalised and padded at the right and the bottom to one size.
@@ -104,17 +107,91 @@ impl TransformConfig {
             resized_sizes.iter().map(side).max().unwrap_or(0).next_multiple_of(SIZE_DIVISIBLE)
         };
         let (height, width) = (padded(|size| size.0), padded(|size| size.1));
+        let size = (height, width);
+        let tensor = if in_another_process(device) {
+            self.stack_there(images, &resized_sizes, size, device)
+        } else {
+            self.stack_here(images, &resized_sizes, size, device)
+        };
+        ImageList { tensor, resized_sizes, original_sizes }
+    }
+
+    /// On the host: `[N, 3, H, W]`.
+    fn stack_here(
+        &self,
+        images: &[Image],
+        resized_sizes: &[(usize, usize)],
+        (height, width): (usize, usize),
+        device: &Device,
+    ) -> Tensor<4> {
         let mut batch = vec![0.0; images.len() * 3 * height * width];
         batch.par_chunks_mut(height * width).enumerate().for_each(|(index, plane)| {
             let (image, channel) = (&images[index / 3], index % 3);
-            let (mean, std) = (self.image_mean[channel], self.image_std[channel]);
-            let mut source = Vec::with_capacity(image.size().0 * image.size().1);
-            image.append_channel(channel, |value| (value - mean) / std, &mut source);
-            resize_bilinear(&source, image.size(), plane, width, resized_sizes[index / 3]);
+            resize::on_host(
+                &self.normalized(image, channel),
+                image.size(),
+                plane,
+                width,
+                resized_sizes[index / 3],
+            );
         });
-        let tensor = Tensor::from_data(TensorData::new(batch, [images.len(), 3, height, width]), device);
-        ImageList { tensor, resized_sizes, original_sizes }
+        Tensor::from_data(TensorData::new(batch, [images.len(), 3, height, width]), device)
     }
+
+    /// On a device in another process: `[N, 3, H, W]`, the numbers of [`stack_here`](Self::stack_here). On a
+    /// CPU they are the same bit for bit, because the same operations are done in the same order.
+    ///
+    /// An image travels as bytes, unless the floating point numbers that become of it are fewer bytes: those
+    /// of an image that is resized to less than half of its sides. All that happens to a training image
+    /// before gives whole bytes.
+    fn stack_there(
+        &self,
+        images: &[Image],
+        resized_sizes: &[(usize, usize)],
+        (height, width): (usize, usize),
+        device: &Device,
+    ) -> Tensor<4> {
+        let per_channel = |values: [f32; 3]| Tensor::<1>::from_floats(values, device).reshape([3, 1, 1]);
+        let (mean, std) = (per_channel(self.image_mean), per_channel(self.image_std));
+        let batch = Tensor::zeros([images.len(), 3, height, width], device);
+        images.iter().zip(resized_sizes).enumerate().fold(batch, |batch, (index, (image, &size))| {
+            let tensor: Tensor<3> = match image.bytes() {
+                Some(bytes) if bytes.len() <= 3 * size.0 * size.1 * size_of::<f32>() => {
+                    let values = sent_as_bytes(bytes, image.size(), device);
+                    let values = (values / 255.0 - mean.clone()) / std.clone();
+                    resize::on_device(values, size)
+                }
+                _ => self.stack_here(std::slice::from_ref(image), &[size], size, device).squeeze_dim(0),
+            };
+            let place = s![index..index + 1, .., 0..size.0, 0..size.1];
+            batch.slice_assign(place, tensor.unsqueeze())
+        })
+    }
+
+    /// A channel of an image, before resizing.
+    fn normalized(&self, image: &Image, channel: usize) -> Vec<f32> {
+        let (mean, std) = (self.image_mean[channel], self.image_std[channel]);
+        let mut values = Vec::with_capacity(image.size().0 * image.size().1);
+        image.append_channel(channel, |value| (value - mean) / std, &mut values);
+        values
+    }
+}
+
+/// Sends the bytes of an image, `[H, W, 3]`. There they become `[3, H, W]` with values in `0..=255`.
+///
+/// They travel as integers of four bytes each, because not every GPU has integers of one byte.
+fn sent_as_bytes(bytes: &[u8], (height, width): (usize, usize), device: &Device) -> Tensor<3> {
+    let planes: Vec<u8> = (0..3).flat_map(|channel| bytes.iter().skip(channel).step_by(3)).copied().collect();
+    // An integer has a byte of each quarter of the image, so that the quarters only have to be joined.
+    let quarter = planes.len().div_ceil(4);
+    let byte = |part: usize, place: usize| planes.get(part * quarter + place).copied().unwrap_or(0);
+    let packed: Vec<i32> =
+        (0..quarter).map(|place| i32::from_le_bytes(std::array::from_fn(|part| byte(part, place)))).collect();
+    let packed = Tensor::<1, Int>::from_data(TensorData::new(packed, [quarter]), (device, DType::I32));
+    let parts =
+        (0..4).map(|part| packed.clone().bitwise_right_shift_scalar(8 * part).bitwise_and_scalar(255));
+    let values = Tensor::cat(parts.collect(), 0).slice(s![0..planes.len()]);
+    values.float().reshape([3, height, width])
 }
 
 /// A box of an image of size `from`, in pixels of the same image at size `to`; both `(height, width)`.
@@ -122,38 +199,4 @@ pub fn resize_box([x1, y1, x2, y2]: &Xyxy, from: (usize, usize), to: (usize, usi
     let ratio_y = to.0 as f32 / from.0 as f32;
     let ratio_x = to.1 as f32 / from.1 as f32;
     [x1 * ratio_x, y1 * ratio_y, x2 * ratio_x, y2 * ratio_y]
-}
-
-/// Bilinear resizing of one plane with half-pixel centres (`align_corners = false`), into the top left
-/// of `output`, whose rows are `stride` long.
-fn resize_bilinear(
-    source: &[f32],
-    (height, width): (usize, usize),
-    output: &mut [f32],
-    stride: usize,
-    (to_height, to_width): (usize, usize),
-) {
-    let columns = interpolation(width, to_width);
-    let rows = interpolation(height, to_height);
-    for ((y_low, y_high, y_part), output) in rows.into_iter().zip(output.chunks_exact_mut(stride)) {
-        let low = &source[y_low * width..][..width];
-        let high = &source[y_high * width..][..width];
-        for (value, &(x_low, x_high, x_part)) in output.iter_mut().zip(&columns) {
-            let top = low[x_low] * (1.0 - x_part) + low[x_high] * x_part;
-            let bottom = high[x_low] * (1.0 - x_part) + high[x_high] * x_part;
-            *value = top * (1.0 - y_part) + bottom * y_part;
-        }
-    }
-}
-
-/// For each output position along an axis: the two inputs that it lies between, and the weight of the second.
-fn interpolation(from: usize, to: usize) -> Vec<(usize, usize, f32)> {
-    let scale = from as f32 / to as f32;
-    (0..to)
-        .map(|position| {
-            let source = (scale * (position as f32 + 0.5) - 0.5).max(0.0);
-            let low = (source as usize).min(from - 1);
-            (low, (low + 1).min(from - 1), source - low as f32)
-        })
-        .collect()
 }

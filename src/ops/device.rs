@@ -9,7 +9,6 @@ pub fn in_host_memory(device: &Device) -> bool {
 }
 
 /// Whether a device's tensors lie in a worker's memory, so that a transfer goes over a connection.
-#[cfg(feature = "train")]
 pub fn in_another_process(device: &Device) -> bool {
     #[cfg(feature = "workers")]
     return matches!(device.clone().without_autodiff().as_dispatch(), DispatchDevice::Remote(_));

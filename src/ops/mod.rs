@@ -41,9 +41,7 @@ mod tests;
 pub use conv_weight::{ConvWeight, WinogradWeight};
 #[cfg(feature = "cube")]
 pub use cube::convolution::set_allow_tf32;
-#[cfg(feature = "train")]
-pub(crate) use device::in_another_process;
-pub(crate) use device::in_host_memory;
+pub(crate) use device::{in_another_process, in_host_memory};
 pub use functional::{
     batched_nms, conv2d, linear, max_pool2d, normalize, pyramid_roi_align, roi_align, top_k,
 };

@@ -72,6 +72,14 @@ impl Image {
         }
     }
 
+    /// The bytes of an image that holds them, `[H, W, 3]`, row-major.
+    pub(crate) fn bytes(&self) -> Option<&[u8]> {
+        match &self.pixels {
+            Pixels::Bytes(bytes) => Some(bytes),
+            Pixels::Floats(_) => None,
+        }
+    }
+
     /// A part of the image.
     pub(crate) fn crop(&self, rows: Range<usize>, columns: Range<usize>) -> Self {
         let (height, width) = self.size;

@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 
-use super::team::Team;
+use super::team::{Member, Team};
 
 /// Where a run computes: one device, or several that train together.
 ///
@@ -16,11 +16,19 @@ pub enum Compute {
 }
 
 impl Compute {
-    /// The device that validates, gives the checkpoints and evaluates the best weights.
+    /// The device that gives the checkpoints and evaluates the best weights.
     pub(super) fn main_device(&self) -> &Device {
         match self {
             Self::Device(device) => device,
             Self::Team(team) => &team.members()[0].device,
+        }
+    }
+
+    /// Where the parts of a batch go.
+    pub(super) fn devices(&self) -> Devices {
+        match self {
+            Self::Device(device) => Devices::One(device.clone()),
+            Self::Team(team) => Devices::Team(team.members().to_vec()),
         }
     }
 
@@ -30,6 +38,21 @@ impl Compute {
         match self {
             Self::Device(device) => device.clone(),
             Self::Team(_) => Device::flex(),
+        }
+    }
+}
+
+/// The devices of a run, without what watches them.
+pub(super) enum Devices {
+    One(Device),
+    Team(Vec<Member>),
+}
+
+impl Devices {
+    pub fn count(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Team(members) => members.len(),
         }
     }
 }

@@ -84,6 +84,10 @@ pub struct TrainConfig {
     /// these have no objects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub early_stopping: Option<usize>,
+    /// Writes a checkpoint after so many steps of the optimiser within each epoch, too, beside the one at
+    /// its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint_steps: Option<usize>,
     /// Seed of shuffling, variation and sampling.
     pub seed: u64,
     /// Threads that decode and vary images.
@@ -122,6 +126,7 @@ impl Default for TrainConfig {
             clip_norm: None,
             ema_decay: None,
             early_stopping: None,
+            checkpoint_steps: None,
             seed: 0,
             loader_threads: 2,
             sample_pictures: 8,
@@ -140,6 +145,7 @@ impl TrainConfig {
             ("train.epochs", self.epochs),
             ("train.accumulation", self.accumulation),
             ("train.early_stopping", self.early_stopping.unwrap_or(1)),
+            ("train.checkpoint_steps", self.checkpoint_steps.unwrap_or(1)),
         ];
         bounds::all_within(&counts, 1..=MAX_COUNT)?;
         bounds::within("train.batch_size", self.batch_size, 1..=4096)?;
@@ -261,7 +267,12 @@ impl RunConfig {
     /// which depends on it.
     pub(super) fn differences(&self, other: &Self) -> Vec<String> {
         let mut names = settings::differences(self, other);
-        let mut free = vec!["train.loader_threads", "train.sample_pictures", "train.early_stopping"];
+        let mut free = vec![
+            "train.loader_threads",
+            "train.sample_pictures",
+            "train.early_stopping",
+            "train.checkpoint_steps",
+        ];
         if self.train.schedule != Schedule::Cosine {
             free.push("train.epochs");
         }

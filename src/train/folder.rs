@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use super::checkpoint::{best_path, last_path};
+use super::checkpoint::{best_path, is_first_state, last_path};
 use super::config::RunConfig;
 use super::rows::Row;
 use super::run_info::RunInfo;
@@ -120,12 +120,7 @@ impl RunFolder {
                 let info = (path == best_path(&folder)).then(|| RunInfo::read(&path).ok().flatten());
                 info.flatten().is_some_and(|info| info.epoch == 1)
             };
-            refuse(
-                &path,
-                name.starts_with('.')
-                    || ["optimizer-1.bpk", "average-1.safetensors"].contains(&name.as_str())
-                    || is_first_best(),
-            )?;
+            refuse(&path, name.starts_with('.') || is_first_state(&name) || is_first_best())?;
         }
         Ok(true)
     }

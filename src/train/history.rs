@@ -14,13 +14,11 @@ use burn::train::metric::{MetricDefinition, MetricId, NumericEntry};
 use super::best::BEST_METRIC;
 use super::folder::RunFolder;
 use super::observer::Observers;
-use super::rows::{Row, read};
+use super::position::Position;
+use super::rows::{Row, TRAINING, read};
 use crate::draw::{Panel, Series, line_charts};
 use crate::error::{Error, Result};
 use crate::model::Losses;
-
-/// The split of a row that training gives.
-const TRAINING: &str = "train";
 
 /// Writes the file, and keeps the lines that end an epoch.
 pub(super) struct History {
@@ -36,16 +34,19 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Goes on with the file in `folder` after `epoch`, or begins it (0). Lines of later epochs, which are in
-    /// no checkpoint, are cut off. Earlier lines stay the same, byte for byte.
+    /// Goes on with the file in `folder` at a position, or begins it. Lines of later steps, which are in no
+    /// checkpoint, are cut off. Earlier lines stay the same, byte for byte.
+    ///
+    /// Gives the lines of the steps of the epoch that has begun, too.
     pub fn open(
         folder: &RunFolder,
-        epoch: usize,
+        position: Position,
         interrupter: Interrupter,
         observers: Observers,
-    ) -> Result<Self> {
+    ) -> Result<(Self, Vec<Row>)> {
         let path = folder.metrics();
-        let (rows, length) = if epoch == 0 { (Vec::new(), 0) } else { read(&path, epoch)? };
+        let begins = position == Position::default();
+        let (rows, length) = if begins { (Vec::new(), 0) } else { read(&path, position)? };
         let open = || {
             let file = File::options().create(true).append(true).open(&path)?;
             file.set_len(length as u64)?;
@@ -53,10 +54,11 @@ impl History {
             Ok(file)
         };
         let file = open().map_err(Error::io(&path))?;
-        let all_steps = rows.iter().filter(|row| row.step.is_some() && row.split == TRAINING).count();
+        let all_steps = rows.iter().filter(|row| row.is_training_step()).count();
+        let begun = rows.iter().filter(|row| row.epoch > position.epoch).cloned().collect();
         let epochs = rows.into_iter().filter(|row| row.step.is_none()).collect();
-        let (folder, names) = (folder.clone(), HashMap::new());
-        Ok(Self { folder, file, epochs, names, steps: 0, all_steps, interrupter, observers })
+        let (folder, names, steps) = (folder.clone(), HashMap::new(), position.batches);
+        Ok((Self { folder, file, epochs, names, steps, all_steps, interrupter, observers }, begun))
     }
 
     /// The AP on the validation images after an epoch; `None` where it is unknown.
@@ -73,7 +75,7 @@ impl History {
     fn write(&mut self, row: Row) -> Result<()> {
         // One call, so that a kill leaves whole lines.
         self.file.write_all(row.to_line().as_bytes()).map_err(Error::io(self.folder.metrics()))?;
-        self.all_steps += usize::from(row.step.is_some() && row.split == TRAINING);
+        self.all_steps += usize::from(row.is_training_step());
         self.observers.row(&row, self.all_steps);
         if row.step.is_none() {
             self.epochs.push(row);
@@ -94,7 +96,7 @@ impl History {
         };
         let mut losses = vec!["loss"];
         losses.extend(Losses::NAMES);
-        let (mut losses, precision) = (series("train", &losses), series("valid", &["ap", "ap50", "map33"]));
+        let (mut losses, precision) = (series(TRAINING, &losses), series("valid", &["ap", "ap50", "map33"]));
         let validation = series("valid", &["loss"]);
         losses.extend(
             validation.into_iter().map(|series| Series { name: "validation loss".to_string(), ..series }),
@@ -147,9 +149,7 @@ impl MetricLogger for History {
 
     fn log_epoch_summary(&mut self, summary: EpochSummary) {
         if summary.split == Split::Valid {
-            // The checkpoint that follows relies on these lines, also after a power failure.
-            let synced = self.file.sync_data().map_err(Error::io(self.folder.metrics()));
-            self.stop_on_error(synced.and_then(|()| self.draw()));
+            self.stop_on_error(self.draw());
         }
     }
 }

@@ -9,14 +9,14 @@ use burn::module::Module;
 use burn::train::renderer::MetricsRenderer;
 use burn::train::renderer::tui::TuiMetricsRendererWrapper;
 use burn::train::{
-    EventProcessorFailure, ExecutionStrategy, Interrupter, Learner, SupervisedTraining, TrainingError,
-    TrainingStrategy,
+    EventProcessorFailure, Interrupter, Learner, SupervisedTraining, TrainingError, TrainingStrategy,
 };
 
 use super::best::{BestEpoch, EarlyStopping};
 use super::checkpoint::{Checkpoints, Records};
 use super::checkpoint_handle::CheckpointHandle;
 use super::compute::Compute;
+use super::epochs::Epochs;
 use super::evaluation_metrics::evaluation_metrics;
 use super::folder::RunFolder;
 use super::history::History;
@@ -24,15 +24,15 @@ use super::learning_rates::LearningRates;
 use super::metrics;
 use super::observer::Observers;
 use super::optimizer::optimizer;
-use super::parallel::DataParallel;
 use super::progress::PlainLines;
+use super::rows::Row;
 use super::run_info::RunInfo;
 use super::step::Trainee;
 use crate::data::{Dataset, Loader, Split};
 use crate::error::{Error, Result};
 use crate::model::Losses;
 
-/// Trains the epochs after `info.epoch`. `resumed` is the state of the last checkpoint.
+/// Trains from where `info` says that the run is. `resumed` is the state of the last checkpoint.
 pub(super) fn launch(
     info: &RunInfo,
     model: Trainee,
@@ -42,9 +42,10 @@ pub(super) fn launch(
     compute: &Compute,
     observers: &Observers,
 ) -> Result<()> {
-    let (done, settings) = (info.epoch, &info.config.train);
+    let (position, settings) = (info.position(), &info.config.train);
+    let done = position.epoch;
     let interrupter = Interrupter::new();
-    let history = History::open(folder, done, interrupter.clone(), observers.clone())?;
+    let (history, begun) = History::open(folder, position, interrupter.clone(), observers.clone())?;
     let early_stopping = settings.early_stopping.map(|patience| EarlyStopping { patience });
     let best = BestEpoch::of(done, |epoch| history.ap(epoch));
     if done >= settings.epochs || done > 0 && early_stopping.as_ref().is_some_and(|e| e.ends(done, best)) {
@@ -60,38 +61,42 @@ pub(super) fn launch(
         .shuffled(&info.config.augment, settings.seed, done + 1)
         .with_clean(info.config.data.clean_fraction)
         .with_copy_paste(info.config.data.copy_paste);
-    let (strategy, batches) = strategy(compute, &training);
-    let rates = LearningRates::new(settings, batches);
-    let checkpoints = Checkpoints::new(&folder.checkpoints(), model.valid(), info.clone(), observers.clone());
-    let handle = CheckpointHandle::new(checkpoints, resumed, interrupter.clone());
+    let validation = loader(&data.validation);
+    let begun = with_images(begun, training.images(), info.devices * settings.batch_size);
+    let every = settings.checkpoint_steps;
+    let epochs = Epochs::new(compute.devices(), &training, &validation, position.batches, every);
+    let rates = LearningRates::new(settings, epochs.batches());
+    let (batches, resumes) = (epochs.batches(), resumed.is_some());
+    let (checkpoints, metrics) = (folder.checkpoints(), folder.metrics());
+    let checkpoints = Checkpoints::new(checkpoints, metrics, model.valid(), info.clone(), observers.clone());
+    let handle = CheckpointHandle::new(checkpoints, batches, resumed, interrupter.clone());
     let learner = Learner::new(model, optimizer(settings), rates.clone());
 
-    let mut training =
-        SupervisedTraining::new(folder.path(), Arc::new(training), Arc::new(loader(&data.validation)))
-            .with_training_strategy(strategy)
-            .with_interrupter(interrupter.clone())
-            .with_application_logger(None)
-            .with_metric_logger(history)
-            .renderer(renderer(compute, interrupter, done))
-            .with_custom_checkpointers(handle.clone(), handle.clone(), handle.clone())
-            .with_checkpointing_strategy(handle)
-            .grads_accumulation(settings.accumulation)
-            .num_epochs(settings.epochs)
-            .metric_train_numeric(metrics::loss("loss", None));
+    let mut training = SupervisedTraining::new(folder.path(), Arc::new(training), Arc::new(validation))
+        .with_training_strategy(TrainingStrategy::Custom(Arc::new(epochs)))
+        .with_interrupter(interrupter.clone())
+        .with_application_logger(None)
+        .with_metric_logger(history)
+        .renderer(renderer(compute, interrupter, done))
+        .with_custom_checkpointers(handle.clone(), handle.clone(), handle.clone())
+        .with_checkpointing_strategy(handle)
+        .grads_accumulation(settings.accumulation)
+        .num_epochs(settings.epochs)
+        .metric_train_numeric(metrics::loss("loss", None).after(&begun));
     for metric in evaluation_metrics(&info.config.model.class_names) {
         training = training.metric_valid_numeric(metric);
     }
     for (term, name) in Losses::NAMES.iter().enumerate() {
-        training = training.metric_train_numeric(metrics::loss(name, Some(term)));
+        training = training.metric_train_numeric(metrics::loss(name, Some(term)).after(&begun));
     }
     training = training
-        .metric_train_numeric(metrics::learning_rate(rates, done))
-        .metric_train_numeric(metrics::step_seconds())
-        .metric_train_numeric(metrics::images_per_second());
+        .metric_train_numeric(metrics::learning_rate(rates, position.in_batches(batches)).after(&begun))
+        .metric_train_numeric(metrics::step_seconds().after(&begun))
+        .metric_train_numeric(metrics::images_per_second().after(&begun));
     if let Some(early_stopping) = early_stopping {
         training = training.early_stopping(early_stopping);
     }
-    if done > 0 {
+    if resumes {
         training = training.checkpoint(done);
     }
     let result = training.launch(learner);
@@ -99,26 +104,16 @@ pub(super) fn launch(
         (Some(error), _) => Err(training_error(error)),
         (None, Some(interruption)) => {
             let reason = interruption.reason.unwrap_or_else(|| "interrupted".to_string());
-            Err(Error::training(format!("{reason}; resume the run to go on after the last whole epoch")))
+            Err(Error::training(format!("{reason}; resume the run to go on after the last checkpoint")))
         }
         (None, None) => Ok(()),
     }
 }
 
-/// How burn-train computes, and the number of batches of an epoch.
-fn strategy(compute: &Compute, training: &Loader) -> (TrainingStrategy<Trainee>, usize) {
-    match compute {
-        Compute::Device(device) => {
-            (ExecutionStrategy::single(device.clone().autodiff()).into(), training.batches())
-        }
-        Compute::Team(team) => {
-            let members = team.members().to_vec();
-            let count = members.len();
-            let shards: Vec<Loader> = (0..count).map(|index| training.shard(index, count)).collect();
-            let batches = shards[0].batches();
-            (TrainingStrategy::Custom(Arc::new(DataParallel { members, shards })), batches)
-        }
-    }
+/// The lines of an epoch's first steps, each with its number of images: `batch`, or what is left of `all`.
+fn with_images(steps: Vec<Row>, all: usize, batch: usize) -> Vec<(Row, usize)> {
+    let images = |(index, row)| (row, batch.min(all.saturating_sub(index * batch)));
+    steps.into_iter().enumerate().map(images).collect()
 }
 
 /// burn-train's dashboard on a terminal, else plain lines. A team always gets plain lines: if a member is

@@ -28,11 +28,6 @@ impl LearningRates {
         Self { config: config.clone(), batches_per_epoch, steps_per_epoch, step: 0 }
     }
 
-    /// How many batches `epochs` epochs have.
-    pub(super) fn batches_of(&self, epochs: usize) -> usize {
-        epochs * self.batches_per_epoch
-    }
-
     /// The learning rate for the gradients of a batch. Batches are counted from 0 over all epochs.
     pub(super) fn rate_of_batch(&self, batch: usize) -> f64 {
         let (epoch, batch) = (batch / self.batches_per_epoch, batch % self.batches_per_epoch);

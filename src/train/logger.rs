@@ -38,8 +38,7 @@ impl Logger {
             match logger {
                 #[cfg(feature = "tensorboard")]
                 Self::TensorBoard => {
-                    let step = usize::try_from(info.step).unwrap_or(usize::MAX);
-                    Ok(Box::new(super::tensorboard::EventFile::create(folder, step)?))
+                    Ok(Box::new(super::tensorboard::EventFile::create(folder, info.training_lines())?))
                 }
                 #[cfg(feature = "mlflow")]
                 Self::Mlflow { url, experiment } => {

@@ -11,6 +11,7 @@ use burn::train::metric::{
 };
 
 use super::learning_rates::LearningRates;
+use super::rows::Row;
 use super::step::Step;
 
 impl Adaptor<Self> for Step {
@@ -40,9 +41,9 @@ pub(super) fn loss(name: &str, term: Option<usize>) -> StepMetric<impl StepValue
     StepMetric::new(name, None, false, value)
 }
 
-/// The learning rate for each batch's gradients, starting with the epoch after `done`.
+/// The learning rate for each batch's gradients, after `done` batches of all epochs.
 pub(super) fn learning_rate(rates: LearningRates, done: usize) -> StepMetric<impl StepValue> {
-    let mut batches = rates.batches_of(done)..;
+    let mut batches = done..;
     let value = move |_: &Step, _| batches.next().map(|batch| rates.rate_of_batch(batch));
     StepMetric::new("learning rate", None, false, value)
 }
@@ -70,6 +71,18 @@ impl<F: StepValue> StepMetric<F> {
     fn new(name: &str, unit: Option<&'static str>, higher_is_better: bool, value: F) -> Self {
         let name = Arc::new(name.to_string());
         Self { name, unit, higher_is_better, value, state: NumericMetricState::default(), last: None }
+    }
+
+    /// Takes in steps that another process has done in this epoch: their lines, each with its number of
+    /// images.
+    #[must_use]
+    pub fn after(mut self, steps: &[(Row, usize)]) -> Self {
+        for (row, images) in steps {
+            if let Some(Some(value)) = row.values.get(self.name.as_str()) {
+                self.state.update(*value, *images);
+            }
+        }
+        self
     }
 
     fn format(&self) -> FormatOptions {

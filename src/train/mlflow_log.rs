@@ -70,7 +70,7 @@ impl MlflowLog {
             experiment,
             folder: folder.to_path_buf(),
             settings,
-            resumes: info.epoch > 0,
+            resumes: info.step > 0,
             run: None,
             waiting: VecDeque::new(),
             lost: 0,

@@ -15,8 +15,8 @@
 //! resumed.
 //!
 //! ```text
-//! Run ─ prepare (settings, data, weights) ─ launch ─ step (losses, gradients) ─ checkpoint, report
-//!                                              └ parallel (the members of a team)
+//! Run ─ prepare (settings, data, weights) ─ launch ─ epochs ─ step (losses, gradients) ─ checkpoint, report
+//!                                                      └ single: one device; parallel: a team's members
 //! ```
 
 mod all_reduce;
@@ -26,11 +26,13 @@ mod checkpoint;
 mod checkpoint_handle;
 mod compute;
 mod config;
+mod epochs;
 mod evaluation_metrics;
 mod folder;
 mod gradients;
 mod history;
 mod launch;
+mod learners;
 mod learning_rates;
 mod logger;
 mod metrics;
@@ -39,6 +41,7 @@ mod mlflow_log;
 mod observer;
 mod optimizer;
 mod parallel;
+mod position;
 mod progress;
 mod report;
 mod rows;
@@ -47,6 +50,7 @@ mod run_info;
 mod schedule;
 #[cfg(test)]
 mod settings_tests;
+mod single;
 mod start;
 mod step;
 mod team;

@@ -1,32 +1,21 @@
 //! Data-parallel training: each member of a team has a replica of the model and a part of each batch; the
 //! gradients are summed over the team, and each replica takes the same step.
-//!
-//! burn-train has strategies of its own for several devices. This one differs in three points: all gradients
-//! are exchanged at once and in a fixed order, so that a run repeats bit for bit; a member's part of a batch
-//! may be empty; a member that fails ends the run instead of leaving the others waiting.
 
-use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::tensor::Tensor;
-use burn::train::{
-    EventProcessorTraining, InferenceStep, Interrupter, Learner, LearnerEvent, SupervisedLearningStrategy,
-    SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents, TrainingItem, ValidLoader,
-};
+use burn::train::Learner;
 use crc32fast::Hasher;
 
 use super::all_reduce::all_reduce;
 use super::gradients::{flatten, unflatten};
+use super::learners::Learners;
 use super::step::{Step, Trainee};
 use super::team::{Member, each};
-use crate::data::{Batch, Loader};
+use crate::data::Batch;
 
-type Events = SupervisedTrainingEventProcessor<Trainee>;
-
-/// The members, and each one's part of the training images.
-pub(super) struct DataParallel {
-    pub members: Vec<Member>,
-    pub shards: Vec<Loader>,
-}
+/// The members' sides, the first member's first.
+pub(super) struct Replicas(Vec<Replica>);
 
 /// One member's side.
 struct Replica {
@@ -35,99 +24,43 @@ struct Replica {
     gradients: Option<Tensor<1>>,
 }
 
-impl SupervisedLearningStrategy<Trainee> for DataParallel {
-    fn fit(
-        &self,
-        components: TrainingComponents<Trainee>,
-        learner: Learner<Trainee>,
-        _training: TrainLoader<Trainee>,
-        validation: ValidLoader<Trainee>,
-        starting_epoch: usize,
-    ) -> (Trainee, Events) {
-        let TrainingComponents { num_epochs, mut checkpointer, grad_accumulation, interrupter, .. } =
-            components;
-        let (mut events, mut early_stopping) = (components.event_processor, components.early_stopping);
-        let accumulation = grad_accumulation.unwrap_or(1);
-        let mut replicas = each(&self.members, |_, member| {
+impl Replicas {
+    pub fn new(learner: &Learner<Trainee>, members: &[Member]) -> Self {
+        Self(each(members, |_, member| {
             let mut learner = learner.clone();
             learner.fork(&member.device.clone().autodiff());
             Replica { learner, gradients: None }
-        });
-        for epoch in starting_epoch..=num_epochs {
-            self.train(&mut replicas, epoch, accumulation, &mut events, &interrupter);
-            if interrupter.should_stop() {
-                break;
-            }
-            check_equal(&replicas);
-            validate(&replicas[0], &*validation, epoch, &mut events, &interrupter);
-            if interrupter.should_stop() {
-                break;
-            }
-            interrupter.fail_on_error(events.process_train(LearnerEvent::EndEpoch(epoch)));
-            interrupter.fail_on_error(events.flush());
-            if interrupter.should_stop() {
-                break;
-            }
-            if let Some(checkpointer) = &mut checkpointer {
-                checkpointer.checkpoint(&replicas[0].learner, epoch, &components.event_store);
-            }
-            if let Some(early_stopping) = &mut early_stopping
-                && early_stopping.should_stop(epoch, &components.event_store)
-            {
-                break;
-            }
-        }
-        (replicas[0].learner.model(), events)
+        }))
     }
 }
 
-impl DataParallel {
-    fn train(
-        &self,
-        replicas: &mut [Replica],
-        epoch: usize,
-        accumulation: usize,
-        events: &mut Events,
-        interrupter: &Interrupter,
-    ) {
-        let mut loaders: Vec<_> = self.shards.iter().map(|shard| shard.iter()).collect();
-        let progress = |loaders: &[Box<dyn DataLoaderIterator<Batch> + '_>]| {
-            Progress::aggregate(loaders.iter().map(|l| l.progress()))
-        };
-        let start = LearnerEvent::StartSplit { epoch_number: epoch, progress: progress(&loaders) };
-        interrupter.fail_on_error(events.process_train(start));
-        let (mut iteration, mut accumulated) = (0, 0);
-        while !interrupter.should_stop() {
-            let batches: Result<Vec<Batch>, _> = match loaders.iter_mut().map(Iterator::next).collect() {
-                Some(batches) => Vec::into_iter(batches).collect(),
-                None => break,
-            };
-            let batches = match batches {
-                Ok(batches) => batches,
-                Err(error) => {
-                    interrupter.fail(error);
-                    break;
-                }
-            };
-            iteration += 1;
-            let step = backward(replicas, batches);
-            let finite = step.losses.iter().all(|loss| loss.is_finite());
-            accumulated += 1;
-            if finite && accumulated == accumulation {
-                optimize(replicas);
-                accumulated = 0;
-            }
-            let rate = Some(replicas[0].learner.lr_current());
-            let item = TrainingItem::new(step, progress(&loaders), Some(iteration), rate);
-            interrupter.fail_on_error(events.process_train(LearnerEvent::ProcessedItem(item)));
+impl Learners for Replicas {
+    fn step(&mut self, parts: Vec<Batch>, is_last: bool) -> Step {
+        let step = backward(&mut self.0, parts);
+        if is_last && step.is_finite() {
+            optimize(&mut self.0);
         }
-        interrupter.fail_on_error(events.flush());
-        if accumulated > 0 && !interrupter.should_stop() {
-            optimize(replicas);
-        }
-        let end = LearnerEvent::EndSplit { epoch, progress: progress(&loaders) };
-        interrupter.fail_on_error(events.process_train(end));
-        interrupter.fail_on_error(events.flush());
+        step
+    }
+
+    fn take_step(&mut self) {
+        optimize(&mut self.0);
+    }
+
+    fn learning_rate(&self) -> ModuleLearningRate {
+        self.0[0].learner.lr_current()
+    }
+
+    fn first(&mut self) -> &Learner<Trainee> {
+        &self.0[0].learner
+    }
+
+    fn check_equal(&mut self) {
+        check_equal(&self.0);
+    }
+
+    fn detectors(&mut self) -> Vec<Trainee> {
+        each(&self.0, |_, Replica { learner, .. }| learner.model().valid())
     }
 }
 
@@ -195,38 +128,6 @@ impl ModuleVisitor for Checksum {
             self.0.update(param.val().inner().into_data().as_bytes());
         }
     }
-}
-
-fn validate(
-    Replica { learner, .. }: &Replica,
-    validation: &dyn DataLoader<Batch>,
-    epoch: usize,
-    events: &mut Events,
-    interrupter: &Interrupter,
-) {
-    let model = learner.model().valid();
-    let mut batches = validation.iter();
-    let start = LearnerEvent::StartSplit { epoch_number: epoch, progress: batches.progress() };
-    interrupter.fail_on_error(events.process_valid(start));
-    let mut iteration = 0;
-    while !interrupter.should_stop() {
-        let batch = match batches.next() {
-            Some(Ok(batch)) => batch,
-            Some(Err(error)) => {
-                interrupter.fail(error);
-                break;
-            }
-            None => break,
-        };
-        iteration += 1;
-        let results = each([batch], |_, batch| InferenceStep::step(&model, batch)).remove(0);
-        let item = TrainingItem::new(results, batches.progress(), Some(iteration), None);
-        interrupter.fail_on_error(events.process_valid(LearnerEvent::ProcessedItem(item)));
-    }
-    interrupter.fail_on_error(events.flush());
-    let end = LearnerEvent::EndSplit { epoch, progress: batches.progress() };
-    interrupter.fail_on_error(events.process_valid(end));
-    interrupter.fail_on_error(events.flush());
 }
 
 #[cfg(test)]

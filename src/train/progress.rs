@@ -21,6 +21,8 @@ pub(super) struct PlainLines {
     values: BTreeMap<usize, f64>,
     epochs: usize,
     first_epoch: usize,
+    /// Part of the first epoch that was done before.
+    done_before: f64,
     epoch: usize,
     split: String,
     started: Instant,
@@ -35,6 +37,7 @@ impl PlainLines {
             values: BTreeMap::new(),
             epochs: 0,
             first_epoch: 1,
+            done_before: 0.0,
             epoch: 1,
             split: String::new(),
             started: now,
@@ -70,13 +73,18 @@ impl PlainLines {
     /// Estimated from the epochs that this process has run. Validation counts as a part of its epoch.
     fn time_left(&self, progress: &Progress) -> Option<Duration> {
         let part = match self.split.as_str() {
-            "train" => progress.items_processed as f64 / progress.total.filter(|total| *total > 0)? as f64,
+            "train" => part_of(progress)?,
             _ => 1.0,
         };
-        let done = (self.epoch - self.first_epoch) as f64 + part;
+        let done = (self.epoch - self.first_epoch) as f64 + part - self.done_before;
         let left = (self.epochs + 1 - self.epoch) as f64 - part;
         (done > 0.0).then(|| self.started.elapsed().mul_f64(left / done))
     }
+}
+
+/// How much of an epoch is done.
+fn part_of(progress: &Progress) -> Option<f64> {
+    Some(progress.items_processed as f64 / progress.total.filter(|total| *total > 0)? as f64)
 }
 
 /// Four digits, which suits losses as well as learning rates.
@@ -110,7 +118,10 @@ impl TrainingProgressLogger for PlainLines {
         self.epoch = epoch + 1;
     }
 
-    fn start_split(&mut self, split: &str, _progress: &Progress) {
+    fn start_split(&mut self, split: &str, progress: &Progress) {
+        if split == "train" && self.epoch == self.first_epoch {
+            self.done_before = part_of(progress).unwrap_or(0.0);
+        }
         self.split = split.to_string();
         self.values.clear();
         self.printed = Instant::now();

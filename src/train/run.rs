@@ -13,6 +13,7 @@ use super::config::RunConfig;
 use super::folder::RunFolder;
 use super::launch::launch;
 use super::logger::Logger;
+use super::position::Position;
 use super::report;
 use super::run_info::RunInfo;
 use super::start::Start;
@@ -95,10 +96,10 @@ impl Run {
     /// Computes elsewhere: on another [`Device`], or on all devices of a [`Team`](super::Team).
     ///
     /// On a team each step takes [`batch_size`](super::TrainConfig::batch_size) images on each device. The
-    /// sum of the gradients equals what one device would compute for all of these images together, with two
-    /// exceptions: the mean of a loss over candidates, if images have different numbers of them, and the
-    /// statistics of batch norm, which each member computes from its own images. The statistics of the first
-    /// member are kept; it also validates.
+    /// sum of the gradients equals what one device would compute for all of these images together, with one
+    /// exception: the mean of a loss over candidates, if images have different numbers of them. All members
+    /// validate, each a part of the images. Batch norm that learns is refused: its statistics would be others
+    /// on each member.
     #[must_use]
     pub fn on(mut self, compute: impl Into<Compute>) -> Self {
         self.compute = compute.into();
@@ -140,10 +141,16 @@ impl Run {
             let message = "data.clean_fraction needs training images with references, and none has one";
             return Err(Error::Config(message.to_string()));
         }
+        let devices = compute.devices().count();
+        if devices > 1 && config.model.norm == NormKind::Batch {
+            let message = "several devices cannot train model.norm=batch, whose statistics would be others \
+                           on each: set model.norm=group";
+            return Err(Error::Config(message.to_string()));
+        }
         let random = config.model.init(&compute.origin().autodiff());
         let (model, report, info) = match start {
             Start::Resume => {
-                let (model, info) = resume(&folder, &mut config, &data, random)?;
+                let (model, info) = resume(&folder, &mut config, &data, devices, random)?;
                 (model, None, info)
             }
             Start::Weights { path, options } => {
@@ -152,12 +159,12 @@ impl Run {
                 let report = WeightFile::open(&path)?.load_into(&mut model, &options)?;
                 config.model.frozen_epsilon = model.config().frozen_epsilon;
                 tracing::info!(path = %path.display(), applied = report.applied.len(), "read the weights");
-                (model, Some(report), RunInfo::new(config, &data))
+                (model, Some(report), RunInfo::new(config, &data, devices))
             }
             Start::Random => {
                 check_random(&config.model)?;
                 folder.check_unused(&given, &config)?;
-                (random, None, RunInfo::new(config, &data))
+                (random, None, RunInfo::new(config, &data, devices))
             }
         };
         Ok(PreparedRun { given, info, data, compute, folder, model, report, loggers })
@@ -222,17 +229,16 @@ impl PreparedRun {
     fn train(self) -> Result<Outcome> {
         let Self { given, info, data, compute, folder, model, loggers, .. } = self;
         let train = &info.config.train;
-        let average = |decay| match info.epoch {
-            0 => Ok(WeightAverage::of(&model, decay)),
-            epoch => weights::load(average_path(&folder.checkpoints(), epoch), &model.device())
+        let (position, resumes) = (info.position(), info.position() != Position::default());
+        let average = |decay| match resumes {
+            false => Ok(WeightAverage::of(&model, decay)),
+            true => weights::load(average_path(&folder.checkpoints(), position), &model.device())
                 .map(|average| WeightAverage::new(average, decay, info.step)),
         };
         let average = train.ema_decay.map(average).transpose()?;
         let model = Trainee::new(model, average, train);
-        let resumed = match info.epoch {
-            0 => None,
-            _ => Some(Checkpoints::read(&folder.checkpoints(), model.clone(), &info)?),
-        };
+        let read = || Checkpoints::read(&folder.checkpoints(), model.clone(), &info);
+        let resumed = resumes.then(read).transpose()?;
         folder.create(&given, &info.config)?;
         let observers = Logger::open(loggers, folder.path(), &info)?;
         let started = Instant::now();
@@ -271,11 +277,12 @@ fn resume(
     folder: &RunFolder,
     config: &mut RunConfig,
     data: &Split,
+    devices: usize,
     mut model: FasterRcnn,
 ) -> Result<(FasterRcnn, RunInfo)> {
     let path = last_path(&folder.checkpoints());
     if !path.exists() {
-        return Err(Error::file(&path, "is not there: the run has no whole epoch yet, start it anew"));
+        return Err(Error::file(&path, "is not there: the run has no checkpoint yet, start it anew"));
     }
     let mut info = read_info(&path)?;
     info.check_complete(&path)?;
@@ -289,6 +296,8 @@ fn resume(
         return Err(Error::file(path, message));
     }
     info.check_data(data, &path)?;
+    info.check_devices(devices, &path)?;
+    info.devices = devices;
     WeightFile::open(&path)?.load_into(&mut model, &LoadOptions::default())?;
     info.config = config.clone();
     Ok((model, info))

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::best::BestEpoch;
 use super::config::RunConfig;
+use super::position::Position;
 use crate::data::{Dataset, Record, Split};
 use crate::error::{Error, Result};
 use crate::weights::{TRAINING_KEY, WeightFile};
@@ -17,11 +18,17 @@ use crate::weights::{TRAINING_KEY, WeightFile};
 pub struct RunInfo {
     /// Whole epochs that these weights were trained for.
     pub epoch: usize,
+    /// Batches of the next epoch that they were trained for, too; 0 at the end of an epoch.
+    #[serde(default)]
+    pub batches: usize,
     /// Steps of the optimiser.
     pub step: u64,
     /// The best epoch so far. Files of the first release do not tell it.
     #[serde(default)]
     pub best: BestEpoch,
+    /// Devices that train together, each with its part of every batch.
+    #[serde(default = "one")]
+    pub devices: usize,
     /// All settings of the run.
     pub config: RunConfig,
     /// Of at least one image; none in a file of the first release.
@@ -33,20 +40,27 @@ pub struct RunInfo {
 
 impl RunInfo {
     /// Of a run that begins.
-    pub(super) fn new(config: RunConfig, data: &Split) -> Self {
+    pub(super) fn new(config: RunConfig, data: &Split, devices: usize) -> Self {
         Self {
             epoch: 0,
+            batches: 0,
             step: 0,
             best: BestEpoch::default(),
+            devices,
             config,
             train_images: Fingerprints::of(&data.train),
             validation_images: Fingerprints::of(&data.validation),
         }
     }
 
-    /// Of the same run after an epoch.
-    pub(super) fn at(&self, epoch: usize, step: u64, best: BestEpoch) -> Self {
-        Self { epoch, step, best, ..self.clone() }
+    /// Of the same run later.
+    pub(super) fn at(&self, Position { epoch, batches }: Position, step: u64, best: BestEpoch) -> Self {
+        Self { epoch, batches, step, best, ..self.clone() }
+    }
+
+    /// How far the run is.
+    pub(super) fn position(&self) -> Position {
+        Position { epoch: self.epoch, batches: self.batches }
     }
 
     /// Reads it from a weight file; `None` where no run wrote the file.
@@ -88,6 +102,13 @@ impl RunInfo {
         (!records.is_empty()).then(|| Dataset { records, class_names: data.class_names.clone() })
     }
 
+    /// How many lines of training steps the run has written: one for each batch.
+    #[cfg(feature = "tensorboard")]
+    pub(super) fn training_lines(&self) -> usize {
+        let batch = self.devices * self.config.train.batch_size;
+        self.position().in_batches(self.train_images.0.len().div_ceil(batch))
+    }
+
     /// Checks that a run can go on from this. Files of the first release do not tell which images the run has
     /// and which epoch is the best.
     pub(super) fn check_complete(&self, path: &Path) -> Result<()> {
@@ -97,6 +118,20 @@ impl RunInfo {
             return Err(Error::file(path, message));
         }
         Ok(())
+    }
+
+    /// Checks that a run that goes on within an epoch has batches of the size that it had, where `devices`
+    /// train now.
+    pub(super) fn check_devices(&self, devices: usize, path: &Path) -> Result<()> {
+        if self.batches == 0 || self.devices == devices {
+            return Ok(());
+        }
+        let (began, epoch) = (self.devices, self.epoch + 1);
+        let message = format!(
+            "the run goes on within epoch {epoch}, which {began} devices or workers began: it needs as many \
+             again, there are {devices} now"
+        );
+        Err(Error::file(path, message))
     }
 
     /// Checks that a resumed run has the images that it began with, in the same order: shuffling depends on
@@ -122,6 +157,11 @@ impl RunInfo {
         }
         Ok(())
     }
+}
+
+/// Of files of earlier releases, whose checkpoints are all at the end of an epoch.
+fn one() -> usize {
+    1
 }
 
 /// A number for each image of a data set, in its order; as text 16 hexadecimal digits each.
@@ -200,7 +240,7 @@ mod tests {
         let error = info.check_complete(&path).unwrap_err().to_string();
         assert!(error.contains("best.safetensors: an earlier release wrote it"), "{error}");
 
-        let now = RunInfo::new(config, &Split { train: data.clone(), validation: data });
+        let now = RunInfo::new(config, &Split { train: data.clone(), validation: data }, 1);
         now.check_complete(&path).unwrap();
     }
 
@@ -212,7 +252,7 @@ mod tests {
         };
         let config = RunConfig::new(FasterRcnnConfig::tiny(2));
         let split = Split { train: data(&["1.jpg"]), validation: data(&["3.jpg", "2.jpg"]) };
-        let info = RunInfo::new(config, &split);
+        let info = RunInfo::new(config, &split, 1);
         assert_eq!(info.held_out(&data(&["1.jpg", "2.jpg", "3.jpg", "4.jpg"])), Some(split.validation));
         for others in [&["1.jpg", "3.jpg"][..], &["2.jpg", "3.jpg", "more/2.jpg"], &[]] {
             assert_eq!(info.held_out(&data(others)), None, "{others:?}");

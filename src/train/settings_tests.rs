@@ -5,6 +5,7 @@ use toml::Value;
 
 use super::config::RunConfig;
 use super::learning_rates::LearningRates;
+use super::position::Position;
 use super::schedule::Schedule;
 use crate::any_number;
 use crate::data::{Loader, RandomKey, Record, augment};
@@ -20,6 +21,7 @@ fn complete() -> RunConfig {
     config.train.clip_norm = Some(5.0);
     config.train.ema_decay = Some(0.5);
     config.train.early_stopping = Some(3);
+    config.train.checkpoint_steps = Some(100);
     config.augment.crop = Some((6, 6));
     config
 }
@@ -34,7 +36,7 @@ fn calculate(config: &RunConfig) {
         assert_eq!(loader.batches(), 1);
         for batches in [1, 1_000_000] {
             let rates = LearningRates::new(&train, batches);
-            let all = rates.batches_of(train.epochs);
+            let all = Position::after(train.epochs).in_batches(batches);
             assert_eq!(Some(all), train.epochs.checked_mul(batches));
             for batch in [0, all / 2, all - 1] {
                 let rate = rates.rate_of_batch(batch);
@@ -51,8 +53,16 @@ fn calculate(config: &RunConfig) {
 fn any_number_in_a_runs_settings_is_an_error_or_can_be_calculated_with() {
     let settings = Value::try_from(complete()).unwrap();
     let cases = any_number::cases(&settings);
-    for key in ["epochs", "warmup_steps", "milestones", "clip_norm", "early_stopping", "crop", "scale_jitter"]
-    {
+    for key in [
+        "epochs",
+        "warmup_steps",
+        "milestones",
+        "clip_norm",
+        "early_stopping",
+        "checkpoint_steps",
+        "crop",
+        "scale_jitter",
+    ] {
         assert!(cases.iter().any(|case| case.key() == key), "{key}");
     }
     let (mut refused, mut worked) = (0, 0);

@@ -27,6 +27,7 @@ pub fn connect(addresses: &[Address], token: Option<&str>) -> Result<Team> {
         if discriminant(address) != discriminant(first) {
             return Err(Error::worker(address, "cannot reach the first, which has another transport"));
         }
+        // Asked first, because its errors say more than burn's.
         watch::answers(address)?;
         let mut host = match address {
             Address::WebSocket(_) => RemoteHost::websocket(&address.to_string()),

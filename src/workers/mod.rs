@@ -20,3 +20,4 @@ pub use address::Address;
 pub use connect::connect;
 pub use local::LocalWorkers;
 pub use serve::{Endpoint, serve};
+pub use watch::answers;

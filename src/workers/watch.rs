@@ -59,8 +59,12 @@ fn wait_for_silence(address: &Address, ended: &Receiver<()>) -> Option<Silent> {
     }
 }
 
-/// Asks once before connecting, because these errors say more than burn's.
-pub(super) fn answers(address: &Address) -> Result<(), Error> {
+/// Whether a worker answers now. A wrong token is found only by [`connect`](super::connect).
+///
+/// # Errors
+///
+/// [`Error::Worker`] says why it does not.
+pub fn answers(address: &Address) -> Result<(), Error> {
     ask(address).map_err(|silent| silent.of(address))
 }
 

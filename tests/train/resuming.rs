@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use faster_rcnn::train::{Optimizer, Run, Schedule, Start};
+use burn::tensor::Device;
+use faster_rcnn::NormKind;
+use faster_rcnn::data::Loader;
+use faster_rcnn::train::{Optimizer, Run, RunInfo, Schedule, Start, Team};
 
 use super::{boards, config, metrics, tensors, validations, with_epochs};
 
@@ -55,6 +58,85 @@ fn a_run_repeats_and_a_killed_one_resumes_to_the_same_bits() {
         fs::read_to_string(resumed.join("config.toml")).unwrap(),
         fs::read_to_string(whole.join("config.toml")).unwrap()
     );
+}
+
+/// Wherever the run is when an image cannot be read: it goes on after the last step that has a checkpoint.
+#[test]
+fn a_run_goes_on_within_an_epoch_to_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = boards(&folder.path().join("boards"));
+    let [whole, broken] = ["whole", "broken"].map(|name| folder.path().join(name));
+    let config = |checkpoint_steps| {
+        let mut config = with_epochs(3);
+        config.train.batch_size = 1;
+        config.train.ema_decay = Some(0.9);
+        config.train.checkpoint_steps = checkpoint_steps;
+        config
+    };
+    Run::new(config(None), data.clone()).fit(&whole).unwrap();
+
+    // The steps of two batches each; the last batch is a step of its own. A checkpoint after each step.
+    let mut positions = Vec::new();
+    for record in &data.train.records {
+        let (path, hidden) = (record.image.path(), folder.path().join("hidden"));
+        fs::rename(path, &hidden).unwrap();
+        let last = broken.join("checkpoints/last.safetensors");
+        let start = if last.exists() { Start::Resume } else { Start::Random };
+        let error = Run::new(config(Some(1)), data.clone()).start(start).fit(&broken).unwrap_err();
+        assert!(format!("{error:#}").contains(&*path.to_string_lossy()), "{error:#}");
+        fs::rename(&hidden, path).unwrap();
+        if let Ok(Some(info)) = RunInfo::read(&last) {
+            positions.push((info.epoch, info.batches));
+        }
+    }
+    // As a power failure may leave it.
+    let path = broken.join("metrics.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.clone() + "{\"epoch\":3,\"split\":\"tr").unwrap();
+    Run::new(config(Some(1)), data.clone()).start(Start::Resume).fit(&broken).unwrap();
+    println!("went on after (epoch, batches) {positions:?}");
+    assert!(positions.is_sorted() && positions.iter().any(|(_, batches)| *batches > 0), "{positions:?}");
+
+    assert_eq!(metrics(&broken), metrics(&whole));
+    for file in ["last.safetensors", "best.safetensors", "average-3.safetensors"] {
+        assert!(tensors(&broken, file) == tensors(&whole, file), "{file}");
+    }
+    let checkpoints = fs::read_dir(broken.join("checkpoints")).unwrap().count();
+    assert_eq!(checkpoints, 4);
+}
+
+#[test]
+fn a_run_within_an_epoch_needs_its_numbers_and_as_many_devices() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = boards(&folder.path().join("boards"));
+    let output = folder.path().join("run");
+    let mut config = with_epochs(1);
+    config.model.norm = NormKind::Group;
+    config.train.checkpoint_steps = Some(1);
+    // The last of four batches is broken; two batches are a step.
+    let loader = Loader::in_order(&data.train.records, 2, 1).shuffled(&config.augment, config.train.seed, 1);
+    let last_name = loader.next_epoch().last().unwrap().unwrap().names.remove(0);
+    let gone = data.train.records.iter().find(|record| record.name == last_name).unwrap().image.path();
+    let bytes = fs::read(gone).unwrap();
+    fs::remove_file(gone).unwrap();
+    let error = Run::new(config.clone(), data.clone()).fit(&output).unwrap_err();
+    fs::write(gone, bytes).unwrap();
+    let last = output.join("checkpoints/last.safetensors");
+    assert!(last.exists(), "{error:#}");
+    let info = RunInfo::read(&last).unwrap().unwrap();
+    assert_eq!((info.epoch, info.batches, info.step, info.devices), (0, 2, 1, 1));
+
+    let path = output.join("metrics.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    let resume = || Run::new(config.clone(), data.clone()).start(Start::Resume);
+    let team = Team::new([Device::flex(), Device::flex()]);
+    let error = resume().on(team).fit(&output).unwrap_err().to_string();
+    assert!(error.contains("within epoch 1, which 1 devices or workers began: it needs"), "{error}");
+    fs::write(&path, text.lines().next().unwrap().to_string() + "\n").unwrap();
+    let error = resume().fit(&output).unwrap_err().to_string();
+    assert!(error.ends_with("metrics.jsonl: the numbers of step 2 of epoch 1 are missing"), "{error}");
+    fs::write(&path, text).unwrap();
+    resume().fit(&output).unwrap();
 }
 
 #[test]

@@ -78,8 +78,13 @@ pub static ONE_BY_ONE: Mutex<()> = Mutex::new(());
 
 impl Bench {
     pub fn new() -> Self {
+        Self::with(20)
+    }
+
+    /// With so many boards, of which one of ten is held out.
+    pub fn with(count: usize) -> Self {
         let bench = Self { folder: tempfile::tempdir().unwrap() };
-        boards(&bench.path("boards"), 20);
+        boards(&bench.path("boards"), count);
         fs::write(bench.path("run.toml"), config(1, 2).to_toml()).unwrap();
         fs::write(bench.path("token"), "secret\n").unwrap();
         bench
@@ -163,7 +168,9 @@ pub fn end(mut trainer: Child, since: Instant) -> Output {
     while trainer.try_wait().unwrap().is_none() {
         if since.elapsed() > LIMIT {
             let _ = trainer.kill();
-            panic!("the trainer does not end");
+            let text =
+                trainer.wait_with_output().map(|output| String::from_utf8_lossy(&output.stderr).into_owned());
+            panic!("the trainer does not end: {text:?}");
         }
         thread::sleep(Duration::from_millis(20));
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::bench::{Bench, ONE_BY_ONE, end};
 
 /// The processes whose parent is this one, by their command lines.
-fn children(parent: u32) -> Vec<u32> {
+pub fn children(parent: u32) -> Vec<u32> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let Ok(id) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };

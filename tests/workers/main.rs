@@ -8,12 +8,16 @@ mod common;
 #[cfg(unix)]
 mod failures;
 mod gpu;
+mod images;
 #[cfg(target_os = "linux")]
 mod local;
 #[cfg(target_os = "linux")]
 mod namespaces;
 mod refusals;
+#[cfg(target_os = "linux")]
+mod restarts;
 mod training;
+mod validation;
 
 use std::fs;
 use std::path::Path;

@@ -30,6 +30,8 @@ mod progress;
 mod records;
 mod references;
 mod registry;
+#[cfg(feature = "workers")]
+mod restarts;
 mod results;
 #[cfg(feature = "serve")]
 mod serve;
@@ -51,6 +53,8 @@ mod watch_journal;
 mod weights;
 #[cfg(feature = "workers")]
 mod worker;
+#[cfg(feature = "workers")]
+mod workers;
 
 use std::env;
 use std::io::{self, IsTerminal};

@@ -9,6 +9,12 @@ pub struct WorkersOptions {
     _workers: Option<String>,
     #[arg(long = "token-file", value_name = "FILE", hide = true, value_parser = refuse_workers)]
     _token_file: Option<String>,
+    #[arg(long = "restarts", value_name = "N", hide = true, value_parser = refuse_workers)]
+    _restarts: Option<String>,
+    #[arg(long = "rejoin-timeout", value_name = "SECONDS", hide = true, value_parser = refuse_workers)]
+    _rejoin_timeout: Option<String>,
+    #[arg(long = "spare", value_name = "ADDRESSES", hide = true, value_parser = refuse_workers)]
+    _spare: Option<String>,
 }
 
 /// Options of `train` that need the feature `mlflow`.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind, Write};
+use std::panic;
 use std::path::Path;
 
 use anyhow::Result;
@@ -66,4 +67,9 @@ pub fn create_folder(path: &Path) -> Result<(), Error> {
         return Err(Error::file(path, "is a file, not a folder"));
     }
     fs::create_dir_all(path).map_err(Error::io(path))
+}
+
+/// The error names the lost member of a team. The panics of threads that waited for it are only details.
+pub fn log_panics() {
+    panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
 }

@@ -1,31 +1,31 @@
 //! `faster-rcnn train`
 
-use std::panic;
-#[cfg(feature = "workers")]
-use std::path::Path;
 use std::path::PathBuf;
-#[cfg(feature = "workers")]
-use std::str::FromStr;
 
 use anyhow::{Result, bail};
 use burn::tensor::Device;
 use faster_rcnn::train::{Compute, Logger, Run, RunConfig, Start, Team};
 use faster_rcnn::weights::LoadOptions;
 #[cfg(feature = "workers")]
-use faster_rcnn::workers::{Address, LocalWorkers, connect};
+use faster_rcnn::workers::LocalWorkers;
 use faster_rcnn::{DeviceName, Error};
 
 use crate::data::DataArguments;
 use crate::output;
 use crate::registry::RegistryArguments;
+#[cfg(feature = "workers")]
+use crate::restarts;
 use crate::sides::SideArguments;
+#[cfg(feature = "workers")]
+use crate::workers::WorkersArguments;
 
 const EXAMPLES: &str = "\
 The output folder holds config.toml (all settings), metrics.jsonl, curves.png, checkpoints/last.safetensors
 and checkpoints/best.safetensors. In the end it also holds evaluation.json, precision_recall.png,
-confusion_matrix.png and samples/. A run may be killed at any moment: --resume continues after its last whole
-epoch and gives the same numbers. Files that no run wrote are never overwritten: a folder that has some under
-these names is refused.
+confusion_matrix.png and samples/. A run may be killed at any moment: --resume continues after its last
+checkpoint and gives the same numbers. There is one after each epoch, and with train.checkpoint_steps=N also
+after every N steps. Files that no run wrote are never overwritten: a folder that has some under these names
+is refused.
 
 Training can start from torchvision's weights (.pth) of a detector or of a ResNet classifier, or from this
 program's. If a detector has another number of classes, the last layers start random.
@@ -41,7 +41,8 @@ Examples:
   faster-rcnn train --data PCBData --output runs/coco --resume --set train.epochs=40
   faster-rcnn train --data PCBData --output runs/told --tensorboard --mlflow http://mlflow:5000
   faster-rcnn train --config configs/gpu_nv_s.toml --data PCBData --output runs/four --token-file token \\
-      --workers ws://10.0.0.5:3000,ws://10.0.0.6:3000,ws://10.0.0.7:3000,ws://10.0.0.8:3000";
+      --workers ws://10.0.0.5:3000,ws://10.0.0.6:3000,ws://10.0.0.7:3000,ws://10.0.0.8:3000 \\
+      --set train.checkpoint_steps=200 --restarts 10 --spare ws://10.0.0.9:3000";
 
 /// Train a detector on a data set and say how good it is on the images held out.
 #[derive(clap::Args)]
@@ -73,15 +74,9 @@ pub struct Arguments {
     /// Where to compute; several devices, such as cuda:0,cuda:1, train together.
     #[arg(long, value_delimiter = ',', default_value = "cpu")]
     device: Vec<DeviceName>,
-    /// Workers to train on together: ws://HOST:PORT or iroh://ID@ADDRESS:PORT of each, or local:N for N
-    /// processes on this machine, which are started and ended.
     #[cfg(feature = "workers")]
-    #[arg(long, value_name = "ADDRESSES", conflicts_with = "device")]
-    workers: Option<Workers>,
-    /// File with the token that the workers ask for.
-    #[cfg(feature = "workers")]
-    #[arg(long, value_name = "FILE", requires = "workers")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    workers: WorkersArguments,
     #[cfg(not(feature = "workers"))]
     #[command(flatten)]
     _workers: crate::not_built::WorkersOptions,
@@ -105,30 +100,6 @@ pub struct Arguments {
     set: Vec<String>,
 }
 
-/// What `--workers` names.
-#[cfg(feature = "workers")]
-#[derive(Clone)]
-enum Workers {
-    Local(usize),
-    At(Vec<Address>),
-}
-
-#[cfg(feature = "workers")]
-impl FromStr for Workers {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.strip_prefix("local:").map(str::parse) {
-            Some(Ok(count)) if count > 0 => Ok(Self::Local(count)),
-            Some(_) => Err("local:N takes a number of processes".to_string()),
-            None => {
-                let addresses = text.split(',').map(str::parse).collect::<Result<_, Error>>();
-                addresses.map(Self::At).map_err(|error| error.to_string())
-            }
-        }
-    }
-}
-
 /// The setting that a weight file has, too: what is given by name holds, whatever the file says.
 const FROZEN_EPSILON: &str = "model.frozen_epsilon";
 
@@ -148,7 +119,22 @@ fn setting(text: &str) -> Result<String, &'static str> {
 }
 
 pub fn run(mut arguments: Arguments) -> Result<()> {
-    arguments.weights = arguments.weights.map(|weights| arguments.registry.file(weights)).transpose()?;
+    let mut began = false;
+    let result = train(&mut arguments, &mut began);
+    #[cfg(feature = "workers")]
+    let result = result.map_err(|error| restarts::after(error, began, &arguments.workers, &arguments.output));
+    result
+}
+
+/// Sets `began` when the devices are there.
+fn train(arguments: &mut Arguments, began: &mut bool) -> Result<()> {
+    #[cfg(feature = "workers")]
+    let goes_on = arguments.resume || restarts::goes_on(&arguments.workers, &arguments.output);
+    #[cfg(not(feature = "workers"))]
+    let goes_on = arguments.resume;
+    if !goes_on && let Some(weights) = arguments.weights.take() {
+        arguments.weights = Some(arguments.registry.file(weights)?);
+    }
     let own = arguments.resume.then(|| arguments.output.join("config.toml"));
     let given = arguments.config.clone().or(own);
     let given = given.map(|path| RunConfig::load(path, &arguments.set)).transpose()?;
@@ -164,7 +150,7 @@ pub fn run(mut arguments: Arguments) -> Result<()> {
     let epsilon = frozen_epsilon(&arguments.set);
     let given = config.model.frozen_epsilon;
     let start = match &arguments.weights {
-        _ if arguments.resume => Start::Resume,
+        _ if goes_on => Start::Resume,
         None => Start::Random,
         Some(path) => {
             let options = arguments.allow.iter().fold(LoadOptions::default(), LoadOptions::allow);
@@ -172,9 +158,10 @@ pub fn run(mut arguments: Arguments) -> Result<()> {
             Start::Weights { path: path.clone(), options }
         }
     };
-    let devices = Devices::of(&arguments)?;
+    let devices = Devices::of(arguments)?;
+    *began = true;
     let run = Run::new(config, data).start(start).on(devices.compute);
-    let run = loggers(&arguments).into_iter().fold(run, Run::log_to).prepare(&arguments.output)?;
+    let run = loggers(arguments).into_iter().fold(run, Run::log_to).prepare(&arguments.output)?;
     // A resumed run takes the default of the settings for unsaid, which it is not where it was given by name.
     if epsilon.is_some() && run.config().model.frozen_epsilon != given {
         let output = arguments.output.display();
@@ -216,15 +203,15 @@ struct Devices {
 impl Devices {
     fn of(arguments: &Arguments) -> Result<Self> {
         #[cfg(feature = "workers")]
-        if let Some(workers) = &arguments.workers {
-            return Self::of_workers(workers, arguments.token_file.as_deref());
+        if let Some((team, local)) = arguments.workers.team()? {
+            return Ok(Self { compute: team.into(), _local: local });
         }
         let devices = arguments.device.iter().map(|device| device.open());
         let mut devices = devices.collect::<Result<Vec<Device>, Error>>()?;
         let compute = match devices.len() {
             1 => devices.remove(0).into(),
             _ => {
-                log_panics();
+                output::log_panics();
                 Team::new(devices).into()
             }
         };
@@ -234,23 +221,4 @@ impl Devices {
             _local: None,
         })
     }
-
-    #[cfg(feature = "workers")]
-    fn of_workers(workers: &Workers, token_file: Option<&Path>) -> Result<Self> {
-        log_panics();
-        let token = token_file.map(crate::worker::token).transpose()?;
-        let (team, local) = match workers {
-            Workers::Local(count) => {
-                let local = LocalWorkers::start(&std::env::current_exe()?, *count)?;
-                (connect(local.addresses(), Some(local.token()))?, Some(local))
-            }
-            Workers::At(addresses) => (connect(addresses, token.as_deref())?, None),
-        };
-        Ok(Self { compute: team.into(), _local: local })
-    }
-}
-
-/// The error names the lost member of a team. The panics of threads that waited for it are only details.
-fn log_panics() {
-    panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
 }

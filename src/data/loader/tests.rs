@@ -81,6 +81,32 @@ fn shards_are_parts_of_one_loaders_batches_in_every_epoch_also_where_the_count_d
 }
 
 #[test]
+fn an_epoch_goes_on_after_the_batches_that_are_done_and_the_next_one_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = records(&folder);
+    let loader = || Loader::in_order(&records, 1, 2).shuffled(&AugmentConfig::default(), 5, 3);
+    for shard in [0, 1] {
+        let whole = loader().shard(shard, 2);
+        for done in 0..=4 {
+            let goes_on = loader().after(done).shard(shard, 2);
+            let mut batches = goes_on.next_epoch();
+            let (left_out, all) = batches.progress();
+            assert_eq!(all, [3, 4][shard]);
+            let expected: Vec<Batch> = whole.again().next_epoch().map(|batch| batch.unwrap()).collect();
+            assert_eq!(left_out, expected[..done].iter().map(|batch| batch.images.len()).sum::<usize>());
+            for expected in &expected[done..] {
+                let found = batches.next().unwrap().unwrap();
+                assert_eq!((&found.names, &found.seeds), (&expected.names, &expected.seeds));
+                assert_eq!((&found.images, &found.annotations), (&expected.images, &expected.annotations));
+            }
+            assert!(batches.next().is_none() && batches.progress() == (all, all));
+            let next = loader().shuffled(&AugmentConfig::default(), 5, 4).shard(shard, 2);
+            assert_eq!(names(&goes_on), names(&next));
+        }
+    }
+}
+
+#[test]
 fn a_broken_image_is_an_error_that_names_it_and_giving_up_ends_the_threads() {
     let folder = tempfile::tempdir().unwrap();
     let records = records(&folder);
