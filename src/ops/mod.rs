@@ -46,5 +46,6 @@ pub(crate) use device::in_another_process;
 pub(crate) use device::in_host_memory;
 pub use functional::{
     batched_nms, conv2d, linear, max_pool2d, normalize, pyramid_roi_align, roi_align, top_k,
+    zero_with_gradient,
 };
 pub use options::{ABSENT, Fused, NormOptions, PoolOptions, RoiAlignOptions};

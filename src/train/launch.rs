@@ -17,6 +17,7 @@ use super::best::{BestEpoch, EarlyStopping};
 use super::checkpoint::{Checkpoints, Records};
 use super::checkpoint_handle::CheckpointHandle;
 use super::compute::Compute;
+use super::config::GradientType;
 use super::evaluation_metrics::evaluation_metrics;
 use super::folder::RunFolder;
 use super::history::History;
@@ -59,7 +60,7 @@ pub(super) fn launch(
     let training = loader(&data.train)
         .shuffled(&info.config.augment, settings.seed, done + 1)
         .with_clean(info.config.data.clean_fraction);
-    let (strategy, batches) = strategy(compute, &training);
+    let (strategy, batches) = strategy(compute, &training, settings.gradient_dtype);
     let rates = LearningRates::new(settings, batches);
     let checkpoints = Checkpoints::new(&folder.checkpoints(), model.valid(), info.clone(), observers.clone());
     let handle = CheckpointHandle::new(checkpoints, resumed, interrupter.clone());
@@ -105,7 +106,11 @@ pub(super) fn launch(
 }
 
 /// How burn-train computes, and the number of batches of an epoch.
-fn strategy(compute: &Compute, training: &Loader) -> (TrainingStrategy<Trainee>, usize) {
+fn strategy(
+    compute: &Compute,
+    training: &Loader,
+    gradient_dtype: GradientType,
+) -> (TrainingStrategy<Trainee>, usize) {
     match compute {
         Compute::Device(device) => {
             (ExecutionStrategy::single(device.clone().autodiff()).into(), training.batches())
@@ -115,7 +120,9 @@ fn strategy(compute: &Compute, training: &Loader) -> (TrainingStrategy<Trainee>,
             let count = members.len();
             let shards: Vec<Loader> = (0..count).map(|index| training.shard(index, count)).collect();
             let batches = shards[0].batches();
-            (TrainingStrategy::Custom(Arc::new(DataParallel { members, shards })), batches)
+            let exchange = team.exchange();
+            let parallel = DataParallel { members, shards, exchange, gradient_dtype };
+            (TrainingStrategy::Custom(Arc::new(parallel)), batches)
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Data-parallel training: each member of a team has a replica of the model and a part of each batch; the
 //! gradients are summed over the team, and each replica takes the same step.
 //!
-//! burn-train has strategies of its own for several devices. This one differs in three points: all gradients
-//! are exchanged at once and in a fixed order, so that a run repeats bit for bit; a member's part of a batch
-//! may be empty; a member that fails ends the run instead of leaving the others waiting.
+//! burn-train has strategies of its own for several devices. This one differs in four points: gradients are
+//! summed in a fixed order, so that a run repeats bit for bit; they travel while others are computed; a
+//! member's part of a batch may be empty; a member that fails ends the run instead of leaving the others
+//! waiting.
+
+use std::sync::Arc;
 
 use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::module::{Module, ModuleVisitor, Param};
@@ -14,10 +17,12 @@ use burn::train::{
 };
 use crc32fast::Hasher;
 
-use super::all_reduce::all_reduce;
-use super::gradients::{flatten, unflatten};
+use super::config::GradientType;
+use super::each::each;
+use super::exchange::Exchange;
+use super::replica::Replica;
 use super::step::{Step, Trainee};
-use super::team::{Member, each};
+use super::team::Member;
 use crate::data::{Batch, Loader};
 
 type Events = SupervisedTrainingEventProcessor<Trainee>;
@@ -26,13 +31,8 @@ type Events = SupervisedTrainingEventProcessor<Trainee>;
 pub(super) struct DataParallel {
     pub members: Vec<Member>,
     pub shards: Vec<Loader>,
-}
-
-/// One member's side.
-struct Replica {
-    learner: Learner<Trainee>,
-    /// The gradients of the batches since the last step of the optimiser.
-    gradients: Option<Tensor<1>>,
+    pub exchange: Arc<dyn Exchange>,
+    pub gradient_dtype: GradientType,
 }
 
 impl SupervisedLearningStrategy<Trainee> for DataParallel {
@@ -48,10 +48,10 @@ impl SupervisedLearningStrategy<Trainee> for DataParallel {
             components;
         let (mut events, mut early_stopping) = (components.event_processor, components.early_stopping);
         let accumulation = grad_accumulation.unwrap_or(1);
-        let mut replicas = each(&self.members, |_, member| {
+        let mut replicas = each(&self.members, |index, member| {
             let mut learner = learner.clone();
             learner.fork(&member.device.clone().autodiff());
-            Replica { learner, gradients: None }
+            Replica::new(learner, index, self.exchange.clone(), self.gradient_dtype)
         });
         for epoch in starting_epoch..=num_epochs {
             self.train(&mut replicas, epoch, accumulation, &mut events, &interrupter);
@@ -69,7 +69,7 @@ impl SupervisedLearningStrategy<Trainee> for DataParallel {
                 break;
             }
             if let Some(checkpointer) = &mut checkpointer {
-                checkpointer.checkpoint(&replicas[0].learner, epoch, &components.event_store);
+                checkpointer.checkpoint(replicas[0].learner(), epoch, &components.event_store);
             }
             if let Some(early_stopping) = &mut early_stopping
                 && early_stopping.should_stop(epoch, &components.event_store)
@@ -77,7 +77,7 @@ impl SupervisedLearningStrategy<Trainee> for DataParallel {
                 break;
             }
         }
-        (replicas[0].learner.model(), events)
+        (replicas[0].learner().model(), events)
     }
 }
 
@@ -110,21 +110,30 @@ impl DataParallel {
                 }
             };
             iteration += 1;
-            let step = backward(replicas, batches);
-            let finite = step.losses.iter().all(|loss| loss.is_finite());
             accumulated += 1;
-            if finite && accumulated == accumulation {
-                optimize(replicas);
+            let is_last = accumulated == accumulation;
+            let step = forward_and_backward(replicas, batches, is_last);
+            if is_last {
                 accumulated = 0;
+                self.exchange.all_have_begun();
             }
-            let rate = Some(replicas[0].learner.lr_current());
+            match step.is_finite() {
+                true if is_last => replicas.iter_mut().for_each(Replica::next_learning_rate),
+                true => {}
+                // The event of this step ends the run. The weights stay as they are.
+                false => replicas.iter_mut().for_each(Replica::forget),
+            }
+            let rate = Some(replicas[0].learner().lr_current());
             let item = TrainingItem::new(step, progress(&loaders), Some(iteration), rate);
             interrupter.fail_on_error(events.process_train(LearnerEvent::ProcessedItem(item)));
         }
         interrupter.fail_on_error(events.flush());
         if accumulated > 0 && !interrupter.should_stop() {
-            optimize(replicas);
+            each(replicas.iter_mut(), |_, replica| replica.begin_all());
+            self.exchange.all_have_begun();
+            replicas.iter_mut().for_each(Replica::next_learning_rate);
         }
+        each(replicas, |_, replica| replica.update_all());
         let end = LearnerEvent::EndSplit { epoch, progress: progress(&loaders) };
         interrupter.fail_on_error(events.process_train(end));
         interrupter.fail_on_error(events.flush());
@@ -132,18 +141,9 @@ impl DataParallel {
 }
 
 /// Computes the gradients of each member's part of a batch; gives the losses of the whole batch.
-fn backward(replicas: &mut [Replica], batches: Vec<Batch>) -> Step {
-    let steps = each(replicas.iter_mut().zip(batches), |_, (replica, batch)| {
-        let output = replica.learner.train_step(batch);
-        let model = replica.learner.model();
-        let gradients = flatten(&model, output.grads, &model.detector.device().inner());
-        replica.gradients = Some(match replica.gradients.take() {
-            Some(sum) => sum + gradients,
-            None => gradients,
-        });
-        output.item
-    });
-    let mut whole = Step { losses: [0.0; 4], names: Vec::new() };
+fn forward_and_backward(replicas: &mut [Replica], batches: Vec<Batch>, is_last: bool) -> Step {
+    let steps = each(replicas.iter_mut().zip(batches), |_, (replica, batch)| replica.step(batch, is_last));
+    let mut whole = Step::empty();
     for step in steps {
         for (sum, loss) in whole.losses.iter_mut().zip(step.losses) {
             *sum += loss;
@@ -153,22 +153,6 @@ fn backward(replicas: &mut [Replica], batches: Vec<Batch>) -> Step {
     whole
 }
 
-/// Takes the same step with all replicas, with the sum of their gradients.
-fn optimize(replicas: &mut [Replica]) {
-    let gradients = replicas.iter_mut().map(|replica| replica.gradients.take().expect("a batch came before"));
-    let sums = all_reduce(gradients.collect());
-    // Flush and sync before anything else is sent. A worker that waits for a transfer stops taking orders
-    // when its queue is full. The thread that then cannot send may be the one that serves the other end of
-    // the transfer.
-    each(&sums, |_, sum| sum.device().flush().unwrap_or_else(|error| panic!("{error}")));
-    each(&sums, |_, sum| sum.device().sync().unwrap_or_else(|error| panic!("{error}")));
-    each(replicas.iter_mut().zip(sums), |_, (Replica { learner, .. }, sum)| {
-        let gradients = unflatten(&learner.model(), sum);
-        learner.lr_step();
-        learner.optimizer_step(gradients);
-    });
-}
-
 /// Checks that all replicas have the same weights, bit for bit, because they took the same steps. This finds
 /// a member that computes wrongly.
 ///
@@ -176,9 +160,10 @@ fn optimize(replicas: &mut [Replica]) {
 ///
 /// If a member's weights differ from those of the first one; the panic names the member.
 fn check_equal(replicas: &[Replica]) {
-    let checksums = each(replicas, |_, replica| {
+    let models = replicas.iter().map(|replica| replica.learner().model());
+    let checksums = each(models, |_, model| {
         let mut checksum = Checksum(Hasher::new());
-        replica.learner.model().visit(&mut checksum);
+        model.visit(&mut checksum);
         checksum.0.finalize()
     });
     each(&checksums, |_, checksum| {
@@ -198,13 +183,13 @@ impl ModuleVisitor for Checksum {
 }
 
 fn validate(
-    Replica { learner, .. }: &Replica,
+    replica: &Replica,
     validation: &dyn DataLoader<Batch>,
     epoch: usize,
     events: &mut Events,
     interrupter: &Interrupter,
 ) {
-    let model = learner.model().valid();
+    let model = replica.learner().model().valid();
     let mut batches = validation.iter();
     let start = LearnerEvent::StartSplit { epoch_number: epoch, progress: batches.progress() };
     interrupter.fail_on_error(events.process_valid(start));
@@ -234,6 +219,7 @@ mod tests {
     use burn::tensor::Device;
 
     use super::super::config::RunConfig;
+    use super::super::exchange::Alone;
     use super::super::learning_rates::LearningRates;
     use super::super::optimizer::optimizer;
     use super::super::team::Team;
@@ -254,7 +240,7 @@ mod tests {
         let settings = RunConfig::new(config).train;
         let rates = LearningRates::new(&settings, 2);
         let learner = Learner::new(Trainee::new(model, None, &settings), optimizer(&settings), rates);
-        Replica { learner, gradients: None }
+        Replica::new(learner, 0, Arc::new(Alone), GradientType::F32)
     }
 
     #[test]
@@ -270,16 +256,5 @@ mod tests {
         let error = check([1, 1, 2]).unwrap_err();
         let expected = format!("worker {}: its weights", team.members()[2].name);
         assert!(error.to_string().starts_with(&expected), "{error}");
-    }
-
-    #[test]
-    fn gradients_come_back_as_they_were() {
-        let model = replica(1).learner.model();
-        let device = Device::flex();
-        let count = flatten(&model, Default::default(), &device).dims()[0];
-        let values = Tensor::<1, burn::tensor::Int>::arange(0..count as i64, &device).float();
-        let gradients = unflatten(&model, values.clone());
-        let back = flatten(&model, gradients, &device);
-        assert_eq!(back.into_data(), values.into_data());
     }
 }

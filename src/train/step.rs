@@ -82,29 +82,52 @@ impl ItemLazy for Step {
     }
 }
 
+impl Trainee {
+    /// The gradients' part of the whole: of the batches of a step, and of a team's images.
+    pub fn weight(&self, share: f32) -> f32 {
+        share / self.accumulation as f32
+    }
+
+    /// Whether an update needs the gradients of all parameters at once, or makes something of all weights.
+    pub fn updates_whole(&self) -> bool {
+        self.clip_norm.is_some() || self.average.is_some()
+    }
+}
+
+impl Step {
+    /// Reads the losses of a batch, which counts as its share of the whole one.
+    pub fn read(losses: &Losses, share: f32, names: Vec<String>) -> Self {
+        // One read from the device for all four.
+        let values = Tensor::cat(losses.terms().to_vec(), 0).into_data();
+        let values: Vec<f32> = values.try_into_vec().expect("losses are f32");
+        let values = values.into_iter().map(|loss| loss * share).collect::<Vec<_>>();
+        Self { losses: values.try_into().expect("four losses"), names }
+    }
+
+    /// A step without images.
+    pub fn empty() -> Self {
+        Self { losses: [0.0; 4], names: Vec::new() }
+    }
+
+    /// Whether all losses are numbers.
+    pub fn is_finite(&self) -> bool {
+        self.losses.iter().all(|loss| loss.is_finite())
+    }
+}
+
 impl TrainStep for Trainee {
     type Input = Batch;
     type Output = Step;
 
     fn step(&self, batch: Batch) -> TrainOutput<Step> {
-        if batch.images.is_empty() {
-            return TrainOutput {
-                grads: GradientsParams::new(),
-                item: Step { losses: [0.0; 4], names: batch.names },
-            };
-        }
         let sampling = &mut Sampling::seeded(batch.seeds);
         let losses = self.detector.losses(&batch.images, &batch.annotations, sampling);
-        // One read from the device for all four.
-        let values = Tensor::cat(losses.terms().to_vec(), 0).into_data();
-        let values: Vec<f32> = values.try_into_vec().expect("losses are f32");
-        let values = values.into_iter().map(|loss| loss * batch.share).collect::<Vec<_>>();
-        let step = Step { losses: values.try_into().expect("four losses"), names: batch.names };
-        if step.losses.iter().any(|loss| !loss.is_finite()) {
+        let step = Step::read(&losses, batch.share, batch.names);
+        if !step.is_finite() {
             // `Step::sync` ends the run; until then the weights stay as they are.
             return TrainOutput { grads: GradientsParams::new(), item: step };
         }
-        let mean = losses.sum() * (batch.share / self.accumulation as f32);
+        let mean = losses.sum() * self.weight(batch.share);
         TrainOutput::new(self, mean.backward(), step)
     }
 
