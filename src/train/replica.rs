@@ -57,6 +57,8 @@ impl Replica {
     pub fn step(&mut self, batch: Batch, is_last: bool) -> Step {
         let mut cuts = Cuts::default();
         let (step, losses) = if batch.images.is_empty() {
+            // Without a forward pass the weights are changed here.
+            self.update_all();
             (Step::empty(), None)
         } else {
             let detector = self.learner.model().detector;
