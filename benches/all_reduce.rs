@@ -37,7 +37,11 @@ struct Arguments {
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Ways to try: direct, direct_bf16, pieces, flat, parameters, scatter_gather.
-    #[arg(long, value_delimiter = ',', default_value = "direct,direct_bf16,pieces,flat,scatter_gather,parameters")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "direct,direct_bf16,pieces,flat,scatter_gather,parameters"
+    )]
     ways: Vec<String>,
 }
 

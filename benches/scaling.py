@@ -93,14 +93,15 @@ class Network:
         run("ip", "link", "set", self.BRIDGE, "up")
         for name in self.NAMES:
             run("ip", "netns", "add", name)
-        run("ip", "link", "add", "link", "netns", self.NAMES[0], "type", "veth", "peer", "name", "link", "netns", self.NAMES[1])
+        first, second = self.NAMES
+        run("ip", "link", "add", "wire", "netns", first, "type", "veth", "peer", "name", "wire", "netns", second)
         for index, name in enumerate(self.NAMES):
             outside = f"{self.BRIDGE}{index}"
             run("ip", "link", "add", outside, "type", "veth", "peer", "name", "eth0", "netns", name)
             run("ip", "link", "set", outside, "master", self.BRIDGE, "up")
             run("ip", "-n", name, "addr", "add", f"10.213.8.{index + 2}/24", "dev", "eth0")
-            run("ip", "-n", name, "addr", "add", f"{WORKERS[index]}/24", "dev", "link")
-            for device in ("eth0", "link", "lo"):
+            run("ip", "-n", name, "addr", "add", f"{WORKERS[index]}/24", "dev", "wire")
+            for device in ("eth0", "wire", "lo"):
                 run("ip", "-n", name, "link", "set", device, "up")
             run("ip", "route", "add", f"{WORKERS[index]}/32", "via", f"10.213.8.{index + 2}")
         return self
@@ -114,10 +115,10 @@ class Network:
     def limit(self, bits):
         """Bits a second of the link, each way; None for no limit."""
         for name in self.NAMES:
-            subprocess.run(["ip", "netns", "exec", name, "tc", "qdisc", "del", "dev", "link", "root"], capture_output=True)
+            subprocess.run(["ip", "netns", "exec", name, "tc", "qdisc", "del", "dev", "wire", "root"], capture_output=True)
             if bits:
                 shape = ["tbf", "rate", f"{int(bits)}bit", "burst", "128kb", "latency", "50ms"]
-                run("ip", "netns", "exec", name, "tc", "qdisc", "add", "dev", "link", "root", *shape)
+                run("ip", "netns", "exec", name, "tc", "qdisc", "add", "dev", "wire", "root", *shape)
 
 
 class Bench:
@@ -125,8 +126,8 @@ class Bench:
         self.program, self.example = (pathlib.Path(path).resolve() for path in (arguments.program, arguments.example))
         self.folder, self.steps, self.size = folder, arguments.steps, arguments.size
         (folder / "token").write_text(TOKEN)
-        # Three of four boards are trained on, half of these by each worker.
-        boards = 4 * arguments.steps
+        # Nine of ten boards are trained on, half of these by each worker.
+        boards = 3 * (arguments.steps + 4)
         run(self.program, "synth", "--output", folder / "boards", "--images", boards, "--size", arguments.size, "--seed", 1)
         self.workers = []
 

@@ -168,3 +168,126 @@ impl Stages for Pass<'_> {
         self.cuts.cut(stage, map)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, TensorData};
+    use image::{Rgb, RgbImage};
+
+    use super::super::config::TrainConfig;
+    use super::super::exchange::Alone;
+    use super::super::learning_rates::LearningRates;
+    use super::super::optimizer::optimizer;
+    use super::*;
+    use crate::model::{FasterRcnnConfig, NormKind, ResNetDepth};
+    use crate::structures::{Annotation, Image, Xyxy};
+    use crate::weights::collect;
+
+    fn learner(trained_layers: usize, settings: &TrainConfig) -> Learner<Trainee> {
+        let mut config = FasterRcnnConfig::new(ResNetDepth::ResNet18, 3)
+            .with_norm(NormKind::Group)
+            .with_trainable_layers(trained_layers)
+            .with_image_size(64, 96);
+        config.fpn_channels = 8;
+        config.roi_heads.representation_size = 8;
+        let model = config.init(&Device::flex().autodiff());
+        let rates = LearningRates::new(settings, 2);
+        Learner::new(Trainee::new(model, None, settings), optimizer(settings), rates)
+    }
+
+    fn batch(number: u32) -> Batch {
+        let pixel = |x: u32, y: u32| Rgb([(7 * x + number) as u8, (5 * y) as u8, (x * y) as u8]);
+        let image = Image::from(&RgbImage::from_fn(96, 64, pixel));
+        let annotation = Annotation::new(Xyxy { x1: 10.0, y1: 10.0, x2: 50.0, y2: 40.0 }, 1);
+        Batch {
+            names: vec![format!("{number}.png")],
+            images: vec![image],
+            annotations: vec![vec![annotation]],
+            seeds: vec![number.into()],
+            share: 1.0,
+        }
+    }
+
+    fn replica(learner: Learner<Trainee>) -> Replica {
+        Replica::new(learner, 0, Arc::new(Alone), GradientType::F32)
+    }
+
+    fn values(tensor: Tensor<1>) -> Vec<f32> {
+        let data: TensorData = tensor.into_data();
+        data.try_into_vec().unwrap()
+    }
+
+    /// The cuts change nothing: the gradients are those of one backward pass, whatever is frozen.
+    #[test]
+    fn a_backward_pass_in_parts_gives_the_gradients_of_a_whole_one() {
+        for trained_layers in [5, 3, 2, 0] {
+            let learner = learner(trained_layers, &TrainConfig::default());
+            let detector = learner.model().detector;
+            let Batch { images, annotations, seeds, .. } = batch(1);
+            let losses = detector.losses(&images, &annotations, &mut Sampling::seeded(seeds));
+            let mut gradients = losses.sum().backward();
+            let mut replica = replica(learner);
+            replica.step(batch(1), false);
+            let network = replica.network();
+            for stage in Stage::ALL {
+                let whole = flatten(&network, stage, Some(&mut gradients), &Device::flex()).map(values);
+                let parts = replica.gathered[stage as usize].take().map(values);
+                assert_eq!(whole.is_some(), parts.is_some(), "{trained_layers} {stage:?}");
+                let (Some(whole), Some(parts)) = (whole, parts) else { continue };
+                let largest = whole.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+                assert!(largest > 0.0, "{trained_layers} {stage:?}");
+                let near = |(whole, part): (&f32, &f32)| (whole - part).abs() <= 1e-6 * largest;
+                assert!(whole.iter().zip(&parts).all(near), "{trained_layers} {stage:?}");
+            }
+        }
+    }
+
+    /// Weights that change only when a pass has come to them end as those that change at once.
+    #[test]
+    fn steps_that_are_taken_late_are_the_same_steps() {
+        let settings = TrainConfig::default();
+        let (mut at_once, mut late) = (learner(5, &settings), replica(learner(5, &settings)));
+        for number in 1..=3 {
+            let output = at_once.train_step(batch(number));
+            at_once.lr_step();
+            at_once.optimizer_step(output.grads);
+            late.step(batch(number), true);
+            late.next_learning_rate();
+        }
+        let before = collect(&late.learner().model().detector);
+        late.update_all();
+        let (after, expected) = (collect(&late.learner().model().detector), at_once.model().detector);
+        assert!(before.iter().zip(&after).any(|(before, after)| before.values != after.values));
+        for (found, expected) in after.iter().zip(collect(&expected)) {
+            let near = |(found, expected): (&f32, &f32)| (found - expected).abs() <= 1e-6;
+            assert!(found.values.iter().zip(&expected.values).all(near), "{}", expected.name);
+        }
+    }
+
+    #[test]
+    fn gradients_come_back_as_they_were() {
+        let network = replica(learner(5, &TrainConfig::default())).network();
+        for stage in Stage::ALL {
+            let count = flatten(&network, stage, None, &Device::flex()).unwrap().dims()[0];
+            let numbers = Tensor::<1, burn::tensor::Int>::arange(0..count as i64, &Device::flex()).float();
+            let mut gradients = GradientsParams::new();
+            unflatten(&network, stage, numbers.clone(), &mut gradients);
+            let mut found = Found { gradients, values: Vec::new() };
+            stage.visit(&network, &mut found);
+            assert_eq!(found.values, values(numbers));
+        }
+    }
+
+    struct Found {
+        gradients: GradientsParams,
+        values: Vec<f32>,
+    }
+
+    impl burn::module::ModuleVisitor for Found {
+        fn visit_float<const D: usize>(&mut self, param: &burn::module::Param<Tensor<D>>) {
+            if let Some(gradient) = self.gradients.remove::<D>(param.id) {
+                self.values.extend(values(gradient.flatten(0, D - 1)));
+            }
+        }
+    }
+}

@@ -4,10 +4,8 @@
 //! The first takes the gradients, and threads of the worker send them and receive those of the others while
 //! the worker goes on. The second waits for the sum.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use burn::backend::ir::{BackendIr, CustomOpIr, HandleContainer, ScalarIr, TensorIr};
@@ -72,19 +70,12 @@ fn begin<B: BackendIr>(
     let tensor = handles.get_float_tensor::<B>(&call.inputs[0]);
     let token = B::float_zeros(Shape::from([1]), device, DType::F32.into());
     handles.register_float_tensor::<B>(&call.outputs[0].id, token);
-    let read = B::float_into_data(tensor);
-    let begin = move |data| group.begin(number, data, on_the_way, urgency);
-    // On a CPU the data is there. A GPU is asked for it now, before what is queued next, and gives it later.
-    let mut read = Box::pin(read);
-    match pin!(&mut read).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(data) => begin(data.unwrap_or_else(|error| panic!("{error}"))),
-        Poll::Pending => {
-            thread::spawn(move || match read_sync(read) {
-                Ok(data) => begin(data),
-                Err(error) => tracing::error!("gradients cannot be read from the device: {error}"),
-            });
-        }
-    }
+    // A read from a GPU waits until the gradients are there. Here it would keep what comes next from being
+    // queued.
+    thread::spawn(move || match read_sync(B::float_into_data(tensor)) {
+        Ok(data) => group.begin(number, data, on_the_way, urgency),
+        Err(error) => group.fail(&format!("gradients cannot be read from the device: {error}")),
+    });
 }
 
 fn run_scalars(run: u128) -> Vec<ScalarIr> {

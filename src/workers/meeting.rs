@@ -88,8 +88,12 @@ impl Meeting {
         arrived.clear();
         drop(arrived);
         let group = Group::new(run, rank, streams).map_err(|error| error.to_string())?;
-        let before = self.current.lock().expect("no thread panics with the lock").replace(group);
-        if let Some(before) = before {
+        let mut current = self.current.lock().expect("no thread panics with the lock");
+        if current.as_ref().is_some_and(|before| before.run == run) {
+            group.fail("the worker is in the run twice");
+            return Err("is given twice, with two names".to_string());
+        }
+        if let Some(before) = current.replace(group) {
             before.fail("another run has taken the worker");
         }
         Ok(())
