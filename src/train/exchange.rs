@@ -1,8 +1,8 @@
 //! How the members of a team sum their gradients.
 
 use std::fmt::Debug;
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use burn::tensor::Tensor;
@@ -45,6 +45,8 @@ pub(super) struct Collective {
     /// transfer takes no orders when its queue is full, and the thread that then cannot send may be the one
     /// that serves the other end of the transfer.
     at_once: bool,
+    /// One sum at a time: NCCL wants the same order of sums on all devices.
+    turn: Arc<Mutex<()>>,
     /// Of each stage, what the members gave so far.
     rounds: Mutex<[Round; Stage::ALL.len()]>,
 }
@@ -54,7 +56,7 @@ type Round = Vec<Option<(Tensor<1>, Sender<Tensor<1>>)>>;
 
 impl Collective {
     pub fn new(members: usize, at_once: bool) -> Self {
-        Self { members, at_once, rounds: Mutex::default() }
+        Self { members, at_once, turn: Arc::default(), rounds: Mutex::default() }
     }
 
     /// The round of `stage`, if all members are in it.
@@ -75,7 +77,12 @@ impl Exchange for Collective {
         if self.at_once
             && let Some(round) = self.take(&mut rounds, stage)
         {
-            thread::spawn(move || reduce(round));
+            let turn = self.turn.clone();
+            thread::spawn(move || {
+                let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+                let (sums, senders) = sum(round);
+                send(sums, senders);
+            });
         }
         Box::new(move || sum.recv().expect("the other members do not fail"))
     }
@@ -94,11 +101,6 @@ impl Exchange for Collective {
             send(sums, senders);
         }
     }
-}
-
-fn reduce(round: Round) {
-    let (sums, senders) = sum(round);
-    send(sums, senders);
 }
 
 fn sum(round: Round) -> (Vec<Tensor<1>>, Vec<Sender<Tensor<1>>>) {

@@ -17,7 +17,7 @@ use burn::tensor::TensorData;
 use super::link::{Header, Kind, Outbox, PIECE, Values, add, read, rounded};
 use crate::train::GradientType;
 
-/// A sum is given up if no piece of any sum has come for this long. The trainer finds lost workers much
+/// A worker that waits for a sum gives up if no piece of any sum has come for this long. The trainer finds lost workers much
 /// sooner; this is for a worker whose trainer is lost.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -200,6 +200,7 @@ impl Group {
     /// Why the sum cannot be made.
     pub fn end(&self, number: u64, elements: usize) -> Result<Vec<u8>, String> {
         let count = pieces(elements) as usize;
+        let begun = Instant::now();
         let mut state = self.state();
         loop {
             if state.sums.get(&number).is_some_and(|sum| sum.pieces.len() == count) {
@@ -212,7 +213,7 @@ impl Group {
             if let Some(failure) = &state.failure {
                 return Err(failure.clone());
             }
-            let Some(rest) = PATIENCE.checked_sub(state.last.elapsed()) else {
+            let Some(rest) = PATIENCE.checked_sub(state.last.max(begun).elapsed()) else {
                 return Err(format!("no gradients came for {} s", PATIENCE.as_secs()));
             };
             state = self.changed.wait_timeout(state, rest).expect("no thread panics with the lock").0;
