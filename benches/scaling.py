@@ -151,8 +151,8 @@ class Bench:
         command += [self.folder / output, "--token-file", self.folder / "token", "--workers"]
         command.append(",".join(f"ws://{address}:3000" for address in addresses))
         fixed = ["train.batch_size=1", "train.epochs=1", "model.norm=group", "model.trainable_layers=5"]
-        fixed += ["train.learning_rate=0.0001", "train.sample_pictures=0", f"model.min_size={self.size}"]
-        fixed += [f"model.max_size={self.size}"]
+        fixed += ["train.learning_rate=0.0001", "train.sample_pictures=0", f"model.transform.min_size={self.size}"]
+        fixed += [f"model.transform.max_size={self.size}"]
         for setting in [*fixed, *settings]:
             command += ["--set", setting]
         log = open(self.folder / f"{output}.log", "w")

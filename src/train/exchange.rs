@@ -80,7 +80,7 @@ impl Exchange for Collective {
             let turn = self.turn.clone();
             thread::spawn(move || {
                 let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-                let (sums, senders) = sum(round);
+                let (sums, senders) = reduce(round);
                 send(sums, senders);
             });
         }
@@ -93,7 +93,7 @@ impl Exchange for Collective {
         }
         let mut rounds = self.rounds.lock().expect("no thread panics with the lock");
         let complete = Stage::ALL.into_iter().rev().filter_map(|stage| self.take(&mut rounds, stage));
-        let sums: Vec<_> = complete.map(sum).collect();
+        let sums: Vec<_> = complete.map(reduce).collect();
         for (sums, senders) in sums {
             // Before anything else is sent; see `at_once`.
             each(&sums, |_, sum| sum.device().flush().unwrap_or_else(|error| panic!("{error}")));
@@ -103,7 +103,7 @@ impl Exchange for Collective {
     }
 }
 
-fn sum(round: Round) -> (Vec<Tensor<1>>, Vec<Sender<Tensor<1>>>) {
+fn reduce(round: Round) -> (Vec<Tensor<1>>, Vec<Sender<Tensor<1>>>) {
     let (tensors, senders) = round.into_iter().flatten().unzip();
     (all_reduce(tensors), senders)
 }

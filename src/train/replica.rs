@@ -180,7 +180,7 @@ mod tests {
     use super::super::optimizer::optimizer;
     use super::*;
     use crate::model::{FasterRcnnConfig, NormKind, ResNetDepth};
-    use crate::structures::{Annotation, Image, Xyxy};
+    use crate::structures::{Annotation, Image};
     use crate::weights::collect;
 
     fn learner(trained_layers: usize, settings: &TrainConfig) -> Learner<Trainee> {
@@ -198,7 +198,7 @@ mod tests {
     fn batch(number: u32) -> Batch {
         let pixel = |x: u32, y: u32| Rgb([(7 * x + number) as u8, (5 * y) as u8, (x * y) as u8]);
         let image = Image::from(&RgbImage::from_fn(96, 64, pixel));
-        let annotation = Annotation::new(Xyxy { x1: 10.0, y1: 10.0, x2: 50.0, y2: 40.0 }, 1);
+        let annotation = Annotation::new([10.0, 10.0, 50.0, 40.0], 1);
         Batch {
             names: vec![format!("{number}.png")],
             images: vec![image],

@@ -122,12 +122,20 @@ fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
 }
 
 fn to_bf16(bytes: &[u8]) -> Vec<u8> {
-    floats(bytes).flat_map(|value| bf16::from_f32(value).to_le_bytes()).collect()
+    let mut rounded = vec![0; bytes.len() / 2];
+    for (rounded, value) in rounded.chunks_exact_mut(2).zip(floats(bytes)) {
+        rounded.copy_from_slice(&bf16::from_f32(value).to_le_bytes());
+    }
+    rounded
 }
 
 fn from_bf16(bytes: &[u8]) -> Vec<u8> {
-    let value = |bytes: &[u8]| bf16::from_le_bytes(bytes.try_into().expect("two bytes")).to_f32();
-    bytes.chunks_exact(2).flat_map(|bytes| value(bytes).to_le_bytes()).collect()
+    let mut values = vec![0; 2 * bytes.len()];
+    for (value, bytes) in values.chunks_exact_mut(4).zip(bytes.chunks_exact(2)) {
+        let rounded = bf16::from_le_bytes(bytes.try_into().expect("two bytes"));
+        value.copy_from_slice(&rounded.to_f32().to_le_bytes());
+    }
+    values
 }
 
 /// What the values are when they have travelled.
