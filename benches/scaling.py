@@ -13,6 +13,7 @@ shaped with `tc ... tbf`; the trainer reaches both over other links, without a l
   the rate; and at the rate with bf16 on the way;
 
 and prints the step time over the longer of the two. Beside it is the step time that a model predicts: see `predict`.
+
 The last lines are the model's figures for A10Gs.
 """
 
@@ -243,7 +244,9 @@ def measure(bench, network):
         network.limit(factor and rate * factor)
         exchange, _ = bench.exchange("direct" if dtype == "f32" else "direct_bf16")
         step = bench.train(f'train.gradient_dtype="{dtype}"')
-        longer, predicted = max(compute, exchange), predict(compute, exchange / elements)
+        longer = max(compute, exchange)
+        # The core that computes also copies and adds gradients: without a limit that is all the time they take.
+        predicted = predict(compute + free, exchange / elements)
         limit = f"{rate * factor / 1e6:.0f} Mb/s" if factor else "-"
         print(
             f"{name:16} {limit:>9}  exchanging alone {exchange:6.2f} s  step {step:6.2f} s, {step / longer:.2f} of the longer, "

@@ -157,7 +157,7 @@ impl Group {
 
     fn sum(&self, number: u64, piece: u32, parts: Vec<Option<Vec<u8>>>, own: &Own) {
         let mine = own.values(piece);
-        let mut parts = parts.into_iter().map(|part| part.map_or_else(|| mine.to_vec(), |part| part));
+        let mut parts = parts.into_iter().map(|part| part.unwrap_or_else(|| mine.to_vec()));
         let mut sum = parts.next().expect("a group has members");
         parts.for_each(|part| add(&mut sum, &part));
         let sum = Arc::new(rounded(sum, own.on_the_way));
