@@ -1,5 +1,5 @@
-//! How long workers take to sum the gradients of ResNet-50-FPN: with this crate's all-reduce, and with other
-//! ways that burn's collective operations allow.
+//! How long workers take to sum the gradients of ResNet-50-FPN: as training does it, and with other ways that
+//! burn's collective operations allow.
 //!
 //! ```sh
 //! cargo run --release --features workers --example all_reduce -- --program target/release/faster-rcnn
@@ -14,11 +14,11 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::distributed::ReduceOperation;
-use burn::tensor::{DType, Device, Tensor, s};
+use burn::tensor::{Device, Tensor, s};
 use clap::Parser;
 use faster_rcnn::FasterRcnnConfig;
-use faster_rcnn::train::all_reduce;
-use faster_rcnn::workers::{LocalWorkers, connect};
+use faster_rcnn::train::{GradientType, Team, all_reduce};
+use faster_rcnn::workers::{Address, LocalWorkers, connect};
 
 #[derive(Parser)]
 struct Arguments {
@@ -28,18 +28,31 @@ struct Arguments {
     /// How many workers.
     #[arg(long, default_value_t = 4)]
     workers: usize,
+    /// Workers that run already, instead of ones of this machine.
+    #[arg(long, value_delimiter = ',')]
+    addresses: Vec<Address>,
+    #[arg(long, default_value = "")]
+    token: String,
     /// Rounds of each way, in turn.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Ways to try: pieces, pieces_bf16, flat, parameters, scatter_gather.
-    #[arg(long, value_delimiter = ',', default_value = "pieces,pieces_bf16,flat,scatter_gather,parameters")]
+    /// Ways to try: direct, direct_bf16, pieces, flat, parameters, scatter_gather.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "direct,direct_bf16,pieces,flat,scatter_gather,parameters"
+    )]
     ways: Vec<String>,
 }
 
 fn main() -> Result<()> {
-    let Arguments { program, workers, rounds, ways } = Arguments::parse();
-    let local = LocalWorkers::start(&program, workers)?;
-    let team = connect(local.addresses(), Some(local.token()))?;
+    let Arguments { program, workers, addresses, token, rounds, ways } = Arguments::parse();
+    let local = addresses.is_empty().then(|| LocalWorkers::start(&program, workers)).transpose()?;
+    let team = match &local {
+        Some(local) => connect(local.addresses(), Some(local.token()))?,
+        None => connect(&addresses, Some(&token))?,
+    };
+    let workers = team.members().len();
     let devices: Vec<Device> = team.members().iter().map(|member| member.device.clone()).collect();
     let mut sizes = Sizes(Vec::new());
     FasterRcnnConfig::resnet50_fpn(7).init(&Device::flex().autodiff()).visit(&mut sizes);
@@ -54,7 +67,7 @@ fn main() -> Result<()> {
                 devices.iter().map(|device| Tensor::ones([elements], device) * 0.5).collect();
             sync(&devices);
             let (before, start) = (loopback_bytes()?, Instant::now());
-            let sums = sum(way, tensors, &sizes.0);
+            let sums = sum(&team, way, tensors, &sizes.0);
             sync(&devices);
             // The first round opens connections.
             if round > 0 {
@@ -75,13 +88,11 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn sum(way: &str, tensors: Vec<Tensor<1>>, sizes: &[usize]) -> Vec<Tensor<1>> {
+fn sum(team: &Team, way: &str, tensors: Vec<Tensor<1>>, sizes: &[usize]) -> Vec<Tensor<1>> {
     match way {
+        "direct" => team.sum(tensors, GradientType::F32),
+        "direct_bf16" => team.sum(tensors, GradientType::Bf16),
         "pieces" => all_reduce(tensors),
-        "pieces_bf16" => {
-            let sums = all_reduce(tensors.into_iter().map(|tensor| tensor.cast(DType::BF16)).collect());
-            sums.into_iter().map(|sum| sum.cast(DType::F32)).collect()
-        }
         "flat" => Tensor::all_reduce(tensors, ReduceOperation::Sum),
         "scatter_gather" => Tensor::all_gather(Tensor::reduce_scatter(tensors, 0, ReduceOperation::Sum), 0),
         "parameters" => {

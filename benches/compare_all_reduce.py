@@ -16,8 +16,9 @@ import sys
 import time
 
 WAYS = {
-    "pieces": "this crate's: pieces of 8 MB, reduce-scatter, all-gather",
-    "pieces_bf16": "the same, bf16 on the wire and in the sums",
+    "direct": "this crate's, between the workers",
+    "direct_bf16": "the same, bf16 on the wire",
+    "pieces": "this crate's with burn's transfers, as over iroh: pieces of 8 MB",
     "parameters": "burn's all-reduce of each parameter",
     "scatter_gather": "burn's reduce-scatter and all-gather of one tensor",
     "flat": "burn's all-reduce of one tensor",

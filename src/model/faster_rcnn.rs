@@ -14,6 +14,7 @@ use super::roi_heads::RoiTargets;
 use super::roi_pool::rois_of;
 use super::rpn::RpnTargets;
 use super::sampler::Sampling;
+use super::stages::{Stage, Stages, Whole};
 use super::transform::{ImageList, resize_box};
 use crate::structures::{Annotation, Detection, Image, Xyxy};
 
@@ -153,14 +154,31 @@ impl FasterRcnn {
     ///
     /// If there is no image, not one list of targets per image, or a label that is not in `1..num_classes`.
     pub fn losses(&self, images: &[Image], targets: &[Vec<Annotation>], sampling: &mut Sampling) -> Losses {
+        self.losses_in_stages(images, targets, sampling, &mut Whole(&self.network))
+    }
+
+    /// [`losses`](Self::losses), with `stages` between the stages.
+    pub(crate) fn losses_in_stages(
+        &self,
+        images: &[Image],
+        targets: &[Vec<Annotation>],
+        sampling: &mut Sampling,
+        stages: &mut impl Stages,
+    ) -> Losses {
         let images = &self.config.transform.batch(images, &self.device());
         let targets = self.resized_targets(images, targets);
         let target_boxes: Vec<Vec<Xyxy>> =
             targets.iter().map(|targets| targets.iter().map(|target| target.xyxy).collect()).collect();
 
-        let network = &self.network;
-        let pyramid = network.fpn.forward(network.body.forward(images.tensor.clone()));
-        let rpn = network.rpn.forward(&pyramid);
+        let lower = stages.network(Stage::Lower).body.lower(images.tensor.clone());
+        let [c2, c3] = lower.map(|map| stages.hand_on(Stage::Lower, map));
+        let c4 = stages.network(Stage::Layer3).body.third(c3.clone());
+        let c4 = stages.hand_on(Stage::Layer3, c4);
+        let c5 = stages.network(Stage::Layer4).body.fourth(c4.clone());
+        let c5 = stages.hand_on(Stage::Layer4, c5);
+        let pyramid = stages.network(Stage::Fpn).fpn.forward(vec![c2, c3, c4, c5]).into_iter();
+        let pyramid: Vec<_> = pyramid.map(|map| stages.hand_on(Stage::Fpn, map)).collect();
+        let rpn = stages.network(Stage::Rpn).rpn.forward(&pyramid);
         let anchors = anchors(&pyramid, images, &self.config);
         let proposals = rpn.proposals(&anchors, &images.resized_sizes, &self.config.rpn, true);
         let rpn_losses = rpn.losses(&RpnTargets::select(&anchors, &target_boxes, &self.config.rpn, sampling));
@@ -170,6 +188,7 @@ impl FasterRcnn {
             proposals.to_vec().into_iter().map(|proposals| proposals.iter().map(|p| p.xyxy).collect());
         let selected = RoiTargets::select(boxes.collect(), &targets, config, sampling);
         let rois = rois_of(&selected.proposals, &proposals.scores.device());
+        let network = stages.network(Stage::Heads);
         let roi_losses = network.roi_heads.forward(&pyramid, rois, config).losses(&selected);
         Losses {
             loss_objectness: rpn_losses.loss_objectness,

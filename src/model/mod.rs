@@ -25,6 +25,7 @@ pub mod roi_pool;
 pub mod rpn;
 pub mod sampler;
 pub mod scored_boxes;
+pub mod stages;
 pub mod transform;
 
 #[cfg(test)]

@@ -66,11 +66,11 @@ pub struct Block<C = ConvNorm> {
 /// One ResNet without its classifier.
 #[derive(Module, Debug)]
 pub struct ResNet<C = ConvNorm> {
-    conv1: C,
-    layer1: Vec<Block<C>>,
-    layer2: Vec<Block<C>>,
-    layer3: Vec<Block<C>>,
-    layer4: Vec<Block<C>>,
+    pub(super) conv1: C,
+    pub(super) layer1: Vec<Block<C>>,
+    pub(super) layer2: Vec<Block<C>>,
+    pub(super) layer3: Vec<Block<C>>,
+    pub(super) layer4: Vec<Block<C>>,
 }
 
 impl ResNet {
@@ -132,16 +132,29 @@ impl ResNet {
 impl<C: ConvBlock> ResNet<C> {
     /// `[N, 3, H, W]` to C2..C5.
     pub fn forward(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
+        let [c2, c3] = self.lower(images);
+        let c4 = self.third(c3.clone());
+        let c5 = self.fourth(c4.clone());
+        vec![c2, c3, c4, c5]
+    }
+
+    /// The first part of [`forward`](Self::forward), to C2 and C3.
+    pub fn lower(&self, images: Tensor<4>) -> [Tensor<4>; 2] {
         let x = self.conv1.forward(images, Fused::default().relu());
-        let mut x = max_pool2d(x, PoolOptions { kernel: [3, 3], stride: [2, 2], padding: [1, 1] });
-        let mut maps = Vec::with_capacity(4);
-        for layer in [&self.layer1, &self.layer2, &self.layer3, &self.layer4] {
-            for block in layer {
-                x = block.forward(x);
-            }
-            maps.push(x.clone());
-        }
-        maps
+        let x = max_pool2d(x, PoolOptions { kernel: [3, 3], stride: [2, 2], padding: [1, 1] });
+        let c2 = through(&self.layer1, x);
+        let c3 = through(&self.layer2, c2.clone());
+        [c2, c3]
+    }
+
+    /// C3 to C4.
+    pub fn third(&self, c3: Tensor<4>) -> Tensor<4> {
+        through(&self.layer3, c3)
+    }
+
+    /// C4 to C5.
+    pub fn fourth(&self, c4: Tensor<4>) -> Tensor<4> {
+        through(&self.layer4, c4)
     }
 }
 
@@ -190,6 +203,10 @@ impl<C: ConvBlock> Block<C> {
             None => self.conv2.forward(x, last),
         }
     }
+}
+
+fn through<C: ConvBlock>(layer: &[Block<C>], x: Tensor<4>) -> Tensor<4> {
+    layer.iter().fold(x, |x, block| block.forward(x))
 }
 
 fn conv(

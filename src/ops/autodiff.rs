@@ -244,6 +244,26 @@ impl<B: DetectionOps, C: CheckpointStrategy> DetectionOps for Autodiff<B, C> {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         panic!("normalize has no second derivative")
     }
+
+    fn zero_with_gradient(x: FloatTensor<Self>, gradient: FloatTensor<Self>) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Zero;
+
+        impl<B: DetectionOps> Backward<B, 1> for Zero {
+            type State = FloatTensor<B>;
+
+            fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+                if let [Some(node)] = ops.parents {
+                    grads.register::<B>(node.id, ops.state);
+                }
+            }
+        }
+
+        let guard = x.node();
+        let gradient = gradient.into_primitive();
+        let zero = B::zero_with_gradient(x.into_primitive(), gradient.clone());
+        tracked::<C, _, _, _>(Zero, [guard], gradient, zero)
+    }
 }
 
 #[derive(Debug)]

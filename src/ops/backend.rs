@@ -2,8 +2,8 @@
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, TensorMetadata, backend_extension};
-use burn::tensor::IntDType;
 use burn::tensor::ops::ConvOptions;
+use burn::tensor::{IntDType, Shape};
 
 use super::fallback;
 use super::options::{NormOptions, PoolOptions, RoiAlignOptions};
@@ -142,5 +142,10 @@ pub trait DetectionOps: Backend {
         options: NormOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         fallback::normalize_backward::<Self>(x, gamma, mean, variance, grad, options)
+    }
+
+    /// See [`zero_with_gradient`](super::zero_with_gradient).
+    fn zero_with_gradient(x: FloatTensor<Self>, _gradient: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::float_zeros(Shape::from([1]), &x.device(), x.dtype().into())
     }
 }

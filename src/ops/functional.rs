@@ -132,6 +132,14 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>, relu: bool) -> T
     conv2d(x.reshape([rows, inputs, 1, 1]), weight, bias, options, fused).reshape([rows, outputs])
 }
 
+/// A zero, `[1]`, whose gradient with respect to `x` is `gradient`, of x's shape. It goes on with a backward
+/// pass that was cut at `x`, and computes nothing.
+pub fn zero_with_gradient(x: Tensor<4>, gradient: Tensor<4>) -> Tensor<1> {
+    assert_eq!(x.dims(), gradient.dims(), "a gradient has the shape of its tensor");
+    let zero = <Dispatch as DetectionOps>::zero_with_gradient(x.into_dispatch(), gradient.into_dispatch());
+    Tensor::from_dispatch(zero)
+}
+
 /// Two-dimensional convolution, `x * weight + bias`, and the steps of `fused`.
 ///
 /// # Shapes

@@ -44,5 +44,6 @@ pub use cube::convolution::set_allow_tf32;
 pub(crate) use device::{in_another_process, in_host_memory};
 pub use functional::{
     batched_nms, conv2d, linear, max_pool2d, normalize, pyramid_roi_align, roi_align, top_k,
+    zero_with_gradient,
 };
 pub use options::{ABSENT, Fused, NormOptions, PoolOptions, RoiAlignOptions};

@@ -1,7 +1,10 @@
 //! Where a run computes.
 
+use std::sync::Arc;
+
 use burn::tensor::Device;
 
+use super::exchange::Exchange;
 use super::team::{Member, Team};
 
 /// Where a run computes: one device, or several that train together.
@@ -28,7 +31,7 @@ impl Compute {
     pub(super) fn devices(&self) -> Devices {
         match self {
             Self::Device(device) => Devices::One(device.clone()),
-            Self::Team(team) => Devices::Team(team.members().to_vec()),
+            Self::Team(team) => Devices::Team(team.members().to_vec(), team.exchange()),
         }
     }
 
@@ -45,14 +48,14 @@ impl Compute {
 /// The devices of a run, without what watches them.
 pub(super) enum Devices {
     One(Device),
-    Team(Vec<Member>),
+    Team(Vec<Member>, Arc<dyn Exchange>),
 }
 
 impl Devices {
     pub fn count(&self) -> usize {
         match self {
             Self::One(_) => 1,
-            Self::Team(members) => members.len(),
+            Self::Team(members, _) => members.len(),
         }
     }
 }

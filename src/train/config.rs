@@ -63,6 +63,9 @@ pub struct TrainConfig {
     pub warmup_factor: f64,
     /// How gradients change the weights.
     pub optimizer: Optimizer,
+    /// How the workers of a team send gradients to each other.
+    #[serde(skip_serializing_if = "GradientType::is_default")]
+    pub gradient_dtype: GradientType,
     /// Momentum of SGD, without dampening, as in PyTorch.
     pub momentum: f64,
     /// Weight decay of the optimiser.
@@ -108,6 +111,24 @@ pub enum Optimizer {
     AdamW,
 }
 
+/// The type of gradients on the way between workers. They are summed in f32, whatever it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GradientType {
+    /// As they are. The default.
+    #[default]
+    F32,
+    /// Rounded to bfloat16, half the bytes. Losses then differ a little from those of one process. Devices of
+    /// one process, and workers over iroh, do not round.
+    Bf16,
+}
+
+impl GradientType {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 impl Default for TrainConfig {
     fn default() -> Self {
         Self {
@@ -119,6 +140,7 @@ impl Default for TrainConfig {
             warmup_steps: 1000,
             warmup_factor: 0.001,
             optimizer: Optimizer::Sgd,
+            gradient_dtype: GradientType::F32,
             momentum: 0.9,
             weight_decay: 1e-4,
             norm_weight_decay: None,

@@ -1,9 +1,9 @@
 //! The epochs of a run: batches, steps, validation, checkpoints.
 //!
 //! burn-train has strategies of its own. This one differs in four points: it writes checkpoints within an
-//! epoch and goes on from there; a team's gradients are exchanged in a fixed order, so that a run repeats bit
-//! for bit; a member's part of a batch may be empty, and all members validate; a member that fails ends the
-//! run instead of leaving the others waiting.
+//! epoch and goes on from there; a team's gradients are summed in a fixed order, so that a run repeats bit
+//! for bit, and travel while others are computed; a member's part of a batch may be empty, and all members
+//! validate; a member that fails ends the run instead of leaving the others waiting.
 
 use std::sync::Arc;
 
@@ -17,12 +17,13 @@ use burn::train::{
 };
 
 use super::compute::Devices;
+use super::config::{GradientType, TrainConfig};
+use super::each::each;
 use super::learners::Learners;
 use super::parallel::Replicas;
 use super::position::Position;
 use super::single::Single;
 use super::step::{Step, Trainee, Validated};
-use super::team::each;
 use crate::data::{Batch, Loader};
 
 type Events = SupervisedTrainingEventProcessor<Trainee>;
@@ -38,6 +39,7 @@ pub(super) struct Epochs {
     done: usize,
     /// Steps of the optimiser from one checkpoint to the next within an epoch.
     checkpoint_steps: Option<usize>,
+    gradient_dtype: GradientType,
 }
 
 impl Epochs {
@@ -47,12 +49,13 @@ impl Epochs {
         training: &Loader,
         validation: &Loader,
         done: usize,
-        checkpoint_steps: Option<usize>,
+        settings: &TrainConfig,
     ) -> Self {
         let count = devices.count();
         let training = (0..count).map(|index| training.shard(index, count).after(done)).collect();
         let validation = (0..count).map(|index| validation.shard(index, count)).collect();
-        Self { devices, training, validation, done, checkpoint_steps }
+        let &TrainConfig { checkpoint_steps, gradient_dtype, .. } = settings;
+        Self { devices, training, validation, done, checkpoint_steps, gradient_dtype }
     }
 
     /// Batches of an epoch.
@@ -63,7 +66,9 @@ impl Epochs {
     fn learners(&self, learner: Learner<Trainee>) -> Box<dyn Learners> {
         match &self.devices {
             Devices::One(device) => Box::new(Single::new(learner, device)),
-            Devices::Team(members) => Box::new(Replicas::new(&learner, members)),
+            Devices::Team(members, exchange) => {
+                Box::new(Replicas::new(&learner, members, exchange, self.gradient_dtype))
+            }
         }
     }
 }
@@ -242,10 +247,11 @@ fn detect(detectors: &[Trainee], mut parts: Vec<Batch>) -> Validated {
 mod tests {
     use burn::tensor::Device;
 
+    use super::super::compute::Compute;
     use super::super::config::RunConfig;
     use super::super::learning_rates::LearningRates;
     use super::super::optimizer::optimizer;
-    use super::super::team::Member;
+    use super::super::team::Team;
     use super::*;
     use crate::data::Record;
     use crate::model::FasterRcnnConfig;
@@ -266,17 +272,16 @@ mod tests {
         let settings = RunConfig::new(config).train;
         let rates = LearningRates::new(&settings, 2);
         let learner = Learner::new(Trainee::new(model, None, &settings), optimizer(&settings), rates);
-        let members = [(); 3].map(|()| Member { name: String::new(), device: Device::flex() });
-        let results = |devices| {
+        let results = |compute: Compute| {
             let loader = Loader::in_order(&records, 1, 1);
-            let epochs = Epochs::new(devices, &loader, &loader, 0, None);
+            let epochs = Epochs::new(compute.devices(), &loader, &loader, 0, &settings);
             let detectors = epochs.learners(learner.clone()).detectors();
             let parts = Parts::of(&epochs.validation);
             parts.flat_map(|parts| detect(&detectors, parts.unwrap()).images().to_vec()).collect::<Vec<_>>()
         };
-        let expected = results(Devices::One(Device::flex()));
+        let expected = results(Device::flex().into());
         assert!(expected.len() == 5 && expected.iter().all(|image| !image.result.detections.is_empty()));
         assert_ne!(expected[0].result, expected[1].result);
-        assert_eq!(results(Devices::Team(members.to_vec())), expected);
+        assert_eq!(results(Team::new([(); 3].map(|()| Device::flex())).into()), expected);
     }
 }

@@ -1,19 +1,27 @@
-//! The gradients of all parameters as one tensor, and their sum over the members of a team.
+//! The gradients of a stage's parameters as one tensor, and back.
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::{ModuleVisitor, Param};
 use burn::optim::GradientsParams;
-use burn::tensor::{Device, Tensor, s};
+use burn::tensor::{Device, Gradients, Tensor, s};
 
-/// The gradients of all parameters that are trained, in the model's order: `[P]`. A parameter without a
-/// gradient has zeros.
-pub(super) fn flatten(module: &impl Module, gradients: GradientsParams, device: &Device) -> Tensor<1> {
+use crate::model::network::Network;
+use crate::model::stages::Stage;
+
+/// The gradients of all parameters of a stage that are trained, in the network's order: `[P]`. A parameter
+/// without a gradient has zeros. `None` if the stage has no such parameter.
+pub(super) fn flatten(
+    network: &Network,
+    stage: Stage,
+    gradients: Option<&mut Gradients>,
+    device: &Device,
+) -> Option<Tensor<1>> {
     let mut visitor = Flatten { gradients, device, parts: Vec::new() };
-    module.visit(&mut visitor);
-    Tensor::cat(visitor.parts, 0)
+    stage.visit(network, &mut visitor);
+    (!visitor.parts.is_empty()).then(|| Tensor::cat(visitor.parts, 0))
 }
 
 struct Flatten<'a> {
-    gradients: GradientsParams,
+    gradients: Option<&'a mut Gradients>,
     device: &'a Device,
     parts: Vec<Tensor<1>>,
 }
@@ -22,7 +30,9 @@ impl ModuleVisitor for Flatten<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if param.is_require_grad() {
             let elements = param.lazy_shape().num_elements();
-            self.parts.push(match self.gradients.remove::<D>(param.id) {
+            let gradient =
+                self.gradients.as_deref_mut().and_then(|gradients| param.val().grad_remove(gradients));
+            self.parts.push(match gradient {
                 Some(gradient) => gradient.reshape([elements]),
                 None => Tensor::zeros([elements], self.device),
             });
@@ -30,20 +40,19 @@ impl ModuleVisitor for Flatten<'_> {
     }
 }
 
-/// The opposite of [`flatten`]: gradients `[P]` back to those of each parameter.
-pub(super) fn unflatten(module: &impl Module, flat: Tensor<1>) -> GradientsParams {
-    let mut visitor = Unflatten { flat, start: 0, gradients: GradientsParams::new() };
-    module.visit(&mut visitor);
-    visitor.gradients
+/// The opposite of [`flatten`]: puts the gradients `[P]` of a stage into `gradients`, as those of each
+/// parameter.
+pub(super) fn unflatten(network: &Network, stage: Stage, flat: Tensor<1>, gradients: &mut GradientsParams) {
+    stage.visit(network, &mut Unflatten { flat, start: 0, gradients });
 }
 
-struct Unflatten {
+struct Unflatten<'a> {
     flat: Tensor<1>,
     start: usize,
-    gradients: GradientsParams,
+    gradients: &'a mut GradientsParams,
 }
 
-impl ModuleVisitor for Unflatten {
+impl ModuleVisitor for Unflatten<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if param.is_require_grad() {
             let shape = param.lazy_shape();

@@ -63,8 +63,7 @@ pub(super) fn launch(
         .with_copy_paste(info.config.data.copy_paste);
     let validation = loader(&data.validation);
     let begun = with_images(begun, training.images(), info.devices * settings.batch_size);
-    let every = settings.checkpoint_steps;
-    let epochs = Epochs::new(compute.devices(), &training, &validation, position.batches, every);
+    let epochs = Epochs::new(compute.devices(), &training, &validation, position.batches, settings);
     let rates = LearningRates::new(settings, epochs.batches());
     let (batches, resumes) = (epochs.batches(), resumed.is_some());
     let (checkpoints, metrics) = (folder.checkpoints(), folder.metrics());

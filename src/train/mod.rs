@@ -16,7 +16,7 @@
 //!
 //! ```text
 //! Run ─ prepare (settings, data, weights) ─ launch ─ epochs ─ step (losses, gradients) ─ checkpoint, report
-//!                                                      └ single: one device; parallel: a team's members
+//!                                                      └ single: one device; parallel: a replica for each member
 //! ```
 
 mod all_reduce;
@@ -26,8 +26,11 @@ mod checkpoint;
 mod checkpoint_handle;
 mod compute;
 mod config;
+mod cuts;
+mod each;
 mod epochs;
 mod evaluation_metrics;
+mod exchange;
 mod folder;
 mod gradients;
 mod history;
@@ -43,6 +46,7 @@ mod optimizer;
 mod parallel;
 mod position;
 mod progress;
+mod replica;
 mod report;
 mod rows;
 mod run;
@@ -60,7 +64,9 @@ mod tensorboard;
 pub use all_reduce::all_reduce;
 pub use best::BestEpoch;
 pub use compute::Compute;
-pub use config::{Optimizer, RunConfig, TrainConfig};
+pub use config::{GradientType, Optimizer, RunConfig, TrainConfig};
+#[cfg(feature = "workers")]
+pub(crate) use exchange::{Exchange, Sum};
 pub use logger::Logger;
 pub use run::{Outcome, PreparedRun, Run};
 pub use run_info::RunInfo;

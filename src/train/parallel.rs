@@ -1,82 +1,98 @@
 //! Data-parallel training: each member of a team has a replica of the model and a part of each batch; the
 //! gradients are summed over the team, and each replica takes the same step.
 
+use std::sync::Arc;
+
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::tensor::Tensor;
 use burn::train::Learner;
 use crc32fast::Hasher;
 
-use super::all_reduce::all_reduce;
-use super::gradients::{flatten, unflatten};
+use super::config::GradientType;
+use super::each::each;
+use super::exchange::Exchange;
 use super::learners::Learners;
+use super::replica::Replica;
 use super::step::{Step, Trainee};
-use super::team::{Member, each};
+use super::team::Member;
 use crate::data::Batch;
 
-/// The members' sides, the first member's first.
-pub(super) struct Replicas(Vec<Replica>);
-
-/// One member's side.
-struct Replica {
-    learner: Learner<Trainee>,
-    /// The gradients of the batches since the last step of the optimiser.
-    gradients: Option<Tensor<1>>,
+/// The members' sides, the first member's first, and how they sum their gradients.
+pub(super) struct Replicas {
+    replicas: Vec<Replica>,
+    exchange: Arc<dyn Exchange>,
 }
 
 impl Replicas {
-    pub fn new(learner: &Learner<Trainee>, members: &[Member]) -> Self {
-        Self(each(members, |_, member| {
+    pub fn new(
+        learner: &Learner<Trainee>,
+        members: &[Member],
+        exchange: &Arc<dyn Exchange>,
+        on_the_way: GradientType,
+    ) -> Self {
+        let replicas = each(members, |index, member| {
             let mut learner = learner.clone();
             learner.fork(&member.device.clone().autodiff());
-            Replica { learner, gradients: None }
-        }))
+            Replica::new(learner, index, exchange.clone(), on_the_way)
+        });
+        Self { replicas, exchange: exchange.clone() }
+    }
+
+    fn next_learning_rate(&mut self) {
+        self.replicas.iter_mut().for_each(Replica::next_learning_rate);
+    }
+
+    /// Changes all weights by the sums under way.
+    fn update_all(&mut self) {
+        each(&mut self.replicas, |_, replica| replica.update_all());
     }
 }
 
 impl Learners for Replicas {
     fn step(&mut self, parts: Vec<Batch>, is_last: bool) -> Step {
-        let step = backward(&mut self.0, parts);
-        if is_last && step.is_finite() {
-            optimize(&mut self.0);
+        let step = forward_and_backward(&mut self.replicas, parts, is_last);
+        if is_last {
+            self.exchange.all_have_begun();
+        }
+        match step.is_finite() {
+            true if is_last => self.next_learning_rate(),
+            true => {}
+            false => self.replicas.iter_mut().for_each(Replica::forget),
         }
         step
     }
 
     fn take_step(&mut self) {
-        optimize(&mut self.0);
+        each(&mut self.replicas, |_, replica| replica.begin_all());
+        self.exchange.all_have_begun();
+        self.next_learning_rate();
     }
 
     fn learning_rate(&self) -> ModuleLearningRate {
-        self.0[0].learner.lr_current()
+        self.replicas[0].learner().lr_current()
     }
 
     fn first(&mut self) -> &Learner<Trainee> {
-        &self.0[0].learner
+        self.update_all();
+        self.replicas[0].learner()
     }
 
     fn check_equal(&mut self) {
-        check_equal(&self.0);
+        self.update_all();
+        check_equal(&self.replicas);
     }
 
     fn detectors(&mut self) -> Vec<Trainee> {
-        each(&self.0, |_, Replica { learner, .. }| learner.model().valid())
+        self.update_all();
+        each(models(&self.replicas), |_, model| model.valid())
     }
 }
 
 /// Computes the gradients of each member's part of a batch; gives the losses of the whole batch.
-fn backward(replicas: &mut [Replica], batches: Vec<Batch>) -> Step {
-    let steps = each(replicas.iter_mut().zip(batches), |_, (replica, batch)| {
-        let output = replica.learner.train_step(batch);
-        let model = replica.learner.model();
-        let gradients = flatten(&model, output.grads, &model.detector.device().inner());
-        replica.gradients = Some(match replica.gradients.take() {
-            Some(sum) => sum + gradients,
-            None => gradients,
-        });
-        output.item
-    });
-    let mut whole = Step { losses: [0.0; 4], names: Vec::new() };
+fn forward_and_backward(replicas: &mut [Replica], batches: Vec<Batch>, is_last: bool) -> Step {
+    let steps = each(replicas.iter_mut().zip(batches), |_, (replica, batch)| replica.step(batch, is_last));
+    let mut whole = Step::empty();
     for step in steps {
         for (sum, loss) in whole.losses.iter_mut().zip(step.losses) {
             *sum += loss;
@@ -86,20 +102,8 @@ fn backward(replicas: &mut [Replica], batches: Vec<Batch>) -> Step {
     whole
 }
 
-/// Takes the same step with all replicas, with the sum of their gradients.
-fn optimize(replicas: &mut [Replica]) {
-    let gradients = replicas.iter_mut().map(|replica| replica.gradients.take().expect("a batch came before"));
-    let sums = all_reduce(gradients.collect());
-    // Flush and sync before anything else is sent. A worker that waits for a transfer stops taking orders
-    // when its queue is full. The thread that then cannot send may be the one that serves the other end of
-    // the transfer.
-    each(&sums, |_, sum| sum.device().flush().unwrap_or_else(|error| panic!("{error}")));
-    each(&sums, |_, sum| sum.device().sync().unwrap_or_else(|error| panic!("{error}")));
-    each(replicas.iter_mut().zip(sums), |_, (Replica { learner, .. }, sum)| {
-        let gradients = unflatten(&learner.model(), sum);
-        learner.lr_step();
-        learner.optimizer_step(gradients);
-    });
+fn models(replicas: &[Replica]) -> impl Iterator<Item = Trainee> {
+    replicas.iter().map(|replica| replica.learner().model())
 }
 
 /// Checks that all replicas have the same weights, bit for bit, because they took the same steps. This finds
@@ -109,9 +113,9 @@ fn optimize(replicas: &mut [Replica]) {
 ///
 /// If a member's weights differ from those of the first one; the panic names the member.
 fn check_equal(replicas: &[Replica]) {
-    let checksums = each(replicas, |_, replica| {
+    let checksums = each(models(replicas), |_, model| {
         let mut checksum = Checksum(Hasher::new());
-        replica.learner.model().visit(&mut checksum);
+        model.visit(&mut checksum);
         checksum.0.finalize()
     });
     each(&checksums, |_, checksum| {
@@ -135,6 +139,7 @@ mod tests {
     use burn::tensor::Device;
 
     use super::super::config::RunConfig;
+    use super::super::exchange::Alone;
     use super::super::learning_rates::LearningRates;
     use super::super::optimizer::optimizer;
     use super::super::team::Team;
@@ -155,7 +160,7 @@ mod tests {
         let settings = RunConfig::new(config).train;
         let rates = LearningRates::new(&settings, 2);
         let learner = Learner::new(Trainee::new(model, None, &settings), optimizer(&settings), rates);
-        Replica { learner, gradients: None }
+        Replica::new(learner, 0, Arc::new(Alone), GradientType::F32)
     }
 
     #[test]
@@ -171,16 +176,5 @@ mod tests {
         let error = check([1, 1, 2]).unwrap_err();
         let expected = format!("worker {}: its weights", team.members()[2].name);
         assert!(error.to_string().starts_with(&expected), "{error}");
-    }
-
-    #[test]
-    fn gradients_come_back_as_they_were() {
-        let model = replica(1).learner.model();
-        let device = Device::flex();
-        let count = flatten(&model, Default::default(), &device).dims()[0];
-        let values = Tensor::<1, burn::tensor::Int>::arange(0..count as i64, &device).float();
-        let gradients = unflatten(&model, values.clone());
-        let back = flatten(&model, gradients, &device);
-        assert_eq!(back.into_data(), values.into_data());
     }
 }

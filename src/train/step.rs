@@ -43,6 +43,16 @@ impl Trainee {
     pub fn kept(&self) -> &FasterRcnn {
         self.average.as_ref().map_or(&self.detector, |average| &average.detector)
     }
+
+    /// The gradients' part of the whole: of the batches of a step, and of a team's images.
+    pub fn weight(&self, share: f32) -> f32 {
+        share / self.accumulation as f32
+    }
+
+    /// Whether an update needs the gradients of all parameters at once, or makes something of all weights.
+    pub fn updates_whole(&self) -> bool {
+        self.clip_norm.is_some() || self.average.is_some()
+    }
 }
 
 /// Parameter ids are positions, so a resumed run finds its optimiser state.
@@ -69,6 +79,16 @@ pub(super) struct Step {
 }
 
 impl Step {
+    /// Reads the losses of a batch, which counts as its share of the whole one.
+    pub fn read(losses: &Losses, share: f32, names: Vec<String>) -> Self {
+        Self { losses: values(losses).map(|loss| loss * share), names }
+    }
+
+    /// A step without images.
+    pub fn empty() -> Self {
+        Self { losses: [0.0; 4], names: Vec::new() }
+    }
+
     /// Whether all losses are numbers.
     pub fn is_finite(&self) -> bool {
         self.losses.iter().all(|loss| loss.is_finite())
@@ -94,20 +114,14 @@ impl TrainStep for Trainee {
     type Output = Step;
 
     fn step(&self, batch: Batch) -> TrainOutput<Step> {
-        if batch.images.is_empty() {
-            return TrainOutput {
-                grads: GradientsParams::new(),
-                item: Step { losses: [0.0; 4], names: batch.names },
-            };
-        }
         let sampling = &mut Sampling::seeded(batch.seeds);
         let losses = self.detector.losses(&batch.images, &batch.annotations, sampling);
-        let step = Step { losses: values(&losses).map(|loss| loss * batch.share), names: batch.names };
+        let step = Step::read(&losses, batch.share, batch.names);
         if !step.is_finite() {
             // `Step::sync` ends the run; until then the weights stay as they are.
             return TrainOutput { grads: GradientsParams::new(), item: step };
         }
-        let mean = losses.sum() * (batch.share / self.accumulation as f32);
+        let mean = losses.sum() * self.weight(batch.share);
         TrainOutput::new(self, mean.backward(), step)
     }
 

@@ -1,14 +1,20 @@
 //! The devices that train together, and what happens when one of them is lost.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 
+use super::config::GradientType;
+use super::each::{Failed, message};
+use super::exchange::{Alone, Collective, Exchange, Sum};
 use crate::error::{Error, Result};
+use crate::model::stages::Stage;
+use crate::ops::in_another_process;
 
 /// Pause between two checks for a lost member.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -29,6 +35,7 @@ pub struct Member {
 #[derive(Debug)]
 pub struct Team {
     members: Vec<Member>,
+    exchange: Arc<dyn Exchange>,
     watch: Option<Watch>,
 }
 
@@ -42,12 +49,6 @@ pub(crate) struct Watch {
     pub _ends: Vec<Sender<()>>,
 }
 
-/// The panic of a step on one member.
-struct Failed {
-    member: usize,
-    message: String,
-}
-
 impl Team {
     /// Devices of this process.
     ///
@@ -56,32 +57,59 @@ impl Team {
     /// If there are none.
     pub fn new(devices: impl IntoIterator<Item = Device>) -> Self {
         let member = |device: Device| Member { name: format!("{device:?}"), device };
-        Self::of(devices.into_iter().map(member).collect(), None)
+        Self::of(devices.into_iter().map(member).collect(), None, None)
     }
 
-    /// Members that are watched.
+    /// Members that are watched, and how they sum their gradients, if not with burn's transfers.
     ///
     /// # Panics
     ///
     /// If there are none.
     #[cfg(feature = "workers")]
-    pub(crate) fn watched(members: Vec<Member>, watch: Watch) -> Self {
-        Self::of(members, Some(watch))
+    pub(crate) fn watched(members: Vec<Member>, watch: Watch, exchange: Option<Arc<dyn Exchange>>) -> Self {
+        Self::of(members, Some(watch), exchange)
     }
 
-    fn of(members: Vec<Member>, watch: Option<Watch>) -> Self {
+    fn of(members: Vec<Member>, watch: Option<Watch>, exchange: Option<Arc<dyn Exchange>>) -> Self {
         assert!(!members.is_empty(), "a team has at least one member");
-        Self { members, watch }
+        let here = !members.iter().any(|member| in_another_process(&member.device));
+        let exchange = exchange.unwrap_or_else(|| match members.len() {
+            1 => Arc::new(Alone),
+            count => Arc::new(Collective::new(count, here)),
+        });
+        Self { members, exchange, watch }
     }
 
     /// The same members, without a watch.
     pub(super) fn members_only(&self) -> Self {
-        Self { members: self.members.clone(), watch: None }
+        Self { members: self.members.clone(), exchange: self.exchange.clone(), watch: None }
     }
 
     /// Those that train.
     pub fn members(&self) -> &[Member] {
         &self.members
+    }
+
+    pub(super) fn exchange(&self) -> Arc<dyn Exchange> {
+        self.exchange.clone()
+    }
+
+    /// Replaces each member's tensor, `[P]` each, by the sum of all, as it is done with gradients.
+    ///
+    /// # Panics
+    ///
+    /// If there is not one tensor for each member, or if a member fails.
+    pub fn sum(&self, tensors: Vec<Tensor<1>>, on_the_way: GradientType) -> Vec<Tensor<1>> {
+        assert_eq!(tensors.len(), self.members.len(), "one tensor for each member");
+        let begin = |(member, tensor): (usize, Tensor<1>)| {
+            let device = tensor.device();
+            let sum = self.exchange.begin(member, Stage::Lower, tensor, on_the_way);
+            device.flush().unwrap_or_else(|error| panic!("{error}"));
+            sum
+        };
+        let sums: Vec<Sum> = tensors.into_iter().enumerate().map(begin).collect();
+        self.exchange.all_have_begun();
+        sums.into_iter().map(|sum| sum()).collect()
     }
 
     /// Does work that needs all members, on its own thread. If a member is lost, the thread is left behind,
@@ -123,39 +151,4 @@ impl Team {
             Err(payload) => Error::training(message(payload.as_ref())),
         }
     }
-}
-
-/// Does the same for each of `items` at once; the first item belongs to the first member, and so on.
-///
-/// # Panics
-///
-/// Where the work panics. The panic names the member to [`Team::work`].
-pub(super) fn each<I: Send, T: Send>(
-    items: impl IntoIterator<Item = I>,
-    work: impl Fn(usize, I) -> T + Sync,
-) -> Vec<T> {
-    let work = &work;
-    let results: Vec<thread::Result<T>> = thread::scope(|scope| {
-        let threads: Vec<_> = items
-            .into_iter()
-            .enumerate()
-            .map(|(member, item)| scope.spawn(move || work(member, item)))
-            .collect();
-        threads.into_iter().map(|thread| thread.join()).collect()
-    });
-    let named = results.into_iter().enumerate().map(|(member, result)| match result {
-        Ok(result) => result,
-        Err(payload) => panic_any(Failed { member, message: message(payload.as_ref()) }),
-    });
-    named.collect()
-}
-
-/// What a panic says, on one line.
-fn message(payload: &(dyn Any + Send)) -> String {
-    let text = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
-        (Some(text), _) => text,
-        (_, Some(text)) => text.as_str(),
-        _ => "stopped without a word",
-    };
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
 }

@@ -22,6 +22,16 @@ pub enum Address {
     },
 }
 
+impl Address {
+    /// The host and the port.
+    pub(super) fn host(&self) -> String {
+        match self {
+            Self::WebSocket(host) => host.clone(),
+            Self::Iroh { address, .. } => address.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {

@@ -1,14 +1,16 @@
 //! How a trainer connects to workers.
 
 use std::mem::discriminant;
+use std::sync::Arc;
 
 use burn::remote::{ConnectError, IrohHost, IrohRelays, RemoteHost};
 use burn::tensor::Device;
 
 use super::address::Address;
+use super::exchange::Direct;
 use super::{identity, watch};
 use crate::error::{Error, Result};
-use crate::train::{Member, Team};
+use crate::train::{Exchange, Member, Team};
 
 /// Connects to all workers. They must be of this version and accept the token.
 ///
@@ -45,6 +47,10 @@ pub fn connect(addresses: &[Address], token: Option<&str>) -> Result<Team> {
         identity::check(&device).map_err(|message| Error::worker(address, message))?;
         Ok(Member { name: address.to_string(), device })
     };
-    let members = addresses.iter().enumerate().map(member).collect::<Result<_>>()?;
-    Ok(Team::watched(members, watch::start(addresses)))
+    let members = addresses.iter().enumerate().map(member).collect::<Result<Vec<_>>>()?;
+    let exchange: Option<Arc<dyn Exchange>> = match first {
+        Address::WebSocket(_) if members.len() > 1 => Some(Arc::new(Direct::between(&members, addresses)?)),
+        _ => None,
+    };
+    Ok(Team::watched(members, watch::start(addresses), exchange))
 }

@@ -1,6 +1,7 @@
 //! What a worker does: it serves one device.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
 
 use burn::backend::ir::BackendIr;
 use burn::backend::{DispatchDevice, Flex};
@@ -13,7 +14,8 @@ use burn::tensor::Device;
 use burn_cubecl::Cube;
 
 use super::address::Address;
-use super::identity;
+use super::meeting::Meeting;
+use super::{door, exchange, identity};
 use crate::error::{Error, Result};
 use crate::ops::backend::DetectionOps;
 use crate::ops::deferred::remote;
@@ -66,11 +68,12 @@ impl Endpoint {
 /// port cannot be listened on.
 pub fn serve(endpoint: Endpoint, device: &Device, token: Option<&str>) -> Result<()> {
     let mut server = RemoteServer::new([device.clone()]);
+    let meeting = Arc::new(Meeting::new(token));
     // Operations for a backend that is not the device's are refused.
     server = match device.as_dispatch() {
-        DispatchDevice::Flex(_) => server.with_custom_ops(operations::<Flex>()),
+        DispatchDevice::Flex(_) => server.with_custom_ops(operations::<Flex>(&meeting)),
         #[cfg(feature = "cube")]
-        DispatchDevice::Cube(_) => server.with_custom_ops(operations::<Cube>()),
+        DispatchDevice::Cube(_) => server.with_custom_ops(operations::<Cube>(&meeting)),
         other => return Err(Error::Config(format!("a worker cannot serve {other:?}"))),
     };
     if let Some(token) = token {
@@ -79,7 +82,12 @@ pub fn serve(endpoint: Endpoint, device: &Device, token: Option<&str>) -> Result
     }
     let address = endpoint.address();
     let transport: Transport = match endpoint {
-        Endpoint::WebSocket(listener) => WebSocketTransport::from_listener(listener).into(),
+        Endpoint::WebSocket(listener) => {
+            let fail = |error| Error::worker_because(&address, "cannot listen", error);
+            let inside = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(fail)?;
+            door::open(listener, inside.local_addr().map_err(fail)?, meeting);
+            WebSocketTransport::from_listener(inside).into()
+        }
         Endpoint::Iroh { identity, port } => {
             IrohTransport::new(*identity).with_relays(IrohRelays::Disabled).with_port(port).into()
         }
@@ -87,9 +95,10 @@ pub fn serve(endpoint: Endpoint, device: &Device, token: Option<&str>) -> Result
     server.serve(transport).map_err(|error| Error::worker_because(address, "cannot serve", error))
 }
 
-/// The operations of this crate, and the question for a worker's identity.
-fn operations<B: BackendIr + DetectionOps>() -> CustomOpRegistry<B> {
+/// The operations of this crate, those of an exchange, and the question for a worker's identity.
+fn operations<B: BackendIr + DetectionOps>(meeting: &Arc<Meeting>) -> CustomOpRegistry<B> {
     let mut registry = remote::registry();
     identity::register(&mut registry);
+    exchange::register(&mut registry, meeting);
     registry
 }

@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use faster_rcnn::FasterRcnn;
 use faster_rcnn::Sampling;
 use faster_rcnn::data::{AugmentConfig, Batch, Loader};
-use faster_rcnn::train::{Run, Team, all_reduce};
+use faster_rcnn::train::{GradientType, Run, Team, all_reduce};
 use faster_rcnn::workers::{LocalWorkers, connect};
 use serde_json::Value;
 
@@ -55,7 +55,7 @@ fn the_gradients_of_four_workers_sum_to_those_of_one_process() {
         let replica = origin.clone().fork(&member.device.clone().autodiff());
         gradient(&replica, &batch(&loader(1).shard(index, 4)))
     });
-    let sums: Vec<Vec<f32>> = all_reduce(parts.collect()).into_iter().map(values).collect();
+    let sums: Vec<Vec<f32>> = team.sum(parts.collect(), GradientType::F32).into_iter().map(values).collect();
     assert!(sums.iter().all(|sum| *sum == sums[0]), "every worker has the same sum, bit for bit");
     let norm =
         |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
@@ -66,11 +66,16 @@ fn the_gradients_of_four_workers_sum_to_those_of_one_process() {
     // More elements than travel at once, and fewer than there are workers; numbers that do not divide. Small
     // whole numbers sum exactly.
     for elements in [(9 << 20) + 5, 3] {
-        let tensors = team.members().iter().enumerate().map(|(index, member)| {
-            let values = (0..elements).map(|place| (place % 1000 + index) as f32).collect::<Vec<_>>();
-            Tensor::from_data(TensorData::new(values, [elements]), &member.device)
-        });
-        for sum in all_reduce(tensors.collect()) {
+        let tensors = || {
+            let members = team.members().iter().enumerate().map(|(index, member)| {
+                let values = (0..elements).map(|place| (place % 1000 + index) as f32).collect::<Vec<_>>();
+                Tensor::from_data(TensorData::new(values, [elements]), &member.device)
+            });
+            members.collect::<Vec<_>>()
+        };
+        // Between the workers, and with burn's transfers, as over iroh.
+        let sums = team.sum(tensors(), GradientType::F32).into_iter().chain(all_reduce(tensors()));
+        for sum in sums {
             let sum = values(sum);
             assert_eq!(sum.len(), elements);
             assert!(sum.iter().enumerate().all(|(place, sum)| *sum == (4 * (place % 1000) + 6) as f32));

@@ -10,6 +10,7 @@ mod gemm;
 mod geometry;
 mod im2col;
 mod levels;
+mod linear;
 mod max_pool;
 mod nms;
 mod norm;
@@ -29,6 +30,7 @@ use burn::tensor::{IntDType, TensorData};
 use burn_flex::FlexTensor;
 
 use super::backend::DetectionOps;
+use super::fallback;
 use super::options::{ABSENT, NormOptions, PoolOptions, RoiAlignOptions, conv2d_shape, pool_shape};
 use super::primitives::{FeatureMaps, MapShapes, Residual};
 use epilogue::Epilogue;
@@ -117,6 +119,9 @@ impl DetectionOps for Flex {
         relu: bool,
         options: ConvOptions<2>,
     ) -> FloatTensor<Self> {
+        if linear::suits(dims(&x), dims(&weight), &options) {
+            return fallback::residual_and_relu(linear::forward(x, weight, bias), residual, relu);
+        }
         let geometry = geometry(dims(&x), dims(&weight), &options);
         convolve(x, weight, bias, residual, relu, geometry, conv2d::forward)
     }
@@ -140,6 +145,9 @@ impl DetectionOps for Flex {
         shape: [usize; 4],
         options: ConvOptions<2>,
     ) -> FloatTensor<Self> {
+        if linear::suits(shape, dims(&weight), &options) {
+            return linear::input_backward(weight, grad, shape);
+        }
         let geometry = geometry(shape, dims(&weight), &options);
         let (weight, grad) = (contiguous(weight), contiguous(grad));
         tensor(conv2d::input_backward(floats(&weight), floats(&grad), &geometry), shape)
@@ -151,6 +159,9 @@ impl DetectionOps for Flex {
         shape: [usize; 4],
         options: ConvOptions<2>,
     ) -> FloatTensor<Self> {
+        if linear::suits(dims(&x), shape, &options) {
+            return linear::weight_backward(x, grad, shape);
+        }
         let geometry = geometry(dims(&x), shape, &options);
         let (x, grad) = (contiguous(x), contiguous(grad));
         tensor(conv2d::weight_backward(floats(&x), floats(&grad), &geometry), shape)

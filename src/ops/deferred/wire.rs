@@ -13,9 +13,10 @@ use crate::ops::backend::DetectionOps;
 use crate::ops::options::{NormOptions, PoolOptions, RoiAlignOptions, conv2d_shape, pool_shape};
 use crate::ops::primitives::{FeatureMaps, MapShapes, Residual};
 
-/// The version of the names and scalars of [`Call`]. Raise it when they change.
+/// The version of the names and scalars of [`Call`], and of what else workers are told. Raise it when they
+/// change.
 #[cfg(any(test, feature = "workers"))]
-pub(crate) const WIRE_VERSION: u32 = 1;
+pub(crate) const WIRE_VERSION: u32 = 2;
 
 /// From one list of the operations: the type [`Call`], the names, and the way to scalars and back.
 macro_rules! calls {
@@ -246,7 +247,7 @@ mod tests {
                 format!("{} {}", call.name(), scalars.join(" ")).trim_end().to_string()
             })
             .collect();
-        let version_1 = [
+        let version_2 = [
             "faster_rcnn::roi_align 1.5 2.5 3.5 7 6 0.25 2 true",
             "faster_rcnn::roi_align_backward false 2 3 5 7 1.5 2.5 3.5 7 6 0.25 2 true",
             "faster_rcnn::roi_align_backward true 1 8 16 17 1 8 8 9 1 8 4 5 1 8 2 3 1.5 2.5 3.5 7 6 0.25 2 \
@@ -262,7 +263,7 @@ mod tests {
             "faster_rcnn::normalize false true 32 1e-5",
             "faster_rcnn::normalize_backward false 0.5",
         ];
-        assert_eq!((WIRE_VERSION, lines.as_slice()), (1, version_1.map(String::from).as_slice()));
+        assert_eq!((WIRE_VERSION, lines.as_slice()), (2, version_2.map(String::from).as_slice()));
         let sampled = |name: &&str| lines.iter().any(|line| line.split(' ').next() == Some(name));
         assert!(NAMES.iter().all(sampled), "a sample of each operation");
     }
