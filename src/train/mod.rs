@@ -16,7 +16,7 @@
 //!
 //! ```text
 //! Run ─ prepare (settings, data, weights) ─ launch ─ epochs ─ step (losses, gradients) ─ checkpoint, report
-//!                                                      └ single: one device; parallel: a replica for each member
+//!                                                      └ single: one device; parallel: a team's members
 //! ```
 
 mod all_reduce;
