@@ -11,7 +11,7 @@ use burn::train::metric::{
 };
 
 use super::best::BEST_METRIC;
-use super::step::Validated;
+use super::step::{Validated, ValidatedImage};
 use crate::eval::{Evaluation, ImageResult, evaluate};
 use crate::model::Losses;
 
@@ -112,7 +112,7 @@ impl Metric for EvaluationMetric {
             let mut shared = self.shared.lock().expect("no metric panics");
             // New results discard the previous epoch's.
             shared.epoch = None;
-            for (result, losses) in step.images() {
+            for ValidatedImage { result, losses } in step.images() {
                 shared.results.push(result.clone());
                 shared.losses.push(*losses);
             }

@@ -1,7 +1,6 @@
 //! What one step does: a training step computes losses and gradients and changes the weights, a validation
 //! step computes losses and detects.
 
-use std::slice;
 use std::sync::{Arc, OnceLock};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
@@ -16,7 +15,6 @@ use crate::data::Batch;
 use crate::eval::ImageResult;
 use crate::model::{FasterRcnn, Losses, Sampling};
 use crate::predict::Predictor;
-use crate::structures::{Annotation, Image};
 
 /// The detector and how its gradients are used.
 #[derive(Module, Debug)]
@@ -129,15 +127,16 @@ impl InferenceStep for Trainee {
     /// its weights. The losses are those of the images alone, too, with the same samples in each epoch.
     fn step(&self, batch: Batch) -> Validated {
         let predictor = self.predictor.get_or_init(|| Arc::new(Predictor::new(self.kept().clone())));
-        let parts = batch.names.into_iter().zip(batch.images).zip(batch.annotations).zip(batch.seeds);
-        let validate = |(((name, image), annotations), seed): (((_, Image), Vec<Annotation>), _)| {
-            let detections =
-                predictor.detect_one(image.clone()).map_err(|error| format!("{name}: {error:#}"))?;
-            let targets = slice::from_ref(&annotations);
-            let losses = self.kept().losses(&[image], targets, &mut Sampling::seeded([seed]));
-            Ok((ImageResult { annotations, detections }, values(&losses)))
+        let Batch { names, images, annotations, seeds, .. } = batch;
+        let validate = |index: usize| {
+            let detections = predictor.detect_one(images[index].clone());
+            let detections = detections.map_err(|error| format!("{}: {error:#}", names[index]))?;
+            let (image, targets) = (&images[index..=index], &annotations[index..=index]);
+            let losses = self.kept().losses(image, targets, &mut Sampling::seeded([seeds[index]]));
+            let result = ImageResult { annotations: targets[0].clone(), detections };
+            Ok(ValidatedImage { result, losses: values(&losses) })
         };
-        let images: Result<Vec<(ImageResult, [f32; 4])>, String> = parts.map(validate).collect();
+        let images: Result<Vec<_>, String> = (0..names.len()).map(validate).collect();
         Validated(images.map(Arc::from))
     }
 }
@@ -149,14 +148,21 @@ fn values(losses: &Losses) -> [f32; 4] {
     values.try_into().expect("four losses")
 }
 
+/// What validation gives of an image.
+#[derive(Debug, Clone)]
+pub(super) struct ValidatedImage {
+    pub result: ImageResult,
+    /// In the order of [`Losses::NAMES`].
+    pub losses: [f32; 4],
+}
+
 /// The results of a validation step, or the reason why the detector cannot be used any more.
 #[derive(Debug, Clone)]
-pub(super) struct Validated(Result<Arc<[(ImageResult, [f32; 4])]>, String>);
+pub(super) struct Validated(Result<Arc<[ValidatedImage]>, String>);
 
 impl Validated {
-    /// The result and the losses of each image, in the order of [`Losses::NAMES`]; empty if the step failed,
-    /// which ends the run.
-    pub fn images(&self) -> &[(ImageResult, [f32; 4])] {
+    /// The images of the batch; empty if the step failed, which ends the run.
+    pub fn images(&self) -> &[ValidatedImage] {
         self.0.as_deref().unwrap_or_default()
     }
 }
@@ -220,7 +226,7 @@ mod tests {
     use super::*;
     use crate::model::FasterRcnnConfig;
     use crate::model::ResNetDepth;
-    use crate::structures::Image;
+    use crate::structures::{Annotation, Image};
     use crate::weights;
 
     fn detector() -> FasterRcnn {
@@ -252,7 +258,7 @@ mod tests {
         let (detector, images) = (detector(), images());
         let trainee = Trainee::new(detector.clone(), None, &TrainConfig::default());
         let validated = InferenceStep::step(&trainee, batch(&images)).sync().unwrap();
-        let found: Vec<_> = validated.images().iter().map(|(result, _)| result.detections.clone()).collect();
+        let found: Vec<_> = validated.images().iter().map(|image| image.result.detections.clone()).collect();
         let together = detector.forward(&batch(&images).images);
         let predictor = Predictor::new(detector);
         let expected: Vec<_> = images.iter().map(|image| predictor.detect(image).unwrap()).collect();
@@ -274,10 +280,10 @@ mod tests {
             let one = index..index + 1;
             let sampling = &mut Sampling::seeded(batch.seeds[one.clone()].to_vec());
             let losses = detector.losses(&batch.images[one.clone()], &batch.annotations[one], sampling);
-            assert_eq!(validated.images()[index].1, values(&losses));
-            assert_eq!(validated.images()[index].1, again.images()[index].1);
+            assert_eq!(validated.images()[index].losses, values(&losses));
+            assert_eq!(validated.images()[index].losses, again.images()[index].losses);
         }
-        let [with_object, without] = [0, 1].map(|index| validated.images()[index].1);
+        let [with_object, without] = [0, 1].map(|index| validated.images()[index].losses);
         assert!(with_object.iter().all(|loss| *loss > 0.0), "{with_object:?}");
         assert_eq!((without[1], without[3]), (0.0, 0.0), "there is no box to learn");
     }
