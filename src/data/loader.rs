@@ -31,7 +31,8 @@ pub struct Batch {
     pub images: Vec<Image>,
     /// The objects of each image, in its pixels.
     pub annotations: Vec<Vec<Annotation>>,
-    /// A seed an image for the random choices of a step; differs from image to image and from epoch to epoch.
+    /// A seed an image for the random choices of a step; differs from image to image and, where images are
+    /// shuffled, from epoch to epoch.
     pub seeds: Vec<u64>,
     /// Fraction of the global batch that this shard holds: 1 if there is only one loader.
     pub share: f32,
@@ -283,9 +284,14 @@ impl Preparation {
     fn load(&self, records: &[Record], indices: &[usize], share: f32, epoch: usize) -> Result<Batch> {
         let (names, images, annotations) = (Vec::new(), Vec::new(), Vec::new());
         let mut batch = Batch { names, images, annotations, seeds: Vec::new(), share };
-        let seed = self.variation.as_ref().map_or(0, |variation| variation.seed);
+        let (seed, epoch) = match &self.variation {
+            Some(variation) => (variation.seed, epoch as u64),
+            // The same in each epoch, so that losses of images in order can be compared, and do not depend on
+            // where a run was resumed.
+            None => (0, 1),
+        };
         for &index in indices {
-            let key = RandomKey { seed, epoch: epoch as u64, image: index as u64 };
+            let key = RandomKey { seed, epoch, image: index as u64 };
             let (pixels, annotations) = match &self.variation {
                 Some(variation) => {
                     let (pixels, annotations) = self.composed(records, index, key)?;

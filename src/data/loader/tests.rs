@@ -40,6 +40,23 @@ fn an_epoch_gives_each_image_once_whatever_the_threads() {
 }
 
 #[test]
+fn images_in_order_have_the_same_seeds_in_each_epoch_and_shuffled_ones_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = records(&folder);
+    let seeds = |loader: &Loader| {
+        let mut seeds: Vec<u64> = loader.next_epoch().flat_map(|batch| batch.unwrap().seeds).collect();
+        seeds.sort();
+        seeds
+    };
+    let in_order = Loader::in_order(&records, 2, 1);
+    let first = seeds(&in_order);
+    assert!(first.windows(2).all(|pair| pair[0] != pair[1]), "{first:?}");
+    assert_eq!(seeds(&in_order), first);
+    let shuffled = in_order.shuffled(&AugmentConfig::none(), 5, 1);
+    assert_ne!(seeds(&shuffled), seeds(&shuffled));
+}
+
+#[test]
 fn each_call_gives_the_next_epoch_and_slices_do_not_overlap() {
     let folder = tempfile::tempdir().unwrap();
     let records = records(&folder);
