@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 /// `weights/deep_pcb_small_reference.md`.
 pub const DEEP_PCB_SMALL_REFERENCE: &str = "deep_pcb_small_reference";
 
-/// The file of [published](published) weights: from the folder `weights` of the repository that this program
+/// The file of [`published`] weights: from the folder `weights` of the repository that this program
 /// was built in, from the [cache folder](cache_folder), or downloaded into it. Its SHA-256 is checked.
 /// `progress` is that of [`fetch`].
 ///
