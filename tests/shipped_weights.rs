@@ -1,8 +1,9 @@
-//! The weights that come with the crate, on the real images of DeepPCB, where `DEEPPCB_DIR` names their folder.
+//! The weights that come with the crate, on the real images of DeepPCB.
 
-use std::env;
+#[path = "common/deep_pcb.rs"]
+mod images;
+
 use std::ops::Range;
-use std::path::PathBuf;
 use std::time::Instant;
 
 use burn::tensor::Device;
@@ -19,11 +20,7 @@ const ROW: usize = 5;
 
 /// The boards of the kind that the weights were not trained on, or none with a message.
 fn unseen() -> Option<Dataset> {
-    let Some(folder) = env::var_os("DEEPPCB_DIR").map(PathBuf::from) else {
-        println!("skipped: DEEPPCB_DIR is not set");
-        return None;
-    };
-    let mut data = data::open(folder).unwrap();
+    let mut data = data::open(images::folder()?).unwrap();
     data.records.retain(|record| record.file_name().starts_with("77"));
     assert_eq!(data.records.len(), 100);
     Some(data)
@@ -63,8 +60,7 @@ fn a_large_board_is_as_good_as_its_parts() {
     let detections = large();
     let parts = in_parts(&annotations, &detections);
 
-    let map = |results: &[ImageResult]| evaluate(results, &data.class_names);
-    let (whole, single) = (map(&parts), map(&single));
+    let [whole, single] = [&parts, &single].map(|results| evaluate(results, &data.class_names));
     let [of_parts, alone] = [&whole, &single].map(|all| all.deep_pcb.map.unwrap());
     println!("mAP {of_parts:.4} in the large board, {alone:.4} alone");
     println!("AP {:?} and {:?}", whole.coco.overall.ap, single.coco.overall.ap);

@@ -16,8 +16,8 @@ pub struct Published {
     pub url: String,
     /// Its size, in MiB to three decimals.
     pub size_mib: f64,
-    /// Its SHA-256 in hexadecimal digits; of torchvision's files the first eight, because it publishes no more.
-    /// Those detect a damaged or a wrong file, but not a forged one. Only HTTPS protects against that.
+    /// Its SHA-256 in hexadecimal digits; of torchvision's files the first eight, because it publishes no
+    /// more. Those detect a damaged or a wrong file, but not a forged one. Only HTTPS protects against that.
     pub sha256: String,
     /// License of the file.
     pub license: String,

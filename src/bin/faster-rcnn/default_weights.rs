@@ -11,8 +11,8 @@ use crate::progress;
 pub fn find(has_references: bool) -> Result<PathBuf> {
     if !has_references {
         bail!(
-            "give --weights, or --reference or --reference-dir: the weights that come with this program compare a board \
-             with a good one"
+            "give --weights, or --reference or --reference-dir: the weights that come with this program compare \
+             a board with a good one"
         );
     }
     let path = weights::find(DEEP_PCB_SMALL_REFERENCE, progress::download())?;
