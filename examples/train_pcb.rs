@@ -54,12 +54,13 @@ fn quickstart() -> RunConfig {
     model.roi_heads.representation_size = 256;
     model.roi_heads.batch_size_per_image = 64;
     let train = TrainConfig {
-        epochs: 6,
+        epochs: 8,
         batch_size: 8,
         learning_rate: 0.02,
         schedule: Schedule::Cosine,
         warmup_steps: 50,
         clip_norm: Some(10.0),
+        ema_decay: Some(0.99),
         ..TrainConfig::default()
     };
     RunConfig { train, ..RunConfig::new(model) }

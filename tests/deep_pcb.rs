@@ -1,19 +1,14 @@
 //! The real images of DeepPCB, where `DEEPPCB_DIR` names the folder that holds them.
 
+#[path = "common/deep_pcb.rs"]
+mod images;
+
 use std::collections::HashSet;
-use std::path::PathBuf;
 
 use faster_rcnn::data::deep_pcb::CLASS_NAMES;
 use faster_rcnn::data::{self, Dataset, Format, Report, Side, Split, check_images};
 
-/// The data set, or none with a message.
-fn folder() -> Option<PathBuf> {
-    let folder = std::env::var_os("DEEPPCB_DIR").map(PathBuf::from);
-    if folder.is_none() {
-        println!("skipped: DEEPPCB_DIR is not set");
-    }
-    folder
-}
+use images::folder;
 
 #[test]
 fn the_real_data_set_is_read_without_a_fault() {

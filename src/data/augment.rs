@@ -1,12 +1,12 @@
-//! Random variation of training images: scale, flips, quarter turns and crops, each with its boxes, and
-//! light.
+//! Random variation of training images: scale, rotation, flips, quarter turns and crops, each with its boxes,
+//! and light.
 //!
 //! A defect has no preferred direction on a board, so flips and quarter turns give eight views of every image
 //! at no cost. Coordinates are continuous: a box `[x1, y1, x2, y2]` covers the pixels `x1..x2`, and a
 //! horizontal flip of an image of width `W` takes `x1` to `W - x1`.
 
 use image::{
-    RgbImage,
+    Rgb, RgbImage,
     imageops::{self, FilterType},
 };
 use rand::RngExt;
@@ -22,7 +22,11 @@ use crate::structures::{Annotation, ReferenceInput, Xyxy, area, clip};
 /// If a side of a box is shorter than this after a crop, in pixels, there is nothing to learn from.
 const SMALLEST_SIDE: f32 = 1.0;
 
-/// What may happen to a training image, in this order: scale, flips, quarter turns, crop, shift of the
+/// The part of the images that [`AugmentConfig::rotation`] turns. The others keep lines that run along the
+/// border, which are by far the most on real boards.
+const ROTATED: f64 = 0.5;
+
+/// What may happen to a training image, in this order: scale, rotation, flips, quarter turns, crop, shift of the
 /// reference, light.
 ///
 /// A reference goes with its image through all that changes places. Its light varies by itself: it is another
@@ -44,6 +48,10 @@ pub struct AugmentConfig {
     pub min_visible: f64,
     /// `[lowest, highest]` factor by which the image is enlarged. Default `[1, 1]`: not at all.
     pub scale_jitter: [f64; 2],
+    /// Every second image, on average, is turned about its centre by up to so many degrees in either direction.
+    /// It keeps its size: corners are cut off, boxes as a crop would, and what comes into view is black. Default
+    /// 0. A box becomes that of its inscribed ellipse, turned.
+    pub rotation: f64,
     /// The reference is moved against the image by up to this many pixels in each direction, so that the
     /// detector learns to bear what remains after references are aligned. Default 0.
     pub reference_shift: f64,
@@ -60,6 +68,7 @@ impl Default for AugmentConfig {
             crop: None,
             min_visible: 0.5,
             scale_jitter: [1.0, 1.0],
+            rotation: 0.0,
             reference_shift: 0.0,
             photometry: Photometry::default(),
         }
@@ -88,6 +97,7 @@ impl AugmentConfig {
         bounds::ensure(0.1 <= lowest && lowest <= highest && highest <= 10.0, || {
             format!("scale_jitter must be [lowest, highest] in 0.1..=10, is [{lowest}, {highest}]")
         })?;
+        bounds::within("rotation", self.rotation, 0.0..=180.0)?;
         bounds::within("reference_shift", self.reference_shift, 0.0..=64.0)?;
         self.photometry.validate()?;
         match self.crop {
@@ -102,8 +112,8 @@ impl AugmentConfig {
 ///
 /// For a detector that takes a reference, the image is a [`pair`](super::pair).
 ///
-/// Boxes are in pixels of `image` and come back in pixels of the returned one. Only a crop drops any. Labels
-/// and crowd flags stay. An area grows with the scale; it becomes `None` if the crop cuts the box.
+/// Boxes are in pixels of `image` and come back in pixels of the returned one. Only a crop or a rotation drops
+/// any. Labels and crowd flags stay. An area grows with the scale; it becomes `None` if the box is cut.
 ///
 /// # Panics
 ///
@@ -122,6 +132,10 @@ pub fn augment(
     let mut view = View { image, annotations: annotations.to_vec() };
     let [lowest, highest] = config.scale_jitter;
     view.scale(rng.random_range(lowest..=highest));
+    if config.rotation > 0.0 && rng.random_bool(ROTATED) {
+        let degrees = rng.random_range(-config.rotation..=config.rotation);
+        view.rotate(degrees.to_radians() as f32, config.min_visible as f32);
+    }
     if rng.random_bool(config.horizontal_flip) {
         view.flip_horizontal();
     }
@@ -225,23 +239,69 @@ impl View {
         self.map_boxes(|[x1, y1, x2, y2]| [height - y2, x1, height - y1, x2]);
     }
 
+    /// Clockwise, about the centre.
+    fn rotate(&mut self, angle: f32, min_visible: f32) {
+        let (width, height) = self.image.dimensions();
+        let [center_x, center_y] = [width as f32 / 2.0, height as f32 / 2.0];
+        let (sin, cos) = angle.sin_cos();
+        self.image = RgbImage::from_fn(width, height, |x, y| {
+            let [x, y] = [x as f32 + 0.5 - center_x, y as f32 + 0.5 - center_y];
+            let source = [cos * x + sin * y + center_x - 0.5, cos * y - sin * x + center_y - 0.5];
+            interpolated(&self.image, source)
+        });
+        self.map_boxes(|[x1, y1, x2, y2]| {
+            let [x, y] = [(x1 + x2) / 2.0 - center_x, (y1 + y2) / 2.0 - center_y];
+            let [x, y] = [cos * x - sin * y + center_x, cos * y + sin * x + center_y];
+            let [a, b] = [(x2 - x1) / 2.0, (y2 - y1) / 2.0];
+            let [a, b] = [(a * cos).hypot(b * sin), (a * sin).hypot(b * cos)];
+            [x - a, y - b, x + a, y + b]
+        });
+        self.clip_boxes(min_visible);
+    }
+
     fn crop(&mut self, [left, top]: [u32; 2], [width, height]: [u32; 2], min_visible: f32) {
         self.image = imageops::crop_imm(&self.image, left, top, width, height).to_image();
         let (x, y) = (left as f32, top as f32);
+        self.map_boxes(|[x1, y1, x2, y2]| [x1 - x, y1 - y, x2 - x, y2 - y]);
+        self.clip_boxes(min_visible);
+    }
+
+    /// Cuts boxes at the image's border, and drops those of which too little remains.
+    fn clip_boxes(&mut self, min_visible: f32) {
+        let size = (self.image.height() as usize, self.image.width() as usize);
         self.annotations.retain_mut(|annotation| {
-            let [x1, y1, x2, y2] = annotation.xyxy;
-            let whole = [x1 - x, y1 - y, x2 - x, y2 - y];
-            let visible = clip(&whole, (height as usize, width as usize));
-            let enough = min_visible * area(&annotation.xyxy);
+            let whole = annotation.xyxy;
+            let visible = clip(&whole, size);
             annotation.xyxy = visible;
             if visible == whole {
                 return true;
             }
             annotation.area = None; // Nobody knows how much of the object was cut off.
             let sides = [visible[2] - visible[0], visible[3] - visible[1]];
-            sides.iter().all(|side| *side >= SMALLEST_SIDE) && area(&visible) >= enough
+            sides.iter().all(|side| *side >= SMALLEST_SIDE) && area(&visible) >= min_visible * area(&whole)
         });
     }
+}
+
+/// The color between the centres of four pixels, `[x, y]` of a pixel's centre being its indices; black outside.
+fn interpolated(image: &RgbImage, [x, y]: [f32; 2]) -> Rgb<u8> {
+    let [left, top] = [x.floor(), y.floor()];
+    let [right_part, lower_part] = [x - left, y - top];
+    let mut sums = [0.5; 3]; // Rounds.
+    for (down, row_part) in [(0.0, 1.0 - lower_part), (1.0, lower_part)] {
+        for (right, column_part) in [(0.0, 1.0 - right_part), (1.0, right_part)] {
+            let [column, row] = [left + right, top + down];
+            if column >= 0.0 && row >= 0.0 {
+                // Beyond the last pixel there is none.
+                let pixel = image.get_pixel_checked(column as u32, row as u32);
+                let values = pixel.map_or([0; 3], |pixel| pixel.0);
+                for (sum, value) in sums.iter_mut().zip(values) {
+                    *sum += row_part * column_part * f32::from(value);
+                }
+            }
+        }
+    }
+    Rgb(sums.map(|sum| sum as u8))
 }
 
 #[cfg(test)]

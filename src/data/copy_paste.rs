@@ -6,7 +6,7 @@
 use image::{GenericImage, GenericImageView, RgbImage};
 use rand::{Rng, RngExt};
 
-use crate::structures::{Annotation, Xyxy};
+use crate::structures::{Annotation, Xyxy, intersection};
 
 /// So many pixels around an object's box come with it.
 const MARGIN: f32 = 6.0;
@@ -51,9 +51,8 @@ struct Rectangle {
 /// An object with its margin; `None` where it is at the border, in a crowd, or touches another object.
 fn surroundings(object: &Annotation, objects: &[Annotation], donor: &RgbImage) -> Option<Rectangle> {
     let [x1, y1, x2, y2] = object.xyxy;
-    let around = [x1 - MARGIN, y1 - MARGIN, x2 + MARGIN, y2 + MARGIN];
-    let [left, top] = [around[0].floor(), around[1].floor()];
-    let [right, bottom] = [around[2].ceil(), around[3].ceil()];
+    let [left, top] = [x1, y1].map(|side| (side - MARGIN).floor());
+    let [right, bottom] = [x2, y2].map(|side| (side + MARGIN).ceil());
     let inside =
         left >= 0.0 && top >= 0.0 && right <= donor.width() as f32 && bottom <= donor.height() as f32;
     let touching = objects.iter().filter(|other| touch(&other.xyxy, &[left, top, right, bottom])).count();
@@ -66,7 +65,7 @@ fn surroundings(object: &Annotation, objects: &[Annotation], donor: &RgbImage) -
 }
 
 fn touch(a: &Xyxy, b: &Xyxy) -> bool {
-    a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3]
+    intersection(a, b) > 0.0
 }
 
 /// The place, of some that are drawn, where the border of the part differs least from what is there.

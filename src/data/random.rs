@@ -16,8 +16,8 @@ pub struct RandomKey {
     pub image: u64,
 }
 
-/// What else is chosen for an image, besides its variation. No image has an index with one of these bits, so the
-/// choices do not depend on each other.
+/// What else is chosen for an image, besides its variation. No image has an index with one of these bits, so
+/// the choices do not depend on each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// The choices of the training step.

@@ -1,7 +1,7 @@
 //! Regions without objects: what a detection finds there is a false alarm.
 
 use super::image_result::ImageResult;
-use crate::structures::Xyxy;
+use crate::structures::{Xyxy, intersection};
 
 /// Of each image the regions that are clean: all of an image without annotations, none of another one.
 pub fn clean_images(results: &[ImageResult]) -> Vec<Vec<Xyxy>> {
@@ -26,9 +26,7 @@ pub fn clean_windows(results: &[ImageResult], sizes: &[(usize, usize)], per_side
             [edge(column, width), edge(row, height), edge(column + 1, width), edge(row + 1, height)]
         });
         let is_clean = |window: &Xyxy| {
-            let touches =
-                |[x1, y1, x2, y2]: Xyxy| x1 < window[2] && window[0] < x2 && y1 < window[3] && window[1] < y2;
-            !result.annotations.iter().any(|annotation| touches(annotation.xyxy))
+            !result.annotations.iter().any(|annotation| intersection(&annotation.xyxy, window) > 0.0)
         };
         windows.filter(is_clean).collect()
     };

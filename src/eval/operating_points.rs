@@ -164,7 +164,7 @@ pub fn operating_points(
 
 /// What one image gives.
 struct Board {
-    /// The scores in each of its clean regions.
+    /// The scores in each of its clean regions, the highest first.
     clean: Vec<Vec<f32>>,
     verdicts: BoardVerdicts,
 }
@@ -173,7 +173,10 @@ impl Board {
     fn new(result: &ImageResult, clean: &[Xyxy], keep: &(dyn Fn(usize) -> bool + Sync)) -> Self {
         let scores = |region: &Xyxy| {
             let found = result.detections.iter().filter(|found| keep(found.label));
-            found.filter(|found| is_centred_in(&found.xyxy, region)).map(|found| found.score).collect()
+            let found = found.filter(|found| is_centred_in(&found.xyxy, region));
+            let mut scores: Vec<f32> = found.map(|found| found.score).collect();
+            scores.sort_by(|a, b| highest_first(*a, *b));
+            scores
         };
         Self { clean: clean.iter().map(scores).collect(), verdicts: board_verdicts(result, keep) }
     }
@@ -188,8 +191,6 @@ struct Pool {
     detections: Vec<(f32, bool)>,
     /// The highest score of each clean region that has a detection.
     clean: Vec<f32>,
-    /// The scores of all detections in clean regions.
-    clean_calls: Vec<f32>,
 }
 
 /// Counts of the detections at or above a threshold.
@@ -202,17 +203,14 @@ struct Counts {
 
 impl Pool {
     fn new<'a>(boards: impl Iterator<Item = &'a Board>) -> Self {
-        let (detections, highest, clean_calls) = (Vec::new(), Vec::new(), Vec::new());
-        let mut pool =
-            Self { objects: 0, boards: 0, clean_regions: 0, detections, clean: highest, clean_calls };
+        let (detections, highest) = (Vec::new(), Vec::new());
+        let mut pool = Self { objects: 0, boards: 0, clean_regions: 0, detections, clean: highest };
         for Board { clean, verdicts } in boards {
             pool.boards += 1;
             pool.objects += verdicts.objects;
             pool.detections.extend(&verdicts.detections);
             pool.clean_regions += clean.len();
-            pool.clean
-                .extend(clean.iter().filter_map(|scores| scores.iter().copied().max_by(f32::total_cmp)));
-            pool.clean_calls.extend(clean.iter().flatten());
+            pool.clean.extend(clean.iter().filter_map(|scores| scores.first()));
         }
         pool.detections.sort_by(|a, b| highest_first(a.0, b.0));
         pool.clean.sort_by(|a, b| highest_first(*a, *b));
@@ -272,14 +270,6 @@ impl Pool {
         Some(self.at(self.clean.get(allowed).map_or(0.0, |score| score.next_up())))
     }
 
-    fn alarms(&self, threshold: f32) -> Option<f64> {
-        self.a_clean_region(&self.clean, threshold)
-    }
-
-    fn clean_calls(&self, threshold: f32) -> Option<f64> {
-        self.a_clean_region(&self.clean_calls, threshold)
-    }
-
     /// How many of the scores reach the threshold, a clean region.
     fn a_clean_region(&self, scores: &[f32], threshold: f32) -> Option<f64> {
         let reaching = scores.iter().filter(|score| **score >= threshold).count();
@@ -318,6 +308,7 @@ fn thresholds(boards: &[Board], tolerances: Tolerances, seed: u64) -> Thresholds
         }
     };
     let resamples: Vec<Resample> = (0..RESAMPLES as u64).into_par_iter().map(resample).collect();
+    let calls: Vec<f32> = boards.iter().flat_map(|board| board.clean.iter().flatten().copied()).collect();
     let point = |index: usize| -> Option<OperatingPoint> {
         let counts = found[index]?;
         let thresholds = resamples.iter().filter_map(|resample| resample.thresholds[index]);
@@ -327,8 +318,8 @@ fn thresholds(boards: &[Board], tolerances: Tolerances, seed: u64) -> Thresholds
             recall: pool.recall(counts),
             precision: counts.correct as f64 / counts.detected.max(1) as f64,
             false_calls: pool.false_calls(counts),
-            alarms: pool.alarms(counts.threshold),
-            clean_calls: pool.clean_calls(counts.threshold),
+            alarms: pool.a_clean_region(&pool.clean, counts.threshold),
+            clean_calls: pool.a_clean_region(&calls, counts.threshold),
             threshold_interval: interval(thresholds.map(f64::from).collect())?.map(|value| value as f32),
             recall_interval: interval(recalls.collect()).unwrap_or([0.0; 2]),
         })

@@ -36,8 +36,8 @@ pub struct DataConfig {
     /// reference gets the same picture twice then, which is varied apart. Images without a reference stay.
     /// Default 0.
     pub clean_fraction: f64,
-    /// Up to so many objects of another training image of the same group are pasted into each image, others in
-    /// each epoch, where the lines around them go on. Default 0.
+    /// Up to so many objects of another training image of the same group are pasted into each image, others
+    /// in each epoch, where the lines around them go on. Default 0.
     pub copy_paste: usize,
 }
 

@@ -1,5 +1,5 @@
-//! What is measured on the validation images after each epoch: average precisions, all from one evaluation, and
-//! the mean losses of an image.
+//! What is measured on the validation images after each epoch: average precisions, all from one evaluation,
+//! and the mean losses of an image.
 
 use std::mem;
 use std::sync::{Arc, Mutex};

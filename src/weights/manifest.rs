@@ -1,4 +1,4 @@
-//! The weight files that torchvision publishes: `weights/manifest.toml`.
+//! The weight files that torchvision publishes, and our own: `weights/manifest.toml`.
 
 use serde::Deserialize;
 
@@ -16,8 +16,8 @@ pub struct Published {
     pub url: String,
     /// Its size, in MiB to three decimals.
     pub size_mib: f64,
-    /// The first eight hexadecimal digits of its SHA-256: torchvision publishes no more. They detect a
-    /// damaged or a wrong file, but not a forged one. Only HTTPS protects against that.
+    /// Its SHA-256 in hexadecimal digits; of torchvision's files the first eight, because it publishes no
+    /// more. Those detect a damaged or a wrong file, but not a forged one. Only HTTPS protects against that.
     pub sha256: String,
     /// License of the file.
     pub license: String,
@@ -46,14 +46,30 @@ pub fn published() -> Vec<Published> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use super::published;
+    use crate::sha256::sha256_of;
 
     #[test]
-    fn each_checksum_is_the_one_in_the_file_name() {
-        let files = published();
-        assert!(!files.is_empty());
-        for file in files {
-            assert!(file.file_name().ends_with(&format!("-{}.pth", file.sha256)), "{}", file.url);
+    fn each_checksum_is_the_one_in_the_file_name_or_of_the_file_in_the_repository() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("weights");
+        let (mut torchvisions, mut own) = (0, 0);
+        for file in published() {
+            if file.url.starts_with("https://download.pytorch.org/") {
+                assert!(file.file_name().ends_with(&format!("-{}.pth", file.sha256)), "{}", file.url);
+                torchvisions += 1;
+                continue;
+            }
+            own += 1;
+            let path = folder.join(file.file_name());
+            assert_eq!(sha256_of(&path).unwrap(), file.sha256, "{}", file.name);
+            let mib = fs::metadata(&path).unwrap().len() as f64 / f64::from(1 << 20);
+            assert!((mib - file.size_mib).abs() < 0.001, "{} has {mib} MiB", file.name);
+            assert!(mib <= 30.0, "{} has {mib} MiB", file.name);
+            assert!(path.with_extension("md").exists(), "{} has no model card", file.name);
         }
+        assert!(torchvisions >= 8 && own >= 1, "{torchvisions} {own}");
     }
 }

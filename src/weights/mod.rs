@@ -43,6 +43,8 @@ mod contents;
 #[cfg(feature = "download")]
 mod fetch;
 mod file;
+#[cfg(feature = "download")]
+mod find;
 mod kind;
 mod layout;
 mod load;
@@ -58,6 +60,8 @@ mod save;
 #[cfg(feature = "download")]
 pub use fetch::{cache_folder, fetch};
 pub use file::{StoredTensor, WeightFile};
+#[cfg(feature = "download")]
+pub use find::{DEEP_PCB_SMALL_REFERENCE, find};
 pub use kind::WeightFileKind;
 pub use layout::Layout;
 pub use load::{Inspection, load};

@@ -85,7 +85,8 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR_OR_LIST", requires = "weights")]
     clean: Option<PathBuf>,
     /// Cut each image into so many windows a side, and take those without an object for clean images.
-    #[arg(long, value_name = "N", conflicts_with = "clean", value_parser = clap::value_parser!(u8).range(2..=64))]
+    #[arg(long, value_name = "N", conflicts_with = "clean")]
+    #[arg(value_parser = clap::value_parser!(u8).range(2..=64))]
     clean_windows: Option<u8>,
     /// References of the clean images, for a detector that takes them.
     #[command(flatten)]
@@ -162,9 +163,11 @@ pub fn run(mut arguments: Arguments) -> Result<()> {
         (None, None) => unreachable!("clap asks for one of the two"),
     };
     let tolerances = Tolerances { escapes: arguments.escapes, alarms: arguments.alarms };
-    let sizes: Vec<_> = data.records.iter().map(|record| record.size).collect();
     let clean = match arguments.clean_windows {
-        Some(per_side) => clean_windows(&results, &sizes, per_side.into()),
+        Some(per_side) => {
+            let sizes: Vec<_> = data.records.iter().map(|record| record.size).collect();
+            clean_windows(&results, &sizes, per_side.into())
+        }
         None => clean_images(&results),
     };
     let thresholds = operating_points(&results, &clean, &data.class_names, tolerances, seed);

@@ -7,6 +7,7 @@ mod convert;
 mod data;
 #[cfg(feature = "records")]
 mod database;
+mod default_weights;
 mod detector;
 mod evaluate;
 mod export;

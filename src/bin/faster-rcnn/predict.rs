@@ -15,7 +15,7 @@ use crate::detector::DetectorArguments;
 use crate::predictions::Prediction;
 use crate::references::{ReferenceArguments, References};
 use crate::registry::RegistryArguments;
-use crate::{inputs, output, progress, results};
+use crate::{default_weights, inputs, output, progress, results};
 
 const EXAMPLES: &str = "\
 The JSON has an entry for each image. Boxes are in pixels of the original image, the highest score comes
@@ -32,6 +32,7 @@ An image may also be a folder, which stands for all images in it and below, or a
 
 Examples:
 
+  faster-rcnn predict --reference good.png board.png
   faster-rcnn predict --weights best.safetensors board.jpg
   faster-rcnn predict --weights best.safetensors --json found.json --draw pictures boards/*.jpg
   faster-rcnn predict --weights best.safetensors --csv found.csv --yolo labels boards
@@ -47,9 +48,10 @@ Examples:
 #[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
     /// A detector's weights: this program's, torchvision's of a detector, or a registered version,
-    /// models:/NAME/N or models:/NAME@ALIAS.
+    /// models:/NAME/N or models:/NAME@ALIAS [default, with references: deep_pcb_small_reference, which finds
+    /// the defects of DeepPCB].
     #[arg(long, value_name = "FILE")]
-    weights: PathBuf,
+    weights: Option<PathBuf>,
     #[command(flatten)]
     registry: RegistryArguments,
     #[command(flatten)]
@@ -88,9 +90,12 @@ pub struct Arguments {
     images: Vec<PathBuf>,
 }
 
-pub fn run(mut arguments: Arguments) -> Result<()> {
-    arguments.weights = arguments.registry.file(arguments.weights)?;
-    let Arguments { weights, json, coco, coco_ids, csv, list, .. } = &arguments;
+pub fn run(arguments: Arguments) -> Result<()> {
+    let weights = &match &arguments.weights {
+        Some(weights) => arguments.registry.file(weights.clone())?,
+        None => default_weights::find(arguments.references.are_given())?,
+    };
+    let Arguments { json, coco, coco_ids, csv, list, .. } = &arguments;
     let images = inputs::images(&arguments.images, list.as_deref())?;
     let references = &arguments.references;
     let reference_files = references.files()?;

@@ -27,3 +27,15 @@ pub fn spinner(what: &'static str) -> ProgressBar {
     spinner.enable_steady_tick(Duration::from_millis(200));
     spinner
 }
+
+/// A bar of bytes that are downloaded, which is shown with the first ones, as `weights::fetch` reports them.
+pub fn download() -> impl FnMut(u64, Option<u64>) {
+    let template = "{wide_bar} {binary_bytes} of {binary_total_bytes}, {eta} left";
+    let style = ProgressStyle::with_template(template).expect("the template is right");
+    let mut shown: Option<ProgressBar> = None;
+    move |done, total| {
+        let bar = shown.get_or_insert_with(|| ProgressBar::no_length().with_style(style.clone()));
+        total.into_iter().for_each(|total| bar.set_length(total));
+        bar.set_position(done);
+    }
+}

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write as _, stderr};
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -12,9 +11,9 @@ use faster_rcnn::weights::{
 };
 use faster_rcnn::{BoxHeadKind, FasterRcnnConfig, NormKind, ResNetDepth};
 
-use crate::output;
 use crate::registry::RegistryArguments;
 use crate::settings::WeightArguments;
+use crate::{output, progress};
 
 const MIB: f64 = (1 << 20) as f64;
 
@@ -163,7 +162,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Command::List => list(),
         Command::Fetch { file, folder } => {
             let folder = folder.map_or_else(cache_folder, Ok)?;
-            let path = download(&file, folder)?;
+            let path = fetch(&file, &folder, progress::download())?;
             output::print(format!("{}\n", path.display()))
         }
         Command::Inspect { file, registry, tensors, weights } => {
@@ -188,26 +187,6 @@ fn list() -> Result<()> {
         writeln!(text, "{name:<27} {kind:<11} {size_mib:6.1} MiB  {figures:<38}  {license}{cached}")?;
     }
     output::print(format!("{text}cache: {}\n", cache.display()))
-}
-
-fn download(file: &Published, folder: PathBuf) -> Result<PathBuf> {
-    let shows_progress = stderr().is_terminal();
-    let mut shown = None;
-    let path = fetch(file, &folder, |done, total| {
-        let percent = total.map(|total| done * 100 / total.max(1));
-        if shows_progress && shown != Some((done >> 20, percent)) {
-            shown = Some((done >> 20, percent));
-            let percent = percent.map(|percent| format!(" {percent:3} %")).unwrap_or_default();
-            let total = total.map_or(file.size_mib, |total| total as f64 / MIB);
-            let done = done as f64 / MIB;
-            // Failing to show progress is no reason to stop.
-            let _ = write!(stderr(), "\r{}: {done:.1} of {total:.1} MiB{percent}", file.file_name());
-        }
-    });
-    if shown.is_some() {
-        let _ = writeln!(stderr());
-    }
-    Ok(path?)
 }
 
 fn describe(file: &WeightFile, tensors: bool, options: &LoadOptions) -> Result<()> {

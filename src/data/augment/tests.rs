@@ -1,5 +1,3 @@
-use image::Rgb;
-
 use super::*;
 
 const WHITE: Rgb<u8> = Rgb([255; 3]);
@@ -75,6 +73,48 @@ fn boxes_follow_the_scale_to_within_a_pixel() {
         // Half a pixel of the scaled image to either side is interpolation; one is the limit.
         let close = boxes[0].xyxy.iter().zip(found).all(|(a, b)| (a - b).abs() <= 1.0);
         assert!(close, "{:?} {found:?}", boxes[0].xyxy);
+    }
+}
+
+/// A disc is its box's inscribed ellipse, so its box follows at any angle.
+#[test]
+fn boxes_follow_a_rotation_to_within_a_pixel() {
+    let radii = [11.0_f32, 17.0];
+    let inside = |x: u32, y: u32| {
+        let [x, y] = [(x as f32 - 54.5) / radii[0], (y as f32 - 39.5) / radii[1]];
+        x * x + y * y <= 1.0
+    };
+    let image = RgbImage::from_fn(90, 70, |x, y| if inside(x, y) { WHITE } else { Rgb([0; 3]) });
+    let annotation = Annotation::new([44.0, 23.0, 66.0, 57.0], 3);
+    let config = AugmentConfig { rotation: 180.0, ..AugmentConfig::none() };
+    let mut turned = 0;
+    for index in 0..100 {
+        let (varied, boxes) =
+            augment(image.clone(), &[annotation], &config, ReferenceInput::None, key(1, 2, index));
+        assert_eq!(varied.dimensions(), (90, 70));
+        let found = find(&varied).expect("the ellipse stays in view");
+        let close = boxes[0].xyxy.iter().zip(found).all(|(a, b)| (a - b).abs() <= 1.0);
+        assert!(close, "index {index}: {:?} {found:?}", boxes[0].xyxy);
+        turned += usize::from(varied != image);
+    }
+    assert!((30..70).contains(&turned), "{turned} of 100 are turned");
+}
+
+#[test]
+fn a_rotation_by_quarters_is_a_quarter_turn_and_what_leaves_the_image_is_dropped() {
+    let mut turned = view((40, 40), [4, 6, 15, 9]);
+    turned.rotate(std::f32::consts::FRAC_PI_2, 0.5);
+    let mut expected = view((40, 40), [4, 6, 15, 9]);
+    expected.quarter_turn();
+    assert_eq!(turned.image, expected.image);
+    let pairs = turned.annotations[0].xyxy.into_iter().zip(expected.annotations[0].xyxy);
+    assert!(pairs.into_iter().all(|(a, b)| (a - b).abs() < 1e-4));
+
+    // A corner comes to lie above the middle, and is cut there.
+    for (corners, top) in [([4, 4, 12, 12], Some([16.0, 0.0])), ([0, 0, 8, 8], None)] {
+        let mut corner = view((40, 40), corners);
+        corner.rotate(std::f32::consts::FRAC_PI_4, 0.5);
+        assert_eq!(corner.annotations.first().map(|b| [b.xyxy[0].round(), b.xyxy[1]]), top, "{corners:?}");
     }
 }
 
@@ -164,6 +204,8 @@ fn nonsense_is_refused_by_name() {
         (AugmentConfig { scale_jitter: [2.0, 1.0], ..good.clone() }, "scale_jitter"),
         (AugmentConfig { scale_jitter: [1.0, f64::INFINITY], ..good.clone() }, "scale_jitter"),
         (AugmentConfig { scale_jitter: [f64::NAN, 1.0], ..good.clone() }, "scale_jitter"),
+        (AugmentConfig { rotation: -1.0, ..good.clone() }, "rotation"),
+        (AugmentConfig { rotation: f64::NAN, ..good.clone() }, "rotation"),
         (AugmentConfig { reference_shift: -1.0, ..good.clone() }, "reference_shift"),
         (AugmentConfig { reference_shift: f64::NAN, ..good.clone() }, "reference_shift"),
         (photometry(Photometry { brightness: 1.5, ..Photometry::default() }), "photometry.brightness"),

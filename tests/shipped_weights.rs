@@ -1,0 +1,106 @@
+//! The weights that come with the crate, on the real images of DeepPCB.
+
+#[path = "common/deep_pcb.rs"]
+mod images;
+
+use std::ops::Range;
+use std::time::Instant;
+
+use burn::tensor::Device;
+use faster_rcnn::data::{self, Dataset};
+use faster_rcnn::eval::{ImageResult, evaluate};
+use faster_rcnn::image::{RgbImage, imageops};
+use faster_rcnn::weights::{self, DEEP_PCB_SMALL_REFERENCE};
+use faster_rcnn::{Annotation, Detection, Predictor, Tiles};
+
+/// Sides of a board of DeepPCB, in pixels.
+const SIDE: usize = 640;
+/// Boards in a row of the large one.
+const ROW: usize = 5;
+
+/// The boards of the kind that the weights were not trained on, or none with a message.
+fn unseen() -> Option<Dataset> {
+    let mut data = data::open(images::folder()?).unwrap();
+    data.records.retain(|record| record.file_name().starts_with("77"));
+    assert_eq!(data.records.len(), 100);
+    Some(data)
+}
+
+fn predictor() -> Predictor {
+    let path = weights::find(DEEP_PCB_SMALL_REFERENCE, |_, _| ()).unwrap();
+    Predictor::load(path, &Device::flex()).unwrap()
+}
+
+/// A board of 5 x 5 boards is as well understood as they are, in little more than the time of its windows.
+#[test]
+fn a_large_board_is_as_good_as_its_parts() {
+    let Some(data) = unseen() else { return };
+    faster_rcnn::keep_heap();
+    let predictor = predictor();
+    let records = &data.records[..ROW * ROW];
+    let (side, mut annotations) = (ROW * SIDE, Vec::new());
+    let [mut board, mut reference] = [0, 1].map(|_| RgbImage::new(side as u32, side as u32));
+    let mut single = Vec::new();
+    for (index, record) in records.iter().enumerate() {
+        let (left, top) = ((index % ROW * SIDE) as i64, (index / ROW * SIDE) as i64);
+        let (image, good) = (record.load().unwrap(), record.load_reference().unwrap());
+        imageops::replace(&mut board, &image, left, top);
+        imageops::replace(&mut reference, &good, left, top);
+        let detections = predictor.detect_against(&image, &good).unwrap();
+        single.push(ImageResult { annotations: record.annotations.clone(), detections });
+        let moved = |annotation: &Annotation| {
+            let [x1, y1, x2, y2] = annotation.xyxy;
+            let (x, y) = (left as f32, top as f32);
+            Annotation { xyxy: [x1 + x, y1 + y, x2 + x, y2 + y], ..*annotation }
+        };
+        annotations.extend(record.annotations.iter().map(moved));
+    }
+    let tiled = predictor.with_tiles(Tiles { size: SIDE, overlap: 64 }).unwrap();
+    let large = || tiled.detect_against(&board, &reference).unwrap();
+    let detections = large();
+    let parts = in_parts(&annotations, &detections);
+
+    let [whole, single] = [&parts, &single].map(|results| evaluate(results, &data.class_names));
+    let [of_parts, alone] = [&whole, &single].map(|all| all.deep_pcb.map.unwrap());
+    println!("mAP {of_parts:.4} in the large board, {alone:.4} alone");
+    println!("AP {:?} and {:?}", whole.coco.overall.ap, single.coco.overall.ap);
+    assert!((of_parts - alone).abs() <= 0.005, "{of_parts} {alone}");
+
+    // The windows alone, at the same places, as images of their own.
+    let windows: Vec<_> = (0..36).map(|index| ((index / 6) * 512, (index % 6) * 512)).collect();
+    let crop = |image: &RgbImage, (top, left): (usize, usize)| {
+        imageops::crop_imm(image, left as u32, top as u32, SIDE as u32, SIDE as u32).to_image()
+    };
+    let windows: Vec<_> = windows.into_iter().map(|at| (crop(&board, at), crop(&reference, at))).collect();
+    let mut ratios: Vec<f64> = (0..3)
+        .map(|_| {
+            let started = Instant::now();
+            for (image, good) in &windows {
+                predictor.detect_against(image, good).unwrap();
+            }
+            let alone = started.elapsed();
+            let started = Instant::now();
+            large();
+            started.elapsed().as_secs_f64() / alone.as_secs_f64()
+        })
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    println!("time over that of the windows alone: {ratios:.3?}");
+    assert!(ratios[1] <= 1.15, "{ratios:?}");
+}
+
+/// The objects and detections of each board of the large one, by their centres, in pixels of the large one.
+fn in_parts(annotations: &[Annotation], detections: &[Detection]) -> Vec<ImageResult> {
+    let part = |index: usize| {
+        let from = |index: usize| -> Range<f32> { (index * SIDE) as f32..((index + 1) * SIDE) as f32 };
+        let (rows, columns) = (from(index / ROW), from(index % ROW));
+        let is_inside = |[x1, y1, x2, y2]: [f32; 4]| {
+            columns.contains(&((x1 + x2) / 2.0)) && rows.contains(&((y1 + y2) / 2.0))
+        };
+        ImageResult {
+            annotations: annotations.iter().filter(|object| is_inside(object.xyxy)).copied().collect(),
+            detections: detections.iter().filter(|found| is_inside(found.xyxy)).cloned().collect(),
+        }
+    };
+    (0..ROW * ROW).map(part).collect()
+}
