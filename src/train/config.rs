@@ -106,8 +106,8 @@ pub enum Optimizer {
     /// Stochastic gradient descent with momentum. The default, as in torchvision's references.
     #[default]
     Sgd,
-    /// Adam with decoupled weight decay. `momentum` is its first beta; the second is 0.999 and epsilon 1e-8, as
-    /// in PyTorch. Its learning rates are smaller than those of SGD: begin with 1e-4.
+    /// Adam with decoupled weight decay. `momentum` is its first beta; the second is 0.999 and epsilon 1e-8,
+    /// as in PyTorch. Its learning rates are smaller than those of SGD: begin with 1e-4.
     AdamW,
 }
 

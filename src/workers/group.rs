@@ -17,8 +17,8 @@ use burn::tensor::TensorData;
 use super::link::{Header, Kind, Outbox, PIECE, Values, add, read, rounded};
 use crate::train::GradientType;
 
-/// A worker that waits for a sum gives up if no piece of any sum has come for this long. The trainer finds lost workers much
-/// sooner; this is for a worker whose trainer is lost.
+/// A worker that waits for a sum gives up if no piece of any sum has come for this long. The trainer finds lost
+/// workers much sooner; this is for a worker whose trainer is lost.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A worker's side of a group.

@@ -96,18 +96,17 @@ fn a_lost_worker_comes_back_or_is_replaced_or_is_waited_for_in_vain() {
     let _guard = ONE_BY_ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let bench = Bench::with(BOARDS);
     let expected = bench.reference();
-    // A worker alone that comes back.
-    let lost = bench.worker();
-    let alone = end(bench.train("alone", &lost.address, &[]), Instant::now() + LIMIT);
-    assert!(alone.status.success(), "{}", String::from_utf8_lossy(&alone.stderr));
-    let trainer = bench.train("back", &lost.address, &GOES_ON);
+    // It comes back at its old address.
+    let [kept, lost] = [(); 2].map(|()| bench.worker());
+    let addresses = format!("{},{}", kept.address, lost.address);
+    let trainer = bench.train("back", &addresses, &GOES_ON);
     await_lines(&bench, "back", 3);
     lost.signal("-KILL");
     let listen = lost.address.strip_prefix("ws://").unwrap().to_string();
     drop(lost);
     thread::sleep(Duration::from_secs(4));
     let back = Worker::start(None, &listen, "cpu", &bench.path("token"));
-    let lines = assert_goes_on(&bench, "back", trainer, &losses(&bench.path("alone")));
+    let lines = assert_goes_on(&bench, "back", trainer, &expected);
     let starts = [
         format!("worker {}: ", back.address),
         format!("waiting up to 600 s for worker {}", back.address),

@@ -137,7 +137,8 @@ fn a_broken_image_is_an_error_that_names_it_and_giving_up_ends_the_threads() {
     assert!(given_up.next().is_some());
 }
 
-/// A part of the shuffled images, others in each epoch, are replaced by their references, which have no objects.
+/// A part of the shuffled images, others in each epoch, are replaced by their references, which have no
+/// objects.
 #[test]
 fn clean_images_are_references_without_objects() {
     let folder = tempfile::tempdir().unwrap();
