@@ -20,11 +20,13 @@ use cubecl_cpp::shared::{CompilationOptions, CppCompiler, register_supported_typ
 use cubecl_cpp::target::Cuda;
 use libloading::{Library, Symbol};
 
-use super::epilogue::{add_residual, add_rows, clip_below};
+use super::epilogue::{add_residual, clip_below};
 use super::nms::{compare_boxes, sweep_rows};
+use super::norm::{apply, gradient};
 use super::roi_align::roi_align_forward;
 use super::roi_align_backward::{boxes_of_tiles, gather_tiles};
 use super::sampling::Sampling;
+use super::sums::{Term, add_pixels};
 use super::top_k::{self, sort_rows};
 
 /// Turing, the A10G's Ampere, Hopper (`a`: as CubeCL has NVRTC compile from there on).
@@ -89,7 +91,60 @@ fn kernels() -> Vec<(String, Box<dyn CubeKernel>)> {
         let add_and_relu = format!("add_residual {name}");
         add!(add_and_relu, add_residual::AddResidual, 256, buffer(), buffer(), (), (), true, elem);
         add!(format!("clip_below {name}"), clip_below::ClipBelow, 256, buffer(), (), (), elem);
-        add!(format!("add_rows {name}"), add_rows::AddRows, 256, buffer(), buffer(), (), (), (), elem, elem);
+        for term in [Term::Value, Term::Square, Term::Product] {
+            add!(
+                format!("add_pixels {name} {term:?}"),
+                add_pixels::AddPixels,
+                256,
+                buffer(),
+                buffer(),
+                buffer(),
+                buffer(),
+                (),
+                (),
+                (),
+                term,
+                elem,
+                elem
+            );
+        }
+        for (has_residual, relu) in [(false, false), (true, true)] {
+            add!(
+                format!("apply {name} {has_residual}"),
+                apply::Apply,
+                256,
+                buffer(),
+                buffer(),
+                buffer(),
+                buffer(),
+                buffer(),
+                buffer(),
+                (),
+                (),
+                (),
+                (),
+                has_residual,
+                relu,
+                elem
+            );
+        }
+        add!(
+            format!("gradient {name}"),
+            gradient::Gradient,
+            256,
+            buffer(),
+            buffer(),
+            buffer(),
+            buffer(),
+            buffer(),
+            buffer(),
+            buffer(),
+            (),
+            (),
+            (),
+            (),
+            elem
+        );
     }
     for (kind, sampling) in [("2 samples", fixed), ("adaptive", adaptive)] {
         for dtype in [DType::F32, DType::F16, DType::BF16] {

@@ -7,24 +7,29 @@ pub(crate) mod convolution;
 mod cuda_tests;
 mod epilogue;
 mod nms;
+mod norm;
 mod roi_align;
 mod roi_align_backward;
 mod sampling;
+mod sums;
 mod tensors;
 mod top_k;
 
-use burn::backend::ops::ModuleOps;
+use burn::backend::TensorMetadata;
+use burn::backend::ops::{FloatTensorOps, ModuleOps};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::IntDType;
 use burn::tensor::ops::ConvOptions;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::ops::permute_nchw_to_nhwc;
 
 use crate::ops::backend::DetectionOps;
 use crate::ops::fallback;
-use crate::ops::options::RoiAlignOptions;
+use crate::ops::options::{NormOptions, RoiAlignOptions};
 use crate::ops::primitives::{FeatureMaps, MapShapes, Residual};
-use tensors::floats;
+use sums::Terms;
+use tensors::{dims, floats};
 
 impl DetectionOps for CubeBackend {
     fn roi_align(
@@ -94,6 +99,39 @@ impl DetectionOps for CubeBackend {
     }
 
     fn convolution_bias_backward(grad: FloatTensor<Self>) -> FloatTensor<Self> {
-        epilogue::channel_sums(grad)
+        // All images as one.
+        let grad = into_contiguous(permute_nchw_to_nhwc(grad));
+        let [batch, height, width, channels] = dims(&grad);
+        let grad = Self::float_reshape(grad, [1, batch * height, width, channels].into());
+        let sums = sums::pixel_sums(&grad, Terms::Values, grad.dtype);
+        Self::float_reshape(sums, [channels].into())
+    }
+
+    fn normalize(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        residual: Residual<Self>,
+        relu: bool,
+        options: NormOptions,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        if x.shape().num_elements() == 0 {
+            return fallback::normalize(x, gamma, beta, residual, relu, options);
+        }
+        norm::normalize(x, gamma, beta, residual.into_option(), relu, options)
+    }
+
+    fn normalize_backward(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        options: NormOptions,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        if x.shape().num_elements() == 0 {
+            return fallback::normalize_backward::<Self>(x, gamma, mean, variance, grad, options);
+        }
+        norm::normalize_backward(x, gamma, mean, variance, grad, options)
     }
 }

@@ -9,6 +9,10 @@ use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
+/// Elements that a unit computes, each a launch's width apart, so that units next to each other read next to
+/// each other.
+pub(super) const ELEMENTS: usize = 4;
+
 /// As contiguous f32. Boxes and scores are f32 whatever the model computes in.
 pub(super) fn floats(tensor: CubeTensor) -> CubeTensor {
     into_contiguous(CubeBackend::float_cast(tensor, FloatDType::F32))
@@ -27,4 +31,10 @@ pub(super) fn empty<const D: usize>(like: &CubeTensor, shape: [usize; D], dtype:
 pub(super) fn one_unit_each(tensor: &CubeTensor, elements: usize, units: u32) -> (CubeCount, CubeDim) {
     let cube_dim = CubeDim::new_1d(units);
     (cubecl::calculate_cube_count_elemwise(&tensor.client, elements, cube_dim), cube_dim)
+}
+
+/// The first of the [`ELEMENTS`] of a unit, which are `stride` apart. Units past the first `stride` have none.
+#[cube]
+pub(super) fn first_element(elements: u32, stride: u32) -> usize {
+    if ABSOLUTE_POS < stride as usize { ABSOLUTE_POS } else { elements as usize }
 }
