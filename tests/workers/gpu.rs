@@ -8,7 +8,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 use faster_rcnn::data::Loader;
 #[cfg(feature = "wgpu")]
-use faster_rcnn::train::Run;
+use faster_rcnn::train::{Run, Team};
 #[cfg(feature = "wgpu")]
 use faster_rcnn::workers::Address;
 use faster_rcnn::workers::connect;
@@ -67,4 +67,25 @@ fn workers_on_a_gpu_train_as_one_process_on_the_cpu_does() {
     Run::new(alike(2, 1), data.clone()).fit(&cpu).unwrap();
     Run::new(alike(1, 1), data).on(team).fit(&gpu).unwrap();
     assert_close(&losses(&gpu), &losses(&cpu));
+}
+
+/// Two devices where there are two, else one that is both.
+#[cfg(feature = "wgpu")]
+#[test]
+fn two_gpus_of_one_process_train_as_the_cpu_does() {
+    let found = Device::enumerate(burn::tensor::DeviceType::Wgpu);
+    if found.is_empty() {
+        println!(
+            "skipped: no device for the feature `wgpu`; Debian's mesa-vulkan-drivers has a software one"
+        );
+        return;
+    }
+    println!("{} devices for the feature `wgpu`", found.len());
+    let bench = Bench::new();
+    let data = boards(&bench.path("few"), 5);
+    let (cpu, gpus) = (bench.path("cpu"), bench.path("gpus"));
+    Run::new(alike(2, 1), data.clone()).fit(&cpu).unwrap();
+    let team = Team::new(found.into_iter().cycle().take(2));
+    Run::new(alike(1, 1), data).on(team).fit(&gpus).unwrap();
+    assert_close(&losses(&gpus), &losses(&cpu));
 }
