@@ -11,13 +11,14 @@ use burn::tensor::Device;
 use clap::Parser;
 use faster_rcnn::Predictor;
 use faster_rcnn::data::load_image;
-use faster_rcnn::weights::{self, DEEP_PCB_SMALL_REFERENCE};
+use faster_rcnn::weights::{self, DEEP_PCB_SMALL, DEEP_PCB_SMALL_REFERENCE};
 
 /// Find objects in an image.
 #[derive(Parser)]
 struct Arguments {
-    /// Weights of a detector, with its settings [default, with a reference: deep_pcb_small_reference].
-    #[arg(long, required_unless_present = "reference")]
+    /// Weights of a detector, with its settings [default: deep_pcb_small, with a reference
+    /// deep_pcb_small_reference].
+    #[arg(long)]
     weights: Option<PathBuf>,
     /// A picture of the same board without defects.
     #[arg(long)]
@@ -31,7 +32,10 @@ fn main() -> anyhow::Result<()> {
     let Arguments { weights, reference, image } = Arguments::parse();
     let weights = match weights {
         Some(weights) => weights,
-        None => weights::find(DEEP_PCB_SMALL_REFERENCE, |_, _| ())?,
+        None => {
+            let name = if reference.is_some() { DEEP_PCB_SMALL_REFERENCE } else { DEEP_PCB_SMALL };
+            weights::find(name, |_, _| ())?
+        }
     };
     println!("weights: {}", weights.display());
     let (predictor, image) = (Predictor::load(weights, &Device::flex())?, load_image(&image)?);

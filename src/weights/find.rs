@@ -6,7 +6,10 @@ use super::fetch::{cache_folder, fetch};
 use super::manifest::published;
 use crate::error::{Error, Result};
 
-/// Weights of a small detector that compares a board with a good one, trained on DeepPCB; see
+/// Weights of a small detector of the defects of boards, trained on DeepPCB; see `weights/deep_pcb_small.md`.
+pub const DEEP_PCB_SMALL: &str = "deep_pcb_small";
+
+/// As [`DEEP_PCB_SMALL`], of a detector that compares a board with a good one; see
 /// `weights/deep_pcb_small_reference.md`.
 pub const DEEP_PCB_SMALL_REFERENCE: &str = "deep_pcb_small_reference";
 

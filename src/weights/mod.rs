@@ -61,7 +61,7 @@ mod save;
 pub use fetch::{cache_folder, fetch};
 pub use file::{StoredTensor, WeightFile};
 #[cfg(feature = "download")]
-pub use find::{DEEP_PCB_SMALL_REFERENCE, find};
+pub use find::{DEEP_PCB_SMALL, DEEP_PCB_SMALL_REFERENCE, find};
 pub use kind::WeightFileKind;
 pub use layout::Layout;
 pub use load::{Inspection, load};

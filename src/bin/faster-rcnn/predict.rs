@@ -48,8 +48,8 @@ Examples:
 #[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
     /// A detector's weights: this program's, torchvision's of a detector, or a registered version,
-    /// models:/NAME/N or models:/NAME@ALIAS [default, with references: deep_pcb_small_reference, which finds
-    /// the defects of DeepPCB].
+    /// models:/NAME/N or models:/NAME@ALIAS [default: deep_pcb_small, with references
+    /// deep_pcb_small_reference, which find the defects of DeepPCB].
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     #[command(flatten)]
