@@ -220,6 +220,13 @@ fn a_perfect_prediction_evaluates_to_1() {
     for chart in ["precision_recall.png", "confusion_matrix.png"] {
         assert!(image::open(bench.path("plots").join(chart)).is_ok(), "{chart}");
     }
+    let mistakes = bench.path("plots").join("mistakes.png");
+    assert!(!mistakes.exists());
+    let mut missed = bench.perfect();
+    assert!(missed[0]["detections"].as_array_mut().unwrap().pop().is_some());
+    bench.write("missed.json", missed.to_string());
+    bench.succeed("evaluate --detections missed.json --data boards --plots plots");
+    assert!(image::open(mistakes).is_ok());
 }
 
 #[test]

@@ -3,18 +3,10 @@
 use serde::Serialize;
 
 use super::image_result::{ImageResult, check_labels};
-use super::ranking::highest_first;
-use crate::structures::{Annotation, area, intersection, iou};
+use super::pairs::pairs;
 
-/// How often an object of one class was found as another.
-///
-/// Detections at or above a score threshold are paired with ground truths, whatever their classes, where the
-/// IoU is above a threshold. The pair with the highest IoU comes first, among equal ones the one with the
-/// higher score. Every detection and every ground truth is in one pair at most. A ground truth without a pair
-/// counts as found as background, a detection without a pair as background found as its class.
-///
-/// Crowds and difficult objects are not counted, nor are detections without a pair that lie in one of them by
-/// more than the IoU threshold. Apart from these, Ultralytics counts the same way.
+/// How often an object of one class was found as another, by [`pairs`](pairs()). An object without a pair counts as
+/// found as background, a detection without a pair as background found as its class.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ConfusionMatrix {
     /// `counts[true label][detected label]`, `C + 1` rows of `C + 1`; label 0 is the background.
@@ -35,36 +27,10 @@ pub fn confusion_matrix(
     check_labels(results, classes);
     let mut counts = vec![vec![0; classes + 1]; classes + 1];
     for result in results {
-        let (ignored, truths): (Vec<&Annotation>, Vec<&Annotation>) =
-            result.annotations.iter().partition(|a| a.is_ignored());
-        let mut found: Vec<_> = result.detections.iter().filter(|d| d.score >= score_threshold).collect();
-        found.sort_by(|a, b| highest_first(a.score, b.score));
-
-        let mut pairs = Vec::new();
-        for (d, detection) in found.iter().enumerate() {
-            for (t, truth) in truths.iter().enumerate() {
-                pairs.push((iou(&detection.xyxy, &truth.xyxy), d, t));
-            }
-        }
-        pairs.retain(|pair| pair.0 > iou_threshold);
-        pairs.sort_by(|a, b| highest_first(a.0, b.0));
-
-        let mut found_free = vec![true; found.len()];
-        let mut truth_free = vec![true; truths.len()];
-        for (_, d, t) in pairs {
-            if found_free[d] && truth_free[t] {
-                (found_free[d], truth_free[t]) = (false, false);
-                counts[truths[t].label][found[d].label] += 1;
-            }
-        }
-        for (truth, _) in truths.iter().zip(truth_free).filter(|(_, free)| *free) {
-            counts[truth.label][0] += 1;
-        }
-        for (detection, _) in found.iter().zip(found_free).filter(|(_, free)| *free) {
-            let limit = iou_threshold * area(&detection.xyxy);
-            if !ignored.iter().any(|region| intersection(&detection.xyxy, &region.xyxy) > limit) {
-                counts[0][detection.label] += 1;
-            }
+        for pair in pairs(result, score_threshold, iou_threshold) {
+            let (object, found) =
+                (pair.object.map(|object| object.label), pair.found.map(|found| found.label));
+            counts[object.unwrap_or(0)][found.unwrap_or(0)] += 1;
         }
     }
     ConfusionMatrix { counts }
@@ -73,7 +39,7 @@ pub fn confusion_matrix(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::structures::Detection;
+    use crate::structures::{Annotation, Detection};
 
     /// Objects of class 1 at 0 and at 50, of class 2 at 100, a crowd from 200 to 300. Found, by score:
     /// class 2 at 2 (IoU 8/12 with the first, but the next one's is higher), class 1 at 0 (its pair), class 1

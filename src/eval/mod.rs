@@ -28,6 +28,7 @@ mod deep_pcb;
 mod evaluation;
 mod image_result;
 mod operating_points;
+mod pairs;
 mod per_class;
 mod ranking;
 mod threshold_table;
@@ -42,3 +43,4 @@ pub use operating_points::{
     FalseCalls, OperatingPoint, OperatingPoints, ReliabilityBin, Thresholds, Tolerances, escape_curve,
     operating_points,
 };
+pub use pairs::{Pair, pairs};

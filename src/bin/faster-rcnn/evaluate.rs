@@ -1,15 +1,20 @@
 //! `faster-rcnn evaluate`
 
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::slice;
 
 use anyhow::{Result, bail};
 use clap::ArgGroup;
 use faster_rcnn::data::{Dataset, Side};
-use faster_rcnn::eval::{ImageResult, Tolerances, clean_images, clean_windows, evaluate, operating_points};
+use faster_rcnn::draw::{self, draw_mistake, sheet};
+use faster_rcnn::eval::{
+    ImageResult, Tolerances, clean_images, clean_windows, evaluate, operating_points, pairs,
+};
+use faster_rcnn::image::ImageFormat;
 use faster_rcnn::train::RunInfo;
 use faster_rcnn::weights::LoadOptions;
-use faster_rcnn::{FasterRcnnConfig, Predictor, TransformConfig, draw};
+use faster_rcnn::{Error, FasterRcnnConfig, Predictor, TransformConfig};
 
 use crate::data::DataArguments;
 use crate::detector::{DetectorArguments, check_classes, fraction};
@@ -19,7 +24,11 @@ use crate::shipped::{self, Ship};
 use crate::sides::SideArguments;
 use crate::{inputs, output, predictions, progress};
 
-/// Detections below this score are left out of the confusion matrix if the threshold of the best F-score is
+/// Above this IoU a detection stands for an object, in the picture of mistakes.
+const PAIR_IOU: f32 = 0.5;
+/// The most mistakes of the picture.
+const MOST_MISTAKES: usize = 60;
+/// Detections below this score are left out of the confusion matrix and of the mistakes if the threshold of the best F-score is
 /// unknown.
 const DEFAULT_THRESHOLD: f32 = 0.5;
 
@@ -77,7 +86,8 @@ pub struct Arguments {
     /// Write all numbers to a JSON file.
     #[arg(long, value_name = "OUT")]
     json: Option<PathBuf>,
-    /// Write precision_recall.png, confusion_matrix.png, escapes.png and reliability.png into a folder.
+    /// Write precision_recall.png, confusion_matrix.png, escapes.png, reliability.png and, where there are
+    /// mistakes, the first 60 of them as mistakes.png into a folder.
     #[arg(long, value_name = "DIR")]
     plots: Option<PathBuf>,
     /// More images: clean ones, on which every detection is a false alarm. A folder, or a file with a path a
@@ -182,6 +192,7 @@ pub fn run(mut arguments: Arguments) -> Result<()> {
     if let Some(folder) = plots {
         let threshold = evaluation.deep_pcb.threshold.unwrap_or(DEFAULT_THRESHOLD);
         draw::plot_evaluation(folder, &results, threshold, &data.class_names)?;
+        draw_mistakes(&folder.join("mistakes.png"), &data, &results, threshold)?;
     }
     output::print(format!("{evaluation}\n"))?;
     match (weights, store, &evaluation.thresholds) {
@@ -190,6 +201,26 @@ pub fn run(mut arguments: Arguments) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Misses, false calls and wrong classes, the first ones of the data set, on one sheet.
+fn draw_mistakes(path: &Path, data: &Dataset, results: &[ImageResult], threshold: f32) -> Result<()> {
+    let mut pictures = Vec::new();
+    for (record, result) in data.records.iter().zip(results) {
+        let mut mistakes = pairs(result, threshold, PAIR_IOU);
+        mistakes.retain(|pair| !pair.is_right());
+        mistakes.truncate(MOST_MISTAKES - pictures.len());
+        if !mistakes.is_empty() {
+            let image = record.load()?;
+            pictures.extend(mistakes.iter().map(|mistake| draw_mistake(&image, mistake, &data.class_names)));
+        }
+    }
+    if pictures.is_empty() {
+        return Ok(());
+    }
+    let mut png = Cursor::new(Vec::new());
+    sheet(&pictures).write_to(&mut png, ImageFormat::Png).map_err(Error::image(path))?;
+    Ok(output::write_file(path, png.into_inner())?)
 }
 
 /// With the image size that the evaluation was made with.
