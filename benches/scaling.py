@@ -12,7 +12,8 @@ shaped with `tc ... tbf`; the trainer reaches both over other links, without a l
 - training with both, at the rate at which the two take equally long, which the script finds; without a limit; at half
   the rate; and at the rate with bf16 on the way;
 
-and prints the step time over the longer of the two. Beside it is the step time that a model predicts: see `predict`.
+and prints the step time over the longer of the two. Beside it is the step time that a model predicts: see `predict`. Then
+come the losses of 20 steps beside those of one process.
 
 The last lines are the model's figures for A10Gs.
 """
@@ -149,8 +150,10 @@ class Bench:
     def trainer(self, output, addresses, *settings):
         shutil.rmtree(self.folder / output, ignore_errors=True)
         command = [self.program, "train", "--config", CONFIG, "--data", self.folder / "boards", "--output"]
-        command += [self.folder / output, "--token-file", self.folder / "token", "--workers"]
-        command.append(",".join(f"ws://{address}:3000" for address in addresses))
+        command.append(self.folder / output)
+        if addresses:
+            command += ["--token-file", self.folder / "token", "--workers"]
+            command.append(",".join(f"ws://{address}:3000" for address in addresses))
         fixed = ["train.batch_size=1", "train.epochs=1", "model.norm=group", "model.trainable_layers=5"]
         fixed += ["train.learning_rate=0.0001", "train.sample_pictures=0", f"model.transform.min_size={self.size}"]
         fixed += [f"model.transform.max_size={self.size}"]
@@ -159,21 +162,35 @@ class Bench:
         log = open(self.folder / f"{output}.log", "w")
         return subprocess.Popen([str(word) for word in command], stdout=log, stderr=log)
 
-    def step_time(self, output, trainer):
-        """The median of the steps but for the first three. The run is ended when they are there."""
+    def values(self, output, trainer, key, count):
+        """Those of the first training steps that have this number. The run is ended when they are there."""
         file = self.folder / output / "metrics.jsonl"
         while True:
-            seconds = []
+            values = []
             if file.exists():
                 rows = (json.loads(line) for line in file.read_text().splitlines() if line.endswith("}"))
-                seconds = [row["step time"] for row in rows if row.get("split") == "train" and row.get("step time")]
-            if len(seconds) >= self.steps + 2:
+                values = [row[key] for row in rows if row.get("split") == "train" and row.get(key)]
+            if len(values) >= count:
                 trainer.kill()
                 trainer.wait()
-                return statistics.median(seconds[2 : self.steps + 2])
+                return values[:count]
             if trainer.poll() is not None:
                 sys.exit((self.folder / f"{output}.log").read_text())
             time.sleep(0.2)
+
+    def step_time(self, output, trainer):
+        """The median of the steps but for the first three."""
+        return statistics.median(self.values(output, trainer, "step time", self.steps + 2)[2:])
+
+    def difference(self, steps=20):
+        """The largest one between the losses of both workers and those of one process, as a part of the loss.
+
+        Of a small model whose images all have as many candidates, so that a mean over a batch is the mean of its images'
+        means. The scores of random weights are nearly equal, so steps are small: else last digits choose proposals.
+        """
+        both = self.values("both", self.trainer("both", WORKERS, *ALIKE), "loss", steps)
+        one = self.values("one", self.trainer("one", [], *ALIKE, "train.batch_size=2"), "loss", steps)
+        return max(abs(a - b) / b for a, b in zip(both, one))
 
     def train(self, *settings):
         return self.step_time("both", self.trainer("both", WORKERS, *settings))
@@ -189,6 +206,12 @@ class Bench:
         return found["seconds"][0], found["elements"]
 
 
+ALIKE = [
+    "train.epochs=20", "train.learning_rate=0.00002", "train.warmup_steps=2", "train.clip_norm=5.0", "model.backbone=resnet18",
+    "model.fpn_channels=16", "model.transform.min_size=128", "model.transform.max_size=128",
+    "model.rpn.batch_size_per_image=32", "model.rpn.pre_nms_top_n_train=20", "model.roi_heads.batch_size_per_image=16",
+    "model.roi_heads.representation_size=32",
+]
 CONFIG = pathlib.Path(__file__).resolve().parents[1] / "configs" / "gpu_nv_s.toml"
 
 
@@ -253,6 +276,8 @@ def measure(bench, network):
             f"{step / compute:.2f} of computing alone  predicted {predicted:6.2f} s ({100 * (step / predicted - 1):+.0f} %)",
             flush=True,
         )
+    network.limit(None)
+    print(f"losses of 20 steps and those of one process differ by {bench.difference():.1e} of the loss at most", flush=True)
 
 
 if __name__ == "__main__":
