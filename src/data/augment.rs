@@ -26,8 +26,8 @@ const SMALLEST_SIDE: f32 = 1.0;
 /// border, which are by far the most on real boards.
 const ROTATED: f64 = 0.5;
 
-/// What may happen to a training image, in this order: scale, rotation, flips, quarter turns, crop, shift of the
-/// reference, light.
+/// What may happen to a training image, in this order: scale, rotation, flips, quarter turns, crop, shift of
+/// the reference, light.
 ///
 /// A reference goes with its image through all that changes places. Its light varies by itself: it is another
 /// photograph.

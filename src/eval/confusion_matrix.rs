@@ -5,8 +5,8 @@ use serde::Serialize;
 use super::image_result::{ImageResult, check_labels};
 use super::pairs::pairs;
 
-/// How often an object of one class was found as another, by [`pairs`](pairs()). An object without a pair counts as
-/// found as background, a detection without a pair as background found as its class.
+/// How often an object of one class was found as another, by [`pairs`](pairs()). An object without a pair
+/// counts as found as background, a detection without a pair as background found as its class.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ConfusionMatrix {
     /// `counts[true label][detected label]`, `C + 1` rows of `C + 1`; label 0 is the background.

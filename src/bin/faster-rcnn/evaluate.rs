@@ -28,8 +28,8 @@ use crate::{inputs, output, predictions, progress};
 const PAIR_IOU: f32 = 0.5;
 /// The most mistakes of the picture.
 const MOST_MISTAKES: usize = 60;
-/// Detections below this score are left out of the confusion matrix and of the mistakes if the threshold of the best F-score is
-/// unknown.
+/// Detections below this score are left out of the confusion matrix and of the mistakes if the threshold of
+/// the best F-score is unknown.
 const DEFAULT_THRESHOLD: f32 = 0.5;
 
 const EXAMPLES: &str = "\

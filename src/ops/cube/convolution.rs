@@ -195,9 +195,9 @@ pub(super) fn weight_backward(
     })
 }
 
-/// As [`weight_backward`] of an image's few channels. Their gradient is one tile of the kernel's, which adds all
-/// pixels by itself: 32 ms of a training step on an H100. So the patches are stored, and a matrix product for
-/// every few rows of every image gives parts that are added up.
+/// As [`weight_backward`] of an image's few channels. Their gradient is one tile of the kernel's, which adds
+/// all pixels by itself: 32 ms of a training step on an H100. So the patches are stored, and a matrix product
+/// for every few rows of every image gives parts that are added up.
 fn weight_backward_by_patches(
     x: &CubeTensor,
     grad: &CubeTensor,

@@ -3,20 +3,18 @@
 //! burn's ReLU on a GPU is a comparison and a masked write, which read and write strided views. On an H200
 //! they took 36 % of the time of inference. This one works on memory as it lies, channels last.
 
-use burn_cubecl::kernel::into_contiguous;
-use burn_cubecl::ops::{permute_nchw_to_nhwc, permute_nhwc_to_nchw};
+use burn_cubecl::ops::permute_nhwc_to_nchw;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::tensors::{ELEMENTS, dims, first_element, one_unit_each};
+use super::tensors::{ELEMENTS, channels_last, dims, first_element, one_unit_each};
 
 /// `max(sums + residual, 0)`, or without one of the two. Writes over `sums`, which nothing else may hold.
 pub(super) fn add_and_relu(sums: CubeTensor, residual: Option<CubeTensor>, relu: bool) -> CubeTensor {
     if residual.is_none() && !relu {
         return sums;
     }
-    let contiguous = |tensor| into_contiguous(permute_nchw_to_nhwc(tensor));
-    let sums = contiguous(sums);
+    let sums = channels_last(sums);
     let elements = dims::<4>(&sums).iter().product::<usize>();
     if elements > 0 {
         let (count, dim) = one_unit_each(&sums, elements.div_ceil(ELEMENTS), 256);
@@ -25,7 +23,7 @@ pub(super) fn add_and_relu(sums: CubeTensor, residual: Option<CubeTensor>, relu:
         let (client, output) = (sums.client.clone(), sums.clone().into_buffer_arg());
         match residual {
             Some(residual) => {
-                let residual = contiguous(residual).into_buffer_arg();
+                let residual = channels_last(residual).into_buffer_arg();
                 add_residual::launch(
                     &client,
                     count,

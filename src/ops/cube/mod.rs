@@ -22,14 +22,13 @@ use burn::tensor::IntDType;
 use burn::tensor::ops::ConvOptions;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
-use burn_cubecl::ops::permute_nchw_to_nhwc;
 
 use crate::ops::backend::DetectionOps;
 use crate::ops::fallback;
 use crate::ops::options::{NormOptions, RoiAlignOptions};
 use crate::ops::primitives::{FeatureMaps, MapShapes, Residual};
 use sums::Terms;
-use tensors::{dims, floats};
+use tensors::{channels_last, dims, floats};
 
 impl DetectionOps for CubeBackend {
     fn roi_align(
@@ -100,7 +99,7 @@ impl DetectionOps for CubeBackend {
 
     fn convolution_bias_backward(grad: FloatTensor<Self>) -> FloatTensor<Self> {
         // All images as one.
-        let grad = into_contiguous(permute_nchw_to_nhwc(grad));
+        let grad = channels_last(grad);
         let [batch, height, width, channels] = dims(&grad);
         let grad = Self::float_reshape(grad, [1, batch * height, width, channels].into());
         let sums = sums::pixel_sums(&grad, Terms::Values, grad.dtype);

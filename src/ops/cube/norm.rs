@@ -4,22 +4,22 @@
 //! and on an H100 they took 61 % of the time of a training step. So sums are by channel and image here, cut
 //! into many parts, and what belongs together is added up afterwards, `[N, C]` values.
 //!
-//! With `y = (x - mean) s gamma + beta`, `s = (variance + epsilon)^-1/2`, and the sums over all `n` elements that
-//! are normalised together, the gradient of `x` is
+//! With `y = (x - mean) s gamma + beta`, `s = (variance + epsilon)^-1/2`, and the sums over all `n` elements
+//! that are normalised together, the gradient of `x` is
 //! `s (gamma dy - sum(gamma dy) / n - (x - mean) s^2 sum(gamma dy (x - mean)) / n)`.
 
 use burn::backend::cubecl::dtype_to_storage_type;
 use burn::backend::ops::FloatTensorOps;
-use burn::tensor::{DType, FloatDType, Shape};
+use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
-use burn_cubecl::ops::{permute_nchw_to_nhwc, permute_nhwc_to_nchw};
+use burn_cubecl::ops::permute_nhwc_to_nchw;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::epilogue::clipped;
 use super::sums::{Terms, pixel_sums};
-use super::tensors::{ELEMENTS, dims, empty, first_element, one_unit_each};
+use super::tensors::{ELEMENTS, channels_last, dims, empty, first_element, floats, one_unit_each};
 use crate::ops::options::NormOptions;
 
 /// The output, and the mean and the variance of each set of elements that are normalised together.
@@ -52,7 +52,7 @@ pub(super) fn normalize(
         residual.into_buffer_arg(),
         means.into_buffer_arg(),
         scales.into_buffer_arg(),
-        float(beta).into_buffer_arg(),
+        floats(beta).into_buffer_arg(),
         output.clone().into_buffer_arg(),
         launch.of_image,
         launch.channels,
@@ -78,8 +78,8 @@ pub(super) fn normalize_backward(
     type B = CubeBackend;
     let sets = Sets::new(&x, options);
     let (x, grad) = (channels_last(x), channels_last(grad));
-    let means = sets.spread(float(mean));
-    let inverse = sets.spread(sets.inverse_deviation(float(variance)));
+    let means = sets.spread(floats(mean));
+    let inverse = sets.spread(sets.inverse_deviation(floats(variance)));
     let sums = pixel_sums(&grad, Terms::Values, DType::F32);
     let products = pixel_sums(&grad, Terms::Products(x.clone(), means.clone()), DType::F32);
     let products = B::float_mul(products, inverse.clone());
@@ -100,7 +100,7 @@ pub(super) fn normalize_backward(
         x.clone().into_buffer_arg(),
         grad.into_buffer_arg(),
         means.into_buffer_arg(),
-        into_contiguous(scales).into_buffer_arg(),
+        scales.into_buffer_arg(),
         into_contiguous(shifts).into_buffer_arg(),
         into_contiguous(slopes).into_buffer_arg(),
         output.clone().into_buffer_arg(),
@@ -169,16 +169,8 @@ impl Sets {
 /// `[N, C]` times `[C]`, contiguous.
 fn scaled(values: CubeTensor, gamma: CubeTensor) -> CubeTensor {
     let channels = dims::<1>(&gamma)[0];
-    let gamma = CubeBackend::float_reshape(float(gamma), [1, channels].into());
+    let gamma = CubeBackend::float_reshape(floats(gamma), [1, channels].into());
     into_contiguous(CubeBackend::float_mul(values, gamma))
-}
-
-fn channels_last(x: CubeTensor) -> CubeTensor {
-    into_contiguous(permute_nchw_to_nhwc(x))
-}
-
-fn float(tensor: CubeTensor) -> CubeTensor {
-    into_contiguous(CubeBackend::float_cast(tensor, FloatDType::F32))
 }
 
 fn cast(tensor: CubeTensor, dtype: DType) -> CubeTensor {

@@ -6,6 +6,7 @@ use burn::tensor::{DType, FloatDType};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
+use burn_cubecl::ops::permute_nchw_to_nhwc;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
@@ -16,6 +17,11 @@ pub(super) const ELEMENTS: usize = 4;
 /// As contiguous f32. Boxes and scores are f32 whatever the model computes in.
 pub(super) fn floats(tensor: CubeTensor) -> CubeTensor {
     into_contiguous(CubeBackend::float_cast(tensor, FloatDType::F32))
+}
+
+/// `[N, C, H, W]` as contiguous `[N, H, W, C]`, which is how convolutions leave it.
+pub(super) fn channels_last(tensor: CubeTensor) -> CubeTensor {
+    into_contiguous(permute_nchw_to_nhwc(tensor))
 }
 
 pub(super) fn dims<const D: usize>(tensor: &CubeTensor) -> [usize; D] {
