@@ -54,7 +54,7 @@ fn quickstart() -> RunConfig {
     model.roi_heads.representation_size = 256;
     model.roi_heads.batch_size_per_image = 64;
     let train = TrainConfig {
-        epochs: 8,
+        epochs: 7,
         batch_size: 8,
         learning_rate: 0.02,
         schedule: Schedule::Cosine,

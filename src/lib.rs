@@ -214,7 +214,7 @@ pub mod internals {
     pub use crate::ops::backend::DetectionOps;
     pub use crate::ops::cpu::conv2d_uses_winograd;
     pub use crate::ops::primitives::MapShapes;
-    pub use crate::predict::{THRESHOLDS_KEY, stored_thresholds};
+    pub use crate::predict::{StoredThreshold, THRESHOLDS_KEY, stored_thresholds};
     #[cfg(any(feature = "records", feature = "registry"))]
     pub use crate::sha256::sha256_of_bytes;
     #[cfg(feature = "records")]

@@ -15,6 +15,9 @@ use serde_json::{Value, json};
 
 use program::{Bench, SIZE, tiny};
 
+/// The classes of the boards.
+const CLASS_NAMES: [&str; 6] = ["open", "short", "mousebite", "spur", "copper", "pin-hole"];
+
 fn with_reference() -> FasterRcnnConfig {
     tiny().with_reference(ReferenceInput::Difference).with_reference_align(ReferenceAlign::Affine)
 }
@@ -172,6 +175,21 @@ fn a_detector_learns_from_pairs_and_clean_boards_and_ships_a_threshold() {
         let expected: Vec<f32> = all.iter().copied().filter(|score| *score >= threshold).collect();
         assert_eq!(predict(&format!("--weights shipped.safetensors --threshold {name}")), expected, "{name}");
     }
+    // A threshold for each class. One that the evaluation has none for has that of all.
+    let threshold_of = |label: usize| -> f32 {
+        let found = &figures["thresholds"];
+        let of_class = &found["per_class"][CLASS_NAMES[label - 1]]["best_f"]["threshold"];
+        let overall = &found["overall"]["best_f"]["threshold"];
+        serde_json::from_value(if of_class.is_null() { overall } else { of_class }.clone()).unwrap()
+    };
+    let reference = template(&bench, 9);
+    let found =
+        detections(&bench.succeed(&format!("predict --reference {reference} {board} --weights {weights}")));
+    let expected: Vec<f32> =
+        found.iter().filter(|one| one.score >= threshold_of(one.label)).map(|one| one.score).collect();
+    assert_ne!(expected, predict("--weights shipped.safetensors --threshold best_f"));
+    let per_class = predict("--weights shipped.safetensors --threshold shipped --per-class");
+    assert_eq!(per_class, expected);
     let message = bench.fail(&format!(
         "predict --weights {weights} --threshold shipped --reference {} {board}",
         template(&bench, 9)

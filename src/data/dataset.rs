@@ -6,7 +6,7 @@ use image::RgbImage;
 
 use super::boxes;
 use super::image_source::ImageSource;
-use super::reference::{fault, pair_and_fit};
+use super::reference::Aligned;
 use crate::error::{Error, Result};
 use crate::structures::{Annotation, ReferenceAlign};
 
@@ -154,15 +154,15 @@ impl Record {
     /// As [`load`](Self::load); [`Error::Reference`] if there is no reference, or if it has another size.
     pub fn load_pair(&self, align: ReferenceAlign) -> Result<RgbImage> {
         let image = self.load()?;
-        let paired = pair_and_fit(&image, &self.load_reference()?, align);
-        let (pair, fit) = paired.map_err(|error| match error {
+        let reference = self.load_reference()?;
+        let aligned = Aligned::new(&image, &reference, align).map_err(|error| match error {
             Error::Reference(message) => Error::Reference(format!("{}: {message}", self.image)),
             other => other,
         })?;
-        if let Some(fault) = fault(fit) {
+        if let Some(fault) = aligned.fault() {
             tracing::warn!("{}: {fault}", self.image);
         }
-        Ok(pair)
+        Ok(aligned.whole())
     }
 
     /// Decodes the reference.

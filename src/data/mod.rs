@@ -49,6 +49,7 @@ pub use images::{image_size, load_image};
 pub use loader::{Batch, Batches, Loader};
 pub use photometry::Photometry;
 pub use random::RandomKey;
+pub(crate) use reference::Aligned;
 pub use reference::pair;
 pub use report::Report;
 pub use stats::{

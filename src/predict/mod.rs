@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::Device;
-use image::RgbImage;
+use image::math::Rect;
+use image::{RgbImage, imageops};
 
-use crate::data::{Dataset, Loader, pair};
+use crate::bounds;
+use crate::data::{Aligned, Dataset, Loader};
 use crate::error::{Error, Result};
 use crate::eval::ImageResult;
 use crate::model::{FasterRcnn, FasterRcnnConfig, PreparedFasterRcnn};
@@ -17,7 +19,7 @@ use crate::ops::in_host_memory;
 use crate::structures::{Detection, Image, ReferenceInput};
 use crate::weights;
 
-pub use thresholds::{THRESHOLDS_KEY, stored_thresholds};
+pub use thresholds::{StoredThreshold, THRESHOLDS_KEY, stored_thresholds};
 pub use tiles::Tiles;
 
 /// Threads that decode the images of a data set; each is far faster than the detector.
@@ -52,12 +54,14 @@ const MAX_BATCH: usize = 8;
 pub struct Predictor {
     detector: PreparedFasterRcnn,
     tiles: Option<Tiles>,
+    /// Of each class, if they have different ones: detections above it count.
+    class_thresholds: Option<Vec<f32>>,
 }
 
 impl Predictor {
     /// Predicts with the model's own settings, such as image size and thresholds.
     pub fn new(model: FasterRcnn) -> Self {
-        Self { detector: model.prepare(), tiles: None }
+        Self { detector: model.prepare(), tiles: None, class_thresholds: None }
     }
 
     /// Reads a weight file: one of this crate's, or one of torchvision's detectors.
@@ -72,13 +76,35 @@ impl Predictor {
         Ok(Self::new(model))
     }
 
-    /// One with the same weights that gives detections above another score.
+    /// One with the same weights that gives detections above another score, the same for all classes.
     ///
     /// # Errors
     ///
     /// [`Error::Config`] unless `score_thresh` is in `0..=1`.
     pub fn with_score_thresh(&self, score_thresh: f32) -> Result<Self> {
-        self.with_settings(|config| config.roi_heads.score_thresh = score_thresh)
+        let other = self.with_settings(|config| config.roi_heads.score_thresh = score_thresh)?;
+        Ok(Self { class_thresholds: None, ..other })
+    }
+
+    /// One with the same weights that gives detections of label `l` above a score of `thresholds[l - 1]`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] unless there is a threshold in `0..=1` for each class.
+    pub fn with_class_thresholds(&self, thresholds: &[f32]) -> Result<Self> {
+        let classes = self.config().num_classes - 1;
+        if thresholds.len() != classes {
+            let given = thresholds.len();
+            return Err(Error::Config(format!(
+                "{given} thresholds of classes, the detector finds {classes}"
+            )));
+        }
+        for threshold in thresholds {
+            bounds::within("threshold", *threshold, 0.0..=1.0)?;
+        }
+        let lowest = thresholds.iter().copied().fold(1.0, f32::min);
+        let other = self.with_score_thresh(lowest)?;
+        Ok(Self { class_thresholds: Some(thresholds.to_vec()), ..other })
     }
 
     /// One with the same weights and another NMS threshold: of two detections of a class with an IoU above
@@ -113,7 +139,7 @@ impl Predictor {
     }
 
     fn with_settings(&self, change: impl FnOnce(&mut FasterRcnnConfig)) -> Result<Self> {
-        Ok(Self { detector: self.detector.with_settings(change)?, tiles: self.tiles })
+        Ok(Self { detector: self.detector.with_settings(change)?, ..self.clone() })
     }
 
     /// One with the same weights that looks at large images through overlapping windows, so that small
@@ -146,7 +172,10 @@ impl Predictor {
     /// [`Error::EmptyImage`] for an image without pixels, [`Error::NonFinite`] where the network computes a
     /// NaN or an infinity, [`Error::Reference`] if the detector compares images with references.
     pub fn detect(&self, image: &RgbImage) -> Result<Vec<Detection>> {
-        self.detect_one(self.alone(image)?)
+        self.check_alone(image)?;
+        self.detect_parts(image.dimensions(), |Rect { x, y, width, height }| {
+            Image::from(imageops::crop_imm(image, x, y, width, height).to_image())
+        })
     }
 
     /// What is in the image and not in its reference, a picture of the same thing without objects, such as a
@@ -163,7 +192,8 @@ impl Predictor {
                 "the detector takes no reference: it was trained on images alone".to_string(),
             )),
             ReferenceInput::Difference => {
-                self.detect_one(Image::from(pair(image, reference, self.config().reference_align)?))
+                let aligned = Aligned::fitting(image, reference, self.config().reference_align)?;
+                self.detect_parts(image.dimensions(), |part| Image::from(aligned.part(part)))
             }
         }
     }
@@ -175,12 +205,16 @@ impl Predictor {
     ///
     /// As [`detect`](Self::detect), for the first image with an error.
     pub fn detect_batch(&self, images: &[RgbImage]) -> Result<Vec<Vec<Detection>>> {
-        self.detect_images(images.iter().map(|image| self.alone(image)).collect::<Result<Vec<_>>>()?)
+        if self.goes_one_by_one() {
+            return images.iter().map(|image| self.detect(image)).collect();
+        }
+        let convert = |image| self.check_alone(image).map(|()| Image::from(image));
+        self.detect_by_size(images.iter().map(convert).collect::<Result<_>>()?)
     }
 
     /// As [`detect_batch`](Self::detect_batch), of images that are converted already.
     pub(crate) fn detect_images(&self, images: Vec<Image>) -> Result<Vec<Vec<Detection>>> {
-        if self.tiles.is_some() || self.is_in_host_memory() {
+        if self.goes_one_by_one() {
             return images.into_iter().map(|image| self.detect_one(image)).collect();
         }
         self.detect_by_size(images)
@@ -191,10 +225,15 @@ impl Predictor {
         in_host_memory(self.detector.device())
     }
 
-    /// The image, for a detector that looks at nothing else.
-    fn alone(&self, image: &RgbImage) -> Result<Image> {
+    fn goes_one_by_one(&self) -> bool {
+        self.tiles.is_some() || self.is_in_host_memory()
+    }
+
+    /// Whether the image has pixels, and the detector looks at nothing else.
+    fn check_alone(&self, image: &RgbImage) -> Result<()> {
+        check_pixels(image)?;
         match self.config().reference {
-            ReferenceInput::None => pixels(image),
+            ReferenceInput::None => Ok(()),
             ReferenceInput::Difference => Err(Error::Reference(
                 "the detector compares an image with its reference, and none is given".to_string(),
             )),
@@ -212,7 +251,7 @@ impl Predictor {
         for images in by_size.into_values() {
             let (indices, images): (Vec<usize>, Vec<Image>) = images.into_iter().unzip();
             for (indices, images) in indices.chunks(MAX_BATCH).zip(images.chunks(MAX_BATCH)) {
-                found.extend(indices.iter().copied().zip(self.detector.detect(images)?));
+                found.extend(indices.iter().copied().zip(self.detect_together(images)?));
             }
         }
         Ok(found.into_values().collect())
@@ -244,30 +283,41 @@ impl Predictor {
 
     /// As [`detect`](Self::detect), of an image that is converted already.
     pub(crate) fn detect_one(&self, image: Image) -> Result<Vec<Detection>> {
-        match &self.tiles {
-            None => Ok(self.detector.detect(&[image])?.remove(0)),
-            Some(tiles) => self.detect_in_windows(&image, tiles),
+        let (height, width) = image.size();
+        match self.tiles {
+            None => Ok(self.detect_together(&[image])?.remove(0)),
+            Some(_) => self.detect_parts((width as u32, height as u32), |part| image.crop(part)),
         }
     }
 
-    fn detect_in_windows(&self, image: &Image, tiles: &Tiles) -> Result<Vec<Detection>> {
-        let windows = tiles.windows(image.size());
-        if windows.len() == 1 {
-            return Ok(self.detector.detect(std::slice::from_ref(image))?.remove(0));
+    /// Sends images to the device together.
+    fn detect_together(&self, images: &[Image]) -> Result<Vec<Vec<Detection>>> {
+        let mut found = self.detector.detect(images)?;
+        if let Some(thresholds) = &self.class_thresholds {
+            let counts = |one: &Detection| one.score > thresholds[one.label - 1];
+            found.iter_mut().for_each(|of_image| of_image.retain(counts));
         }
-        let together = if in_host_memory(self.detector.device()) { 1 } else { MAX_BATCH };
+        Ok(found)
+    }
+
+    /// What is in an image of `(width, height)`, of which no more than the parts that the detector looks at
+    /// together are in memory.
+    fn detect_parts(&self, size: (u32, u32), part: impl Fn(Rect) -> Image) -> Result<Vec<Detection>> {
+        let windows = match &self.tiles {
+            None => vec![Rect { x: 0, y: 0, width: size.0, height: size.1 }],
+            Some(tiles) => tiles.windows(size),
+        };
+        if let [window] = windows[..] {
+            return Ok(self.detect_together(&[part(window)])?.remove(0));
+        }
+        let together = if self.is_in_host_memory() { 1 } else { MAX_BATCH };
         let mut found = Vec::with_capacity(windows.len());
         for windows in windows.chunks(together) {
-            let images: Vec<Image> =
-                windows.iter().map(|(rows, columns)| image.crop(rows.clone(), columns.clone())).collect();
-            found.extend(windows.iter().cloned().zip(self.detector.detect(&images)?));
+            let images: Vec<Image> = windows.iter().map(|window| part(*window)).collect();
+            found.extend(windows.iter().copied().zip(self.detect_together(&images)?));
         }
-        Ok(tiles::merge(found.into_iter(), image.size(), self.config().roi_heads.nms_thresh))
+        Ok(tiles::merge(found.into_iter(), size, self.config().roi_heads.nms_thresh))
     }
-}
-
-fn pixels(image: &RgbImage) -> Result<Image> {
-    check_pixels(image).map(|()| Image::from(image))
 }
 
 fn check_pixels(image: &RgbImage) -> Result<()> {

@@ -80,6 +80,45 @@ fn other_settings_hold_and_leave_the_predictor_as_it_was() {
 }
 
 #[test]
+fn each_class_may_have_a_threshold_and_another_score_replaces_them() {
+    let predictor = predictor();
+    let board = board(80, 60);
+    let before = predictor.detect(&board).unwrap();
+    let middle = before[before.len() / 2].score;
+    let found = predictor.with_class_thresholds(&[middle, 1.0]).unwrap();
+    let expected: Vec<_> =
+        before.iter().filter(|one| one.label == 1 && one.score > middle).cloned().collect();
+    assert!(!expected.is_empty());
+    assert_eq!(found.detect(&board).unwrap(), expected);
+    assert_eq!(found.detect_batch(std::slice::from_ref(&board)).unwrap(), [expected]);
+    let all = found.with_score_thresh(predictor.config().roi_heads.score_thresh).unwrap();
+    assert_eq!(all.detect(&board).unwrap(), before);
+    for wrong in [&[0.5][..], &[0.5; 3], &[0.5, f32::NAN], &[-0.1, 0.5]] {
+        assert!(matches!(predictor.with_class_thresholds(wrong), Err(Error::Config(_))), "{wrong:?}");
+    }
+}
+
+#[cfg(feature = "align")]
+#[test]
+fn windows_of_an_image_and_its_reference_are_those_of_the_pair() {
+    use crate::data::pair;
+    use crate::structures::ReferenceAlign;
+
+    let config = FasterRcnnConfig::tiny(3)
+        .with_reference(ReferenceInput::Difference)
+        .with_reference_align(ReferenceAlign::Affine);
+    let predictor = Predictor::new(config.with_image_size(64, 96).init(&Device::flex()));
+    let predictor = predictor.with_tiles(Tiles { size: 100, overlap: 50 }).unwrap();
+    let board = board(150, 100);
+    let mut reference = image::imageops::blur(&board, 0.5);
+    image::imageops::replace(&mut reference, &RgbImage::new(15, 10), 20, 20);
+    let found = predictor.detect_against(&board, &reference).unwrap();
+    let pair = pair(&board, &reference, ReferenceAlign::Affine).unwrap();
+    assert_eq!(found, predictor.detect_images(vec![Image::from(&pair)]).unwrap()[0]);
+    assert!(found.len() > 3);
+}
+
+#[test]
 fn a_batch_gives_what_each_image_gives() {
     let predictor = predictor();
     let images = [(80, 60), (64, 64), (60, 80), (120, 90), (31, 47), (80, 60)];

@@ -2,20 +2,50 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 use crate::eval::OperatingPoint;
 use crate::weights::WeightFile;
 
-/// The key in the metadata; its value is JSON: the name of a threshold, and the threshold with what it gave.
+/// The key in the metadata; its value is JSON: the name of a threshold, and a [`StoredThreshold`].
 pub const THRESHOLDS_KEY: &str = "faster_rcnn_thresholds";
+
+/// A threshold for all classes, with what it gave, and one for each class.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StoredThreshold {
+    /// The one for all classes.
+    #[serde(flatten)]
+    pub overall: OperatingPoint,
+    /// Those of single classes, by name. Missing are classes that the evaluation had too little of.
+    #[serde(default)]
+    pub per_class: BTreeMap<String, f32>,
+}
+
+impl StoredThreshold {
+    /// The threshold of each class; a class without one of its own has that of all classes.
+    pub fn of_classes(&self, class_names: &[String]) -> Vec<f32> {
+        let own = |name| self.per_class.get(name).copied();
+        class_names.iter().map(|name| own(name).unwrap_or(self.overall.threshold)).collect()
+    }
+}
 
 /// The thresholds of a weight file, by name; `None` where no evaluation stored any.
 ///
 /// # Errors
 ///
-/// [`Error::File`] where they are damaged.
-pub fn stored_thresholds(file: &WeightFile) -> Result<Option<BTreeMap<String, OperatingPoint>>> {
+/// [`Error::File`] where they are damaged, or not in `0..=1`.
+pub fn stored_thresholds(file: &WeightFile) -> Result<Option<BTreeMap<String, StoredThreshold>>> {
     let Some(json) = file.metadata().get(THRESHOLDS_KEY) else { return Ok(None) };
     let damaged = |error| Error::file_because(file.path(), format!("its {THRESHOLDS_KEY} is damaged"), error);
-    serde_json::from_str(json).map_err(damaged).map(Some)
+    let stored: BTreeMap<String, StoredThreshold> = serde_json::from_str(json).map_err(damaged)?;
+    for (name, found) in &stored {
+        for threshold in found.per_class.values().chain([&found.overall.threshold]) {
+            if !(0.0..=1.0).contains(threshold) {
+                let message = format!("its threshold {name} is {threshold}, not in 0..=1");
+                return Err(Error::file(file.path(), message));
+            }
+        }
+    }
+    Ok(Some(stored))
 }

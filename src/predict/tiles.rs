@@ -11,7 +11,7 @@
 //! 2. A detection that touches a border inside the image is cut. By falling score it is kept, too, unless at
 //!    least half of it lies in a kept one of its class, or half of another kept cut one lies in it.
 
-use std::ops::Range;
+use image::math::Rect;
 
 use crate::bounds::{self, MAX_SIDE};
 use crate::error::Result;
@@ -43,39 +43,38 @@ impl Tiles {
         bounds::within("overlap", self.overlap, 0..=self.size - 1)
     }
 
-    /// `(rows, columns)` of each window, of an image of `(height, width)`, row by row. A smaller image is one
-    /// window. The last windows end at the border, and the others are spread evenly.
-    pub(super) fn windows(&self, (height, width): (usize, usize)) -> Vec<(Range<usize>, Range<usize>)> {
-        let rows = self.along(height);
-        let columns = self.along(width);
-        rows.iter().flat_map(|row| columns.iter().map(|column| (row.clone(), column.clone()))).collect()
+    /// The windows of an image of `(width, height)`, row by row. A smaller image is one window. The last
+    /// windows end at the border, and the others are spread evenly.
+    pub(super) fn windows(&self, (width, height): (u32, u32)) -> Vec<Rect> {
+        let row = |(y, height)| self.along(width).map(move |(x, width)| Rect { x, y, width, height });
+        self.along(height).flat_map(row).collect()
     }
 
-    fn along(&self, side: usize) -> Vec<Range<usize>> {
-        if side <= self.size {
-            return std::iter::once(0..side).collect();
-        }
-        let steps = (side - self.size).div_ceil(self.size - self.overlap);
-        let start = |step: usize| step * (side - self.size) / steps;
-        (0..=steps).map(|step| start(step)..start(step) + self.size).collect()
+    /// Start and length of each window along a side.
+    fn along(&self, side: u32) -> impl Iterator<Item = (u32, u32)> {
+        let size = self.size.min(side as usize);
+        let rest = side as usize - size;
+        let steps = rest.div_ceil(self.size - self.overlap);
+        (0..=steps).map(move |step| ((step * rest).checked_div(steps).unwrap_or(0) as u32, size as u32))
     }
 }
 
-/// The detections of all windows, each with the windows' rows and columns, as those of one image.
+/// The detections of all windows as those of one image of `(width, height)`.
 pub(super) fn merge(
-    found: impl Iterator<Item = ((Range<usize>, Range<usize>), Vec<Detection>)>,
-    (height, width): (usize, usize),
+    found: impl Iterator<Item = (Rect, Vec<Detection>)>,
+    (width, height): (u32, u32),
     nms_thresh: f64,
 ) -> Vec<Detection> {
     let (mut whole, mut cut) = (Vec::new(), Vec::new());
-    for ((rows, columns), detections) in found {
-        let [top, bottom, left, right] = [rows.start, rows.end, columns.start, columns.end].map(|v| v as f32);
+    for (window, detections) in found {
+        let (end_x, end_y) = (window.x + window.width, window.y + window.height);
+        let [left, top, right, bottom] = [window.x, window.y, end_x, end_y].map(|v| v as f32);
         for Detection { xyxy: [x1, y1, x2, y2], label, score } in detections {
             let xyxy = [x1 + left, y1 + top, x2 + left, y2 + top];
-            let is_cut = xyxy[0] < left + BORDER && columns.start > 0
-                || xyxy[1] < top + BORDER && rows.start > 0
-                || xyxy[2] > right - BORDER && columns.end < width
-                || xyxy[3] > bottom - BORDER && rows.end < height;
+            let is_cut = xyxy[0] < left + BORDER && window.x > 0
+                || xyxy[1] < top + BORDER && window.y > 0
+                || xyxy[2] > right - BORDER && end_x < width
+                || xyxy[3] > bottom - BORDER && end_y < height;
             let detection = Detection { xyxy, label, score };
             if is_cut { cut.push(detection) } else { whole.push(detection) }
         }
@@ -114,10 +113,13 @@ mod tests {
             let tiles = Tiles { size, overlap };
             tiles.validate().unwrap();
             for side in [1, size - 1, size, size + 1, 3 * size, 5 * size + 3] {
-                let windows = tiles.along(side);
-                assert_eq!((windows[0].start, windows.last().unwrap().end), (0, side));
-                assert!(windows.iter().all(|window| window.len() == size.min(side)));
-                let enough = |pair: &[Range<usize>]| pair[1].start + overlap <= pair[0].end;
+                let windows: Vec<(usize, usize)> = tiles
+                    .along(side as u32)
+                    .map(|(start, length)| (start as usize, (start + length) as usize))
+                    .collect();
+                assert_eq!((windows[0].0, windows.last().unwrap().1), (0, side));
+                assert!(windows.iter().all(|(start, end)| end - start == size.min(side)));
+                let enough = |pair: &[(usize, usize)]| pair[1].0 + overlap <= pair[0].1;
                 assert!(windows.windows(2).all(enough), "{size} {overlap} {side}: {windows:?}");
             }
         }
@@ -134,10 +136,10 @@ mod tests {
     /// Two windows of 100 pixels side by side, the second one from 60 on, in an image of 160 x 100.
     #[test]
     fn an_object_is_found_once_and_a_cut_one_only_where_it_is_nowhere_whole() {
-        let windows = Tiles { size: 100, overlap: 40 }.windows((100, 160));
-        assert_eq!(windows, [(0..100, 0..100), (0..100, 60..160)]);
+        let windows = Tiles { size: 100, overlap: 40 }.windows((160, 100));
+        assert_eq!(windows, [0, 60].map(|x| Rect { x, y: 0, width: 100, height: 100 }));
         let merged = |left: Vec<Detection>, right: Vec<Detection>| {
-            merge(windows.iter().cloned().zip([left, right]), (100, 160), 0.5)
+            merge(windows.iter().copied().zip([left, right]), (160, 100), 0.5)
         };
         // Whole in both windows: the better one stays.
         assert_eq!(

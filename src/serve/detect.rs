@@ -26,7 +26,7 @@ use crate::records::{self, Fields, Milliseconds, Model, NewImage, NewInspection}
 use crate::structures::{Detection, ReferenceInput, Xyxy};
 
 /// Bytes that aligning an image and its reference takes for a pixel, beside the two images.
-const ALIGNING: u64 = 48;
+const ALIGNING: u64 = 16;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]

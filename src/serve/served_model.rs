@@ -82,7 +82,7 @@ impl ModelSource {
 /// What an evaluation wrote into the weights.
 fn thresholds(weights: &Path) -> Result<Option<BTreeMap<String, f32>>> {
     let stored = stored_thresholds(&WeightFile::open(weights)?)?;
-    Ok(stored.map(|points| points.into_iter().map(|(name, point)| (name, point.threshold)).collect()))
+    Ok(stored.map(|points| points.into_iter().map(|(name, found)| (name, found.overall.threshold)).collect()))
 }
 
 /// The detector that new requests get. Those that have one keep it.

@@ -2,9 +2,9 @@
 
 use std::array;
 use std::borrow::Cow;
-use std::ops::Range;
 
 use ::image::RgbImage;
+use ::image::math::Rect;
 
 /// An RGB image with values in `0..=1`.
 ///
@@ -81,7 +81,9 @@ impl Image {
     }
 
     /// A part of the image.
-    pub(crate) fn crop(&self, rows: Range<usize>, columns: Range<usize>) -> Self {
+    pub(crate) fn crop(&self, part: Rect) -> Self {
+        let [x, y, across, down] = [part.x, part.y, part.width, part.height].map(|side| side as usize);
+        let (rows, columns) = (y..y + down, x..x + across);
         let (height, width) = self.size;
         let line = |start: usize, of: usize| start + of * columns.start..start + of * columns.end;
         let pixels = match &self.pixels {
@@ -161,9 +163,10 @@ mod tests {
             assert_eq!(normalised(&image), normalised(&floats));
         }
 
-        assert_eq!(image.crop(2..9, 5..16), floats.crop(2..9, 5..16));
+        let place = Rect { x: 5, y: 2, width: 11, height: 7 };
+        assert_eq!(image.crop(place), floats.crop(place));
         let part = ::image::imageops::crop_imm(&bytes, 5, 2, 11, 7).to_image();
-        assert_eq!(image.crop(2..9, 5..16), Image::from(part));
+        assert_eq!(image.crop(place), Image::from(part));
 
         let mut other = bytes.clone();
         other.get_pixel_mut(3, 5)[1] ^= 1;

@@ -22,6 +22,9 @@ pub struct DetectorArguments {
     /// Leave out detections below a threshold that `evaluate --store` wrote into the weights.
     #[arg(long, value_name = "THRESHOLD", conflicts_with = "score_threshold")]
     threshold: Option<Threshold>,
+    /// Take the threshold of each class, which `evaluate --store` wrote, too, instead of one for all classes.
+    #[arg(long, requires = "threshold")]
+    per_class: bool,
     /// Where two detections of a class overlap by more than this IoU, in 0..=1, leave out the one with the
     /// lower score [default: the weights' setting, else 0.5].
     #[arg(long, value_name = "IOU", value_parser = fraction::<f32>)]
@@ -104,11 +107,18 @@ impl DetectorArguments {
         let model = file.load(&self.options(), &device)?;
         let mut predictor = self.resize(Predictor::new(model));
         if let Some(threshold) = self.threshold {
+            let stored = shipped::read(&file, weights, threshold)?;
             // Detections above the next lower number are at or above the threshold. The evaluation knows
             // nothing of those that the weights' own setting leaves out.
             let least = predictor.config().roi_heads.score_thresh;
-            predictor = predictor
-                .with_score_thresh(shipped::read(&file, weights, threshold)?.next_down().max(least))?;
+            let above = |threshold: f32| threshold.next_down().max(least);
+            predictor = if self.per_class {
+                let thresholds = stored.of_classes(&predictor.config().class_names);
+                let above: Vec<f32> = thresholds.into_iter().map(above).collect();
+                predictor.with_class_thresholds(&above)?
+            } else {
+                predictor.with_score_thresh(above(stored.overall.threshold))?
+            };
         }
         if let Some(size) = self.tile {
             predictor = predictor.with_tiles(Tiles { size, overlap: self.overlap })?;

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::{Context, Result};
-use faster_rcnn::eval::{OperatingPoint, OperatingPoints};
-use faster_rcnn::internals::{THRESHOLDS_KEY, stored_thresholds};
+use faster_rcnn::eval::{OperatingPoint, OperatingPoints, Thresholds};
+use faster_rcnn::internals::{StoredThreshold, THRESHOLDS_KEY, stored_thresholds};
 use faster_rcnn::weights::{self, LoadOptions, WeightFile};
 use faster_rcnn::{DeviceName, Error};
 
@@ -36,6 +36,16 @@ pub enum Ship {
     Alarms,
 }
 
+impl Ship {
+    fn of(self, found: &Thresholds) -> Option<OperatingPoint> {
+        match self {
+            Self::BestF => found.best_f,
+            Self::Escapes => found.escapes,
+            Self::Alarms => found.alarms,
+        }
+    }
+}
+
 impl Threshold {
     fn key(self) -> &'static str {
         match self {
@@ -55,21 +65,28 @@ pub fn store(
     shipped: Ship,
     to: &Path,
 ) -> Result<()> {
-    let found = &points.overall;
-    let (shipped_point, unknown) = match shipped {
-        Ship::BestF => (found.best_f, "there are no objects, or nothing is detected"),
-        Ship::Escapes => (found.escapes, "no threshold lets as few objects escape"),
-        Ship::Alarms => (found.alarms, "there are no clean images"),
+    let unknown = match shipped {
+        Ship::BestF => "there are no objects, or nothing is detected",
+        Ship::Escapes => "no threshold lets as few objects escape",
+        Ship::Alarms => "there are no clean images",
     };
-    shipped_point.with_context(|| format!("--ship: {unknown}; {} is not written", to.display()))?;
+    shipped
+        .of(&points.overall)
+        .with_context(|| format!("--ship: {unknown}; {} is not written", to.display()))?;
     let all = [
-        (Threshold::Shipped, shipped_point),
-        (Threshold::BestF, found.best_f),
-        (Threshold::Escapes, found.escapes),
-        (Threshold::Alarms, found.alarms),
+        (Threshold::Shipped, shipped),
+        (Threshold::BestF, Ship::BestF),
+        (Threshold::Escapes, Ship::Escapes),
+        (Threshold::Alarms, Ship::Alarms),
     ];
-    let known: BTreeMap<&str, OperatingPoint> =
-        all.into_iter().filter_map(|(threshold, point)| Some((threshold.key(), point?))).collect();
+    let stored = |which: Ship| {
+        let of_class =
+            |(name, found): &(String, Thresholds)| Some((name.clone(), which.of(found)?.threshold));
+        let per_class = points.per_class.iter().filter_map(of_class).collect();
+        Some(StoredThreshold { overall: which.of(&points.overall)?, per_class })
+    };
+    let known: BTreeMap<&str, StoredThreshold> =
+        all.into_iter().filter_map(|(threshold, which)| Some((threshold.key(), stored(which)?))).collect();
     let file = WeightFile::open(weights)?;
     let mut entries: BTreeMap<String, String> = file.metadata().clone();
     entries.insert(THRESHOLDS_KEY.to_string(), serde_json::to_string(&known).expect("plain data is JSON"));
@@ -78,18 +95,12 @@ pub fn store(
     Ok(weights::save_with_metadata(&model, to, &entries)?)
 }
 
-/// The score of a threshold that is in the metadata of a weight file, which lies at `weights`.
-pub fn read(file: &WeightFile, weights: &Path, threshold: Threshold) -> Result<f32> {
+/// A threshold that is in the metadata of a weight file, which lies at `weights`.
+pub fn read(file: &WeightFile, weights: &Path, threshold: Threshold) -> Result<StoredThreshold> {
     let fault = |message: String| Error::file(weights, message);
-    let known = stored_thresholds(file)?.ok_or_else(|| {
+    let mut known = stored_thresholds(file)?.ok_or_else(|| {
         fault("has no thresholds: `faster-rcnn evaluate --store` writes a file that has".to_string())
     })?;
-    let point = known.get(threshold.key());
-    let point = point.ok_or_else(|| fault(format!("has no threshold {}", threshold.key())))?;
-    if !(0.0..=1.0).contains(&point.threshold) {
-        return Err(
-            fault(format!("its threshold {} is {}, not in 0..=1", threshold.key(), point.threshold)).into()
-        );
-    }
-    Ok(point.threshold)
+    let found = known.remove(threshold.key());
+    Ok(found.ok_or_else(|| fault(format!("has no threshold {}", threshold.key())))?)
 }

@@ -1,25 +1,37 @@
 //! Brings a reference onto its image: phase correlation finds the shift, Gauss-Newton steps refine it.
 //!
+//! ```text
+//! image, reference ─ smaller pictures ─ one map for all ─ blocks ─ a map for each
+//! ```
+//!
 //! Both work on smaller pictures: a shift of 32 pixels is one of 8 at a quarter of the resolution, and half
-//! the resolution is enough to find a tenth of a pixel. Source of the refinement: Baker and Matthews,
-//! "Lucas-Kanade 20 Years On" (2004), the inverse compositional algorithm.
+//! the resolution is enough to find a tenth of a pixel. No single map fits all of a large image, so each block
+//! of it has its own, and only blocks are in memory at the full resolution. Source of the refinement: Baker and
+//! Matthews, "Lucas-Kanade 20 Years On" (2004), the inverse compositional algorithm.
 
-use image::GrayImage;
+use std::iter;
+
+use image::math::Rect;
+use image::{GrayImage, RgbImage};
 use rustfft::FftPlanner;
 use rustfft::num_complex::Complex32;
 
-use super::plane::Plane;
+use super::PART;
+use super::moments::Moments;
+use super::part::{grey, intersection, parts};
+use super::plane::{Plane, bilinear};
 
 /// Largest shift that is looked for, in pixels of the image.
 const LARGEST_SHIFT: f32 = 32.0;
 /// What a turn of 3 degrees with some scale and shear moves a corner by, as a part of the longer side.
 const LARGEST_TURN: f32 = 0.1;
+/// By how much the map of a block may differ from that of all blocks, in pixels of the image.
+const LARGEST_STRAY: f32 = 8.0;
 /// Turns from which the refinement starts, in degrees. It finds what lies between.
 const TURNS: [f32; 5] = [0.0, -1.5, 1.5, -3.0, 3.0];
 /// The coarsest picture has at least this many pixels on its short side.
 const COARSEST_SIDE: usize = 80;
-/// Gauss-Newton steps from the coarsest picture to the finest one that is used, which has half the
-/// resolution.
+/// Gauss-Newton steps on the coarsest picture and on the finest one.
 const STEPS: [usize; 2] = [12, 5];
 /// A step that moves no corner by more than this, in pixels of its picture, is the last one.
 const STILL: f32 = 0.02;
@@ -76,6 +88,41 @@ impl Map {
         Self([a, b, 2.0 * c + 0.5 * (1.0 - a - b), d, e, 2.0 * f + 0.5 * (1.0 - d - e)])
     }
 
+    /// The same map for a picture of half the resolution.
+    fn halved(&self) -> Self {
+        let [a, b, c, d, e, f] = self.0;
+        Self([a, b, 0.5 * c - 0.25 * (1.0 - a - b), d, e, 0.5 * f - 0.25 * (1.0 - d - e)])
+    }
+
+    /// The part of a reference of `(width, height)` that a part of the image lies in, and `margin` more.
+    fn around(&self, part: Rect, margin: f32, (width, height): (u32, u32)) -> Rect {
+        let corner = |x, y| self.apply((part.x + x) as f32, (part.y + y) as f32);
+        let corners =
+            [corner(0, 0), corner(part.width, 0), corner(0, part.height), corner(part.width, part.height)];
+        let along = |places: [f32; 4], side: u32| {
+            let last = (side - 1) as f32;
+            let first = places.into_iter().fold(f32::INFINITY, f32::min) - margin;
+            let end = places.into_iter().fold(f32::NEG_INFINITY, f32::max) + margin;
+            let (first, end) = (first.floor().clamp(0.0, last) as u32, end.ceil().clamp(0.0, last) as u32);
+            (first, end - first + 1)
+        };
+        let (x, width) = along(corners.map(|corner| corner.0), width);
+        let (y, height) = along(corners.map(|corner| corner.1), height);
+        Rect { x, y, width, height }
+    }
+
+    /// The same map from pixels of a part of the image to those of a part of the reference.
+    fn between(&self, part: Rect, around: Rect) -> Self {
+        let to = Self::shift(-(around.x as f32), -(around.y as f32));
+        to.after(self).after(&Self::shift(part.x as f32, part.y as f32))
+    }
+
+    /// The other way about: a map between parts as one of the whole image.
+    fn of_whole(&self, part: Rect, around: Rect) -> Self {
+        let to = Self::shift(around.x as f32, around.y as f32);
+        to.after(self).after(&Self::shift(-(part.x as f32), -(part.y as f32)))
+    }
+
     /// How far it moves the corner that it moves farthest.
     fn largest_move(&self, (width, height): (usize, usize)) -> f32 {
         let corners = [(0, 0), (width, 0), (0, height), (width, height)].map(|(x, y)| (x as f32, y as f32));
@@ -88,62 +135,133 @@ impl Map {
     }
 }
 
-/// A reference that was brought onto its image.
-pub(super) struct Moved {
-    pub reference: GrayImage,
-    /// Whether the reference shows a pixel. The others are taken from the image: there is no difference that
-    /// anybody knows of.
-    pub covered: Vec<bool>,
+/// A part of an image whose reference is moved, so that it fits better.
+#[derive(Debug)]
+pub(super) struct Block {
+    part: Rect,
+    map: Map,
 }
 
-/// The reference, shifted onto the image, or also turned, scaled and sheared a little. None where only a larger
-/// move would do.
-pub(super) fn moved(image: &GrayImage, reference: &GrayImage, affine: bool) -> Option<Moved> {
-    let map = find(image, reference, affine);
-    let (width, height) = (image.width() as usize, image.height() as usize);
-    let limit = LARGEST_SHIFT + if affine { LARGEST_TURN * width.max(height) as f32 } else { 0.0 };
-    let farthest = map.largest_move((width, height));
-    if farthest.is_nan() || farthest > limit {
-        return None;
+impl Block {
+    /// Puts the moved reference into `to`, which shows `part` of the image. What the reference does not show is
+    /// taken from the image: there is no difference that anybody knows of.
+    pub fn paint(&self, reference: &RgbImage, image: &GrayImage, part: Rect, to: &mut GrayImage) {
+        let Some(both) = intersection(self.part, part) else { return };
+        let (left, top) = (both.x - part.x, both.y - part.y);
+        let rows = top..top + both.height;
+        let mut places = rows.flat_map(|y| (left..left + both.width).map(move |x| (x, y)));
+        moved(reference, &self.map, both, |value| {
+            let (x, y) = places.next().expect("a place a value");
+            to.put_pixel(x, y, value.map_or(*image.get_pixel(x, y), |value| [value].into()));
+        });
     }
-    let moved = warped(image, reference, &map);
-    let covered = moved.covered.iter().filter(|covered| **covered).count();
-    (covered * 4 >= moved.covered.len() * 3).then_some(moved)
 }
 
-fn warped(image: &GrayImage, reference: &GrayImage, map: &Map) -> Moved {
-    let source = Plane::from(reference);
-    let mut covered = Vec::with_capacity(image.as_raw().len());
-    let reference = GrayImage::from_fn(image.width(), image.height(), |x, y| {
-        let (from_x, from_y) = map.apply(x as f32, y as f32);
-        let value = source.at(from_x, from_y);
-        covered.push(value.is_some());
-        value.map_or(*image.get_pixel(x, y), |value| [value.round() as u8].into())
+/// The blocks in which a move makes the reference fit better, and what it has in common with the image then,
+/// over all blocks. The reference is shifted, or also turned, scaled and sheared a little. Both have one size.
+pub(super) fn blocks(image: &RgbImage, reference: &RgbImage, affine: bool) -> (Vec<Block>, Moments) {
+    let whole = find(image, reference, affine);
+    let all = parts(image.dimensions(), PART);
+    let (mut blocks, mut moments) = (Vec::new(), Moments::default());
+    for &part in &all {
+        let of_image = grey(image, part);
+        let mut best = (None, Moments::of(&of_image, &grey(reference, part)));
+        if let Some(whole) = whole {
+            let own =
+                if all.len() > 1 { refine_block(&of_image, reference, part, whole, affine) } else { None };
+            for map in iter::once(whole).chain(own) {
+                let found = of_moved(&of_image, reference, &map, part);
+                if found.is_some_and(|found| found.correlation() > best.1.correlation()) {
+                    best = (Some(map), found.unwrap_or_default());
+                }
+            }
+        }
+        moments = moments.and(&best.1);
+        blocks.extend(best.0.map(|map| Block { part, map }));
+    }
+    (blocks, moments)
+}
+
+/// What a part of the image and the reference have in common where the moved reference shows it. None where
+/// it shows less than three quarters.
+fn of_moved(image: &GrayImage, reference: &RgbImage, map: &Map, part: Rect) -> Option<Moments> {
+    let mut moments = Moments::default();
+    let mut pixels = image.as_raw().iter();
+    moved(reference, map, part, |value| {
+        let pixel = pixels.next().expect("a pixel a value");
+        value.iter().for_each(|value| moments.add(*pixel, *value));
     });
-    Moved { reference, covered }
+    let pixels = u64::from(part.width) * u64::from(part.height);
+    (moments.count() * 4 >= pixels * 3).then_some(moments)
 }
 
-fn find(image: &GrayImage, reference: &GrayImage, affine: bool) -> Map {
-    let halved = |image: &GrayImage| Plane::from(image).halved();
-    let (fine, fine_reference) = (halved(image), halved(reference));
+/// Shows the grey value of the moved reference at each pixel of a part of the image, if it has one there, row by
+/// row.
+fn moved(reference: &RgbImage, map: &Map, part: Rect, mut show: impl FnMut(Option<u8>)) {
+    let around = map.around(part, 1.0, reference.dimensions());
+    let source = grey(reference, around);
+    let size = (source.width() as usize, source.height() as usize);
+    let (left, top) = (around.x as f32, around.y as f32);
+    for y in part.y..part.y + part.height {
+        for x in part.x..part.x + part.width {
+            // Rounded as in any other part.
+            let (from_x, from_y) = map.apply(x as f32, y as f32);
+            let value = bilinear(source.as_raw(), size, from_x - left, from_y - top);
+            show(value.map(|value| (value + 0.5) as u8));
+        }
+    }
+}
+
+/// The map that fits best as a whole. None where only a larger move would do.
+fn find(image: &RgbImage, reference: &RgbImage, affine: bool) -> Option<Map> {
+    // Half the resolution, and less where blocks refine it.
+    let finest = 1 + (image.width().min(image.height()) / (2 * PART)).max(1).ilog2();
+    let [fine, fine_reference] = [image, reference].map(|image| Plane::reduced(image, finest));
     let (mut coarse, mut coarse_reference) = (fine.halved(), fine_reference.halved());
-    let mut halvings = 2;
+    let mut coarsest = finest + 1;
     while coarse.width.min(coarse.height) >= 2 * COARSEST_SIDE {
         (coarse, coarse_reference) = (coarse.halved(), coarse_reference.halved());
-        halvings += 1;
+        coarsest += 1;
     }
     if coarse.width.min(coarse.height) < 8 {
-        return Map::shift(0.0, 0.0); // Too small to tell.
+        return None; // Too small to tell.
     }
     let (coarse, coarse_reference) = (coarse.normalised(), coarse_reference.normalised());
-    let reach = LARGEST_SHIFT / (1 << halvings) as f32;
+    let reach = LARGEST_SHIFT / (1 << coarsest) as f32;
     let mut map = start(&coarse, &coarse_reference, reach, affine);
     map = refine(&coarse, &coarse_reference, map, affine, STEPS[0]);
-    for _ in 1..halvings {
+    for _ in finest..coarsest {
         map = map.doubled();
     }
-    let map = refine(&fine.normalised(), &fine_reference.normalised(), map, affine, STEPS[1]);
-    map.doubled()
+    map = refine(&fine.normalised(), &fine_reference.normalised(), map, affine, STEPS[1]);
+    for _ in 0..finest {
+        map = map.doubled();
+    }
+    let (width, height) = image.dimensions();
+    let limit = LARGEST_SHIFT + if affine { LARGEST_TURN * width.max(height) as f32 } else { 0.0 };
+    (map.largest_move((width as usize, height as usize)) <= limit).then_some(map)
+}
+
+/// The map that fits a block best, near that of all blocks. None where there is none.
+fn refine_block(
+    image: &GrayImage,
+    reference: &RgbImage,
+    part: Rect,
+    whole: Map,
+    affine: bool,
+) -> Option<Map> {
+    let around = whole.around(part, 2.0 * LARGEST_STRAY, reference.dimensions());
+    let [fine, fine_reference] = [image, &grey(reference, around)].map(|image| Plane::from(image).halved());
+    let [coarse, coarse_reference] = [&fine, &fine_reference].map(Plane::halved);
+    if coarse.width.min(coarse.height).min(coarse_reference.width).min(coarse_reference.height) < 8 {
+        return None;
+    }
+    let mut map = whole.between(part, around).halved().halved();
+    map = refine(&coarse.normalised(), &coarse_reference.normalised(), map, affine, STEPS[0]).doubled();
+    map = refine(&fine.normalised(), &fine_reference.normalised(), map, affine, STEPS[1]).doubled();
+    let strays = whole.between(part, around).inverse()?.after(&map);
+    let size = (part.width as usize, part.height as usize);
+    (strays.largest_move(size) <= LARGEST_STRAY).then(|| map.of_whole(part, around))
 }
 
 /// Of the turns that are tried, the one with the highest peak of phase correlation, and the shift of the

@@ -7,10 +7,16 @@
 
 #[cfg(feature = "align")]
 mod align;
+mod moments;
+mod part;
 #[cfg(feature = "align")]
 mod plane;
 
+use image::math::Rect;
 use image::{GrayImage, RgbImage, imageops};
+
+use moments::Moments;
+use part::{grey, parts};
 
 use crate::error::{Error, Result};
 use crate::structures::ReferenceAlign;
@@ -20,6 +26,8 @@ use crate::structures::ReferenceAlign;
 /// another kind of board 0.23 at most (of 200 pairs). A neighbour on the same plate can fit as well as the
 /// right one, so it is not found out.
 const SMALLEST_FIT: f64 = 0.3;
+/// An image is looked at in parts of at least so many pixels a side, and less than twice as many.
+const PART: u32 = 640;
 
 /// The image and its reference as one picture: red is the image, green the reference, blue their absolute
 /// difference, all of them grey values. This is what a detector with
@@ -29,39 +37,91 @@ const SMALLEST_FIT: f64 = 0.3;
 ///
 /// [`Error::Reference`] if the two differ in size, or show different things.
 pub fn pair(image: &RgbImage, reference: &RgbImage, align: ReferenceAlign) -> Result<RgbImage> {
-    let (pair, fit) = pair_and_fit(image, reference, align)?;
-    match fault(fit) {
-        Some(fault) => Err(Error::Reference(fault)),
-        None => Ok(pair),
-    }
+    Ok(Aligned::fitting(image, reference, align)?.whole())
 }
 
-/// What is wrong with a reference of this correlation, if anything is.
-pub(super) fn fault(fit: f64) -> Option<String> {
-    (fit < SMALLEST_FIT).then(|| {
-        format!(
-            "the reference does not show what the image shows: their correlation is {fit:.2}, at least \
-             {SMALLEST_FIT} is expected"
-        )
-    })
+/// An image and its reference, as it fits best. Any part of the two can be had as a picture.
+pub(crate) struct Aligned<'a> {
+    image: &'a RgbImage,
+    reference: &'a RgbImage,
+    /// Where the reference is moved. One that fits as it is, is not made worse.
+    #[cfg(feature = "align")]
+    blocks: Vec<align::Block>,
+    /// What the two have in common.
+    moments: Moments,
 }
 
-/// As [`pair`], whether the reference fits or not; and its correlation with the image.
-pub(super) fn pair_and_fit(
-    image: &RgbImage,
-    reference: &RgbImage,
-    align: ReferenceAlign,
-) -> Result<(RgbImage, f64)> {
-    if image.dimensions() != reference.dimensions() {
-        let [(width, height), (other_width, other_height)] =
-            [image, reference].map(|image| image.dimensions());
-        return Err(Error::Reference(format!(
-            "the reference has {other_width} x {other_height} pixels, the image {width} x {height}"
-        )));
+impl<'a> Aligned<'a> {
+    /// Brings the reference onto the image.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Reference`] if the two differ in size.
+    pub fn new(image: &'a RgbImage, reference: &'a RgbImage, align: ReferenceAlign) -> Result<Self> {
+        if image.dimensions() != reference.dimensions() {
+            let [(width, height), (other_width, other_height)] =
+                [image, reference].map(|image| image.dimensions());
+            return Err(Error::Reference(format!(
+                "the reference has {other_width} x {other_height} pixels, the image {width} x {height}"
+            )));
+        }
+        #[cfg(feature = "align")]
+        if align != ReferenceAlign::Off {
+            let (blocks, moments) = align::blocks(image, reference, align == ReferenceAlign::Affine);
+            return Ok(Self { image, reference, blocks, moments });
+        }
+        // Settings that ask for more are refused where the feature `align` is not built in.
+        let _ = align;
+        let parts = parts(image.dimensions(), PART).into_iter();
+        let moments = parts.map(|part| Moments::of(&grey(image, part), &grey(reference, part)));
+        Ok(Self {
+            image,
+            reference,
+            #[cfg(feature = "align")]
+            blocks: Vec::new(),
+            moments: moments.fold(Moments::default(), |all, moments| all.and(&moments)),
+        })
     }
-    let [image, reference] = [image, reference].map(imageops::grayscale);
-    let (reference, fit) = aligned(&image, reference, align);
-    Ok((joined(&image, &reference), fit))
+
+    /// As [`new`](Self::new).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Reference`] also if the two show different things.
+    pub fn fitting(image: &'a RgbImage, reference: &'a RgbImage, align: ReferenceAlign) -> Result<Self> {
+        let aligned = Self::new(image, reference, align)?;
+        match aligned.fault() {
+            Some(fault) => Err(Error::Reference(fault)),
+            None => Ok(aligned),
+        }
+    }
+
+    /// What is wrong with the reference, if anything is.
+    pub fn fault(&self) -> Option<String> {
+        let fit = self.moments.correlation();
+        (fit < SMALLEST_FIT).then(|| {
+            format!(
+                "the reference does not show what the image shows: their correlation is {fit:.2}, at least \
+                 {SMALLEST_FIT} is expected"
+            )
+        })
+    }
+
+    /// All of the [`pair`].
+    pub fn whole(&self) -> RgbImage {
+        let (width, height) = self.image.dimensions();
+        self.part(Rect { x: 0, y: 0, width, height })
+    }
+
+    /// A part of the [`pair`].
+    pub fn part(&self, part: Rect) -> RgbImage {
+        let image = grey(self.image, part);
+        #[cfg_attr(not(feature = "align"), expect(unused_mut, reason = "nothing moves"))]
+        let mut reference = grey(self.reference, part);
+        #[cfg(feature = "align")]
+        self.blocks.iter().for_each(|block| block.paint(self.reference, &image, part, &mut reference));
+        joined(&image, &reference)
+    }
 }
 
 /// A clean image that is its own reference.
@@ -83,50 +143,6 @@ fn joined(image: &GrayImage, reference: &GrayImage) -> RgbImage {
     let bytes =
         pixels.flat_map(|(&image, &reference)| [image, reference, image.abs_diff(reference)]).collect();
     RgbImage::from_raw(width, height, bytes).expect("three bytes a pixel")
-}
-
-/// The reference as it fits best, and its correlation with the image. One that fits as it is, is not made worse.
-#[cfg(feature = "align")]
-fn aligned(image: &GrayImage, reference: GrayImage, align: ReferenceAlign) -> (GrayImage, f64) {
-    let fit = correlation(image, &reference, |_| true);
-    let moved = match align {
-        ReferenceAlign::Off => None,
-        ReferenceAlign::Translation => align::moved(image, &reference, false),
-        ReferenceAlign::Affine => align::moved(image, &reference, true),
-    };
-    let fit_moved = moved.map(|moved| {
-        let fit = correlation(image, &moved.reference, |index| moved.covered[index]);
-        (moved.reference, fit)
-    });
-    fit_moved.filter(|(_, fit_moved)| *fit_moved > fit).unwrap_or((reference, fit))
-}
-
-/// Settings that ask for more are refused where the feature `align` is not built in.
-#[cfg(not(feature = "align"))]
-fn aligned(image: &GrayImage, reference: GrayImage, _: ReferenceAlign) -> (GrayImage, f64) {
-    let fit = correlation(image, &reference, |_| true);
-    (reference, fit)
-}
-
-/// Pearson's correlation of the grey values at some places: 1 for equal pictures, also if one is darker; about 0
-/// for pictures that have nothing to do with each other. 1 if both are of a single grey, 0 if one is.
-fn correlation(image: &GrayImage, reference: &GrayImage, counts: impl Fn(usize) -> bool) -> f64 {
-    let mut sums = [0_u64; 6];
-    for (index, (&a, &b)) in image.as_raw().iter().zip(reference.as_raw()).enumerate() {
-        if counts(index) {
-            let (a, b) = (u64::from(a), u64::from(b));
-            let terms = [1, a, b, a * a, b * b, a * b];
-            sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term);
-        }
-    }
-    let count = sums[0].max(1) as f64;
-    let [_, a, b, aa, bb, ab] = sums.map(|sum| sum as f64 / count);
-    let variances = [aa - a * a, bb - b * b];
-    match variances.map(|variance| variance <= 1e-9) {
-        [true, true] => 1.0,
-        [false, false] => (ab - a * b) / (variances[0] * variances[1]).sqrt(),
-        _ => 0.0,
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,12 @@
 //! Grey values as floating point numbers, at several resolutions.
 
-use image::GrayImage;
+use image::math::Rect;
+use image::{GrayImage, RgbImage};
+
+use super::part::grey;
+
+/// Rows that are read together.
+const STRIP: u32 = 256;
 
 /// `[height, width]`, row-major.
 #[derive(Debug, Clone)]
@@ -19,6 +25,20 @@ impl From<&GrayImage> for Plane {
 }
 
 impl Plane {
+    /// An image whose resolution is halved so many times, of which only a strip is in memory as it is.
+    pub fn reduced(image: &RgbImage, halvings: u32) -> Self {
+        let (width, height) = image.dimensions();
+        let rows = (1 << halvings).max(STRIP);
+        let mut all = Self { width: width as usize >> halvings, height: 0, values: Vec::new() };
+        for y in (0..height).step_by(rows as usize) {
+            let strip = grey(image, Rect { x: 0, y, width, height: rows.min(height - y) });
+            let strip = (0..halvings).fold(Self::from(&strip), |strip, _| strip.halved());
+            all.height += strip.height;
+            all.values.extend(strip.values);
+        }
+        all
+    }
+
     /// Each value is the mean of 2 x 2. An odd last row or column is left out.
     pub fn halved(&self) -> Self {
         let (width, height) = (self.width / 2, self.height / 2);
@@ -45,16 +65,26 @@ impl Plane {
     /// Bilinear between pixel centres, at `x`, `y`; none outside.
     #[inline]
     pub fn at(&self, x: f32, y: f32) -> Option<f32> {
-        if !(0.0 <= x && x <= (self.width - 1) as f32 && 0.0 <= y && y <= (self.height - 1) as f32) {
-            return None;
-        }
-        let (left, top) =
-            ((x as usize).min(self.width.saturating_sub(2)), (y as usize).min(self.height.saturating_sub(2)));
-        let (x, y) = (x - left as f32, y - top as f32);
-        let row = &self.values[top * self.width + left..];
-        let (right, below) = (usize::from(self.width > 1), if self.height > 1 { self.width } else { 0 });
-        let upper = row[0] + (row[right] - row[0]) * x;
-        let lower = row[below] + (row[below + right] - row[below]) * x;
-        Some(upper + (lower - upper) * y)
+        bilinear(&self.values, (self.width, self.height), x, y)
     }
+}
+
+/// Bilinear between the centres of the pixels of a picture of `(width, height)`, row-major, at `x`, `y`; none
+/// outside.
+#[inline]
+pub(super) fn bilinear<T>(values: &[T], (width, height): (usize, usize), x: f32, y: f32) -> Option<f32>
+where
+    T: Copy + Into<f32>,
+{
+    if !(0.0 <= x && x <= (width - 1) as f32 && 0.0 <= y && y <= (height - 1) as f32) {
+        return None;
+    }
+    let (left, top) = ((x as usize).min(width.saturating_sub(2)), (y as usize).min(height.saturating_sub(2)));
+    let (x, y) = (x - left as f32, y - top as f32);
+    let row = &values[top * width + left..];
+    let (right, below) = (usize::from(width > 1), if height > 1 { width } else { 0 });
+    let between = |a: T, b: T, part: f32| a.into() + (b.into() - a.into()) * part;
+    let upper = between(row[0], row[right], x);
+    let lower = between(row[below], row[below + right], x);
+    Some(upper + (lower - upper) * y)
 }
