@@ -176,20 +176,20 @@ fn a_detector_learns_from_pairs_and_clean_boards_and_ships_a_threshold() {
         assert_eq!(predict(&format!("--weights shipped.safetensors --threshold {name}")), expected, "{name}");
     }
     // A threshold for each class. One that the evaluation has none for has that of all.
-    let threshold_of = |label: usize| -> f32 {
-        let found = &figures["thresholds"];
-        let of_class = &found["per_class"][CLASS_NAMES[label - 1]]["best_f"]["threshold"];
-        let overall = &found["overall"]["best_f"]["threshold"];
-        serde_json::from_value(if of_class.is_null() { overall } else { of_class }.clone()).unwrap()
-    };
     let reference = template(&bench, 9);
-    let found =
-        detections(&bench.succeed(&format!("predict --reference {reference} {board} --weights {weights}")));
-    let expected: Vec<f32> =
-        found.iter().filter(|one| one.score >= threshold_of(one.label)).map(|one| one.score).collect();
-    assert_ne!(expected, predict("--weights shipped.safetensors --threshold best_f"));
-    let per_class = predict("--weights shipped.safetensors --threshold shipped --per-class");
-    assert_eq!(per_class, expected);
+    let printed = bench.succeed(&format!("predict --reference {reference} {board} --weights {weights}"));
+    for (name, key) in [("shipped", "best_f"), ("alarms", "alarms")] {
+        let found = &figures["thresholds"];
+        let threshold = |label: usize| -> f32 {
+            let of_class = &found["per_class"][CLASS_NAMES[label - 1]][key]["threshold"];
+            let overall = &found["overall"][key]["threshold"];
+            serde_json::from_value(if of_class.is_null() { overall } else { of_class }.clone()).unwrap()
+        };
+        let expected = detections(&printed).into_iter().filter(|one| one.score >= threshold(one.label));
+        let expected: Vec<f32> = expected.map(|one| one.score).collect();
+        let per_class = predict(&format!("--weights shipped.safetensors --threshold {name} --per-class"));
+        assert_eq!(per_class, expected, "{name}");
+    }
     let message = bench.fail(&format!(
         "predict --weights {weights} --threshold shipped --reference {} {board}",
         template(&bench, 9)

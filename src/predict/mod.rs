@@ -213,6 +213,7 @@ impl Predictor {
     }
 
     /// As [`detect_batch`](Self::detect_batch), of images that are converted already.
+    #[cfg(feature = "serve")]
     pub(crate) fn detect_images(&self, images: Vec<Image>) -> Result<Vec<Vec<Detection>>> {
         if self.goes_one_by_one() {
             return images.into_iter().map(|image| self.detect_one(image)).collect();

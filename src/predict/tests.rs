@@ -114,7 +114,7 @@ fn windows_of_an_image_and_its_reference_are_those_of_the_pair() {
     image::imageops::replace(&mut reference, &RgbImage::new(15, 10), 20, 20);
     let found = predictor.detect_against(&board, &reference).unwrap();
     let pair = pair(&board, &reference, ReferenceAlign::Affine).unwrap();
-    assert_eq!(found, predictor.detect_images(vec![Image::from(&pair)]).unwrap()[0]);
+    assert_eq!(found, predictor.detect_one(Image::from(&pair)).unwrap());
     assert!(found.len() > 3);
 }
 

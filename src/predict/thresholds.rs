@@ -49,3 +49,49 @@ pub fn stored_thresholds(file: &WeightFile) -> Result<Option<BTreeMap<String, St
     }
     Ok(Some(stored))
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::model::FasterRcnnConfig;
+    use crate::weights::save_with_metadata;
+
+    fn stored(json: &str) -> Result<Option<BTreeMap<String, StoredThreshold>>> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("shipped.safetensors");
+        let entries = [(THRESHOLDS_KEY.to_string(), json.to_string())];
+        save_with_metadata(&FasterRcnnConfig::tiny(3).init(&Device::flex()), &path, &entries).unwrap();
+        stored_thresholds(&WeightFile::open(&path).unwrap())
+    }
+
+    const POINT: &str = r#""recall": 0.9, "precision": 0.8, "false_calls": 0.1, "alarms": null,
+        "threshold_interval": [0.4, 0.6], "recall_interval": [0.8, 1.0]"#;
+
+    #[test]
+    fn a_class_without_a_threshold_has_that_of_all() {
+        let names = ["open", "short"].map(str::to_string);
+        let known = stored(&format!(
+            r#"{{"shipped": {{"threshold": 0.5, {POINT}, "per_class": {{"short": 0.7}}}},
+                "alarms": {{"threshold": 0.25, {POINT}}}}}"#
+        ));
+        let known = known.unwrap().unwrap();
+        assert_eq!(known["shipped"].of_classes(&names), [0.5, 0.7]);
+        // As written before there were thresholds of classes.
+        assert_eq!(known["alarms"].of_classes(&names), [0.25, 0.25]);
+    }
+
+    #[test]
+    fn thresholds_that_are_damaged_or_impossible_name_the_file() {
+        for json in [
+            "{".to_string(),
+            r#"{"shipped": {"threshold": 0.5}}"#.to_string(),
+            format!(r#"{{"shipped": {{"threshold": 1.5, {POINT}}}}}"#),
+            format!(r#"{{"shipped": {{"threshold": 0.5, {POINT}, "per_class": {{"short": -1}}}}}}"#),
+        ] {
+            let error = stored(&json).unwrap_err().to_string();
+            assert!(error.contains("shipped.safetensors") && error.contains("threshold"), "{json}: {error}");
+        }
+    }
+}

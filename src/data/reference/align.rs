@@ -13,6 +13,7 @@ use std::iter;
 
 use image::math::Rect;
 use image::{GrayImage, RgbImage};
+use rayon::prelude::*;
 use rustfft::FftPlanner;
 use rustfft::num_complex::Complex32;
 
@@ -162,24 +163,24 @@ impl Block {
 pub(super) fn blocks(image: &RgbImage, reference: &RgbImage, affine: bool) -> (Vec<Block>, Moments) {
     let whole = find(image, reference, affine);
     let all = parts(image.dimensions(), PART);
-    let (mut blocks, mut moments) = (Vec::new(), Moments::default());
-    for &part in &all {
+    let place = |part: Rect| {
         let of_image = grey(image, part);
         let mut best = (None, Moments::of(&of_image, &grey(reference, part)));
         if let Some(whole) = whole {
-            let own =
-                if all.len() > 1 { refine_block(&of_image, reference, part, whole, affine) } else { None };
+            let one_of_many = all.len() > 1;
+            let own = one_of_many.then(|| refine_block(&of_image, reference, part, whole, affine)).flatten();
             for map in iter::once(whole).chain(own) {
                 let found = of_moved(&of_image, reference, &map, part);
-                if found.is_some_and(|found| found.correlation() > best.1.correlation()) {
-                    best = (Some(map), found.unwrap_or_default());
+                if let Some(found) = found.filter(|found| found.correlation() > best.1.correlation()) {
+                    best = (Some(Block { part, map }), found);
                 }
             }
         }
-        moments = moments.and(&best.1);
-        blocks.extend(best.0.map(|map| Block { part, map }));
-    }
-    (blocks, moments)
+        best
+    };
+    let (blocks, moments): (Vec<_>, Vec<_>) = all.par_iter().map(|part| place(*part)).unzip();
+    let moments = moments.iter().fold(Moments::default(), |all, of_part| all.and(of_part));
+    (blocks.into_iter().flatten().collect(), moments)
 }
 
 /// What a part of the image and the reference have in common where the moved reference shows it. None where
