@@ -6,7 +6,7 @@
 
 Each run is `configs/deep_pcb_small_reference.toml` at 384 pixels for four epochs, with a change. The boards of one kind
 are held out; the others are trained on. The baseline has three seeds, which say how much is chance. A run that is
-done is not made again, and one that was stopped goes on. At the end stands a table of all runs so far.
+done is not made again, and one that was stopped goes on. At the end stands a table.
 """
 
 import argparse
@@ -22,7 +22,7 @@ CHANGES = {
     "baseline, seed 0": [],
     "baseline, seed 1": ["train.seed=1", "model.seed=1"],
     "baseline, seed 2": ["train.seed=2", "model.seed=2"],
-    "no reference": ["model.reference=none", "model.reference_align=off"],
+    "no reference": ["model.reference=none", "model.reference_align=off", "augment.reference_shift=0.0"],
     "reference not aligned": ["model.reference_align=off"],
     "reference not shifted": ["augment.reference_shift=0.0"],
     "no clean boards": ["data.clean_fraction=0.0"],
@@ -35,38 +35,44 @@ CHANGES = {
     "AdamW": ["train.optimizer=adamw", "train.learning_rate=0.0003", "train.weight_decay=0.05"],
     "anchors of 32 to 512": ["model.anchors.sizes=[32.0,64.0,128.0,256.0,512.0]"],
     "512 pixels": ["model.transform.min_size=512", "model.transform.max_size=512"],
-    "from synthetic boards": [],
+    "after as long on synthetic boards": [],
 }
 # Starts from weights of a run of the same length on synthetic boards.
-PRETRAINED = "from synthetic boards"
+PRETRAINED = "after as long on synthetic boards"
 
 
-def split(data, folder, kind):
-    """Writes lists of the boards to train on, and of those of one kind, which are held out."""
-    folder.mkdir(parents=True, exist_ok=True)
+def split(data, output, kind):
+    """Writes lists of the boards to train on, and of those of one kind, which are held out. By every fifth of them the
+    best epoch is chosen; the others say how good it is.
+    """
     boards = sorted(path.relative_to(data).as_posix() for path in data.glob("group*/*/*_test.jpg"))
     held_out = [board for board in boards if pathlib.Path(board).name.startswith(kind)]
     trained = [board for board in boards if board not in set(held_out)]
     if not held_out or not trained:
         raise SystemExit(f"{data} has {len(held_out)} boards of kind {kind} and {len(trained)} others")
-    (folder / "train.txt").write_text("\n".join(trained) + "\n")
-    # Every fifth is enough to choose the best epoch by.
-    (folder / "val.txt").write_text("\n".join(held_out[::5]) + "\n")
-    (folder / "held_out.txt").write_text("\n".join(held_out) + "\n")
+    for name, validation in [("split", held_out[::5]), ("evaluation", [board for board in held_out if board not in held_out[::5]])]:
+        (output / name).mkdir(parents=True, exist_ok=True)
+        (output / name / "train.txt").write_text("\n".join(trained) + "\n")
+        (output / name / "val.txt").write_text("\n".join(validation) + "\n")
+
+
+def beside(folder, ending):
+    """A file that is called as a folder, and lies beside it."""
+    return folder.parent / (folder.name + ending)
 
 
 def train(arguments, folder, settings, data, start=()):
     """Trains, or goes on, and adds up the seconds that it took."""
     command = [arguments.program, "train", "--output", folder, "--device", arguments.device, *data]
-    if (folder / "checkpoints").exists():
+    if (folder / "checkpoints" / "last.safetensors").exists():
         command += ["--resume"]
     else:
         command += ["--config", arguments.config, *start]
         command += [part for setting in SHORT + settings for part in ("--set", setting)]
-    clock = folder.with_suffix(".seconds")
+    clock = beside(folder, ".seconds")
     before, started = float(clock.read_text()) if clock.exists() else 0.0, time.monotonic()
     try:
-        with open(folder.with_suffix(".log"), "a") as log:
+        with open(beside(folder, ".log"), "a") as log:
             subprocess.run(command, check=True, stdout=log, stderr=subprocess.STDOUT)
     finally:
         clock.write_text(str(before + time.monotonic() - started))
@@ -75,7 +81,7 @@ def train(arguments, folder, settings, data, start=()):
 def run(arguments, name, settings):
     """The numbers of a run, from its file where it is done."""
     folder = arguments.output / name.replace(",", "").replace(" ", "_").lower()
-    numbers = folder.with_suffix(".json")
+    numbers = beside(folder, ".json")
     if numbers.exists():
         return json.loads(numbers.read_text())
     data, start = ["--data", arguments.data, "--split", arguments.output / "split"], []
@@ -91,9 +97,9 @@ def run(arguments, name, settings):
         start = ["--weights", synthetic / "checkpoints" / "best.safetensors"]
     print(f"{name} ...", flush=True)
     train(arguments, folder, settings, data, start)
-    evaluation = folder.with_suffix(".evaluation")
+    evaluation = beside(folder, ".evaluation.json")
     command = [arguments.program, "evaluate", "--weights", folder / "checkpoints" / "best.safetensors"]
-    command += ["--data", arguments.data, "--list", arguments.output / "split" / "held_out.txt"]
+    command += ["--data", arguments.data, "--split", arguments.output / "evaluation", "--side", "val"]
     command += ["--device", arguments.device, "--json", evaluation]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     found = json.loads(evaluation.read_text())
@@ -105,7 +111,7 @@ def run(arguments, name, settings):
         "F": found["deep_pcb"]["f_score"],
         "calls at 0.90": calls["0.9"],
         "calls at 0.95": calls["0.95"],
-        "minutes": float(folder.with_suffix(".seconds").read_text()) / 60,
+        "minutes": float(beside(folder, ".seconds").read_text()) / 60,
     }
     numbers.write_text(json.dumps(row))
     return row
@@ -121,7 +127,7 @@ def main():
     parser.add_argument("--only", action="append", choices=list(CHANGES), help="only this run; may be repeated")
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
-    split(arguments.data, arguments.output / "split", arguments.kind)
+    split(arguments.data, arguments.output, arguments.kind)
     rows = {}
     for name, settings in CHANGES.items():
         if not arguments.only or name in arguments.only:

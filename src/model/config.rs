@@ -59,6 +59,11 @@ pub struct FasterRcnnConfig {
     /// How a reference is brought onto the image.
     #[serde(default)]
     pub reference_align: ReferenceAlign,
+    /// How many views of an image a [`Predictor`](crate::Predictor) looks at: 1, or also the image mirrored from
+    /// left to right (2), from top to bottom (4) and along its diagonal (8). Several take as many times as
+    /// long, and find more and alarm less, if training showed the detector such views.
+    #[serde(default = "default_views")]
+    pub views: usize,
     /// The input transform.
     #[serde(default)]
     pub transform: TransformConfig,
@@ -71,6 +76,10 @@ pub struct FasterRcnnConfig {
     /// The RoI heads.
     #[serde(default)]
     pub roi_heads: RoiHeadsConfig,
+}
+
+fn default_views() -> usize {
+    1
 }
 
 fn default_frozen_epsilon() -> f64 {
@@ -93,6 +102,7 @@ impl FasterRcnnConfig {
             seed: 0,
             reference: ReferenceInput::None,
             reference_align: ReferenceAlign::Off,
+            views: default_views(),
             transform: TransformConfig::default(),
             anchors: AnchorConfig::default(),
             rpn: RpnConfig::default(),
@@ -308,6 +318,9 @@ impl FasterRcnnConfig {
         bounds::ensure(cfg!(feature = "align") || self.reference_align == ReferenceAlign::Off, || {
             "reference_align needs the Cargo feature `align`, which this program was built without"
                 .to_string()
+        })?;
+        bounds::ensure([1, 2, 4, 8].contains(&self.views), || {
+            format!("views must be 1, 2, 4 or 8, is {}", self.views)
         })?;
         self.transform.validate()?;
         self.anchors.validate()?;

@@ -2,6 +2,7 @@
 
 mod thresholds;
 mod tiles;
+mod views;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,6 +22,8 @@ use crate::weights;
 
 pub use thresholds::{StoredThreshold, THRESHOLDS_KEY, stored_thresholds};
 pub use tiles::Tiles;
+
+use views::View;
 
 /// Threads that decode the images of a data set; each is far faster than the detector.
 const LOADER_THREADS: usize = 2;
@@ -138,8 +141,24 @@ impl Predictor {
         })
     }
 
+    /// Whether each class has a threshold of its own.
+    #[cfg(feature = "serve")]
+    pub(crate) fn has_class_thresholds(&self) -> bool {
+        self.class_thresholds.is_some()
+    }
+
     fn with_settings(&self, change: impl FnOnce(&mut FasterRcnnConfig)) -> Result<Self> {
         Ok(Self { detector: self.detector.with_settings(change)?, ..self.clone() })
+    }
+
+    /// One with the same weights that looks at several views of an image: see
+    /// [`FasterRcnnConfig::views`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] unless `views` is 1, 2, 4 or 8.
+    pub fn with_views(&self, views: usize) -> Result<Self> {
+        self.with_settings(|config| config.views = views)
     }
 
     /// One with the same weights that looks at large images through overlapping windows, so that small
@@ -173,9 +192,12 @@ impl Predictor {
     /// NaN or an infinity, [`Error::Reference`] if the detector compares images with references.
     pub fn detect(&self, image: &RgbImage) -> Result<Vec<Detection>> {
         self.check_alone(image)?;
-        self.detect_parts(image.dimensions(), |Rect { x, y, width, height }| {
-            Image::from(imageops::crop_imm(image, x, y, width, height).to_image())
-        })
+        match self.tiles {
+            None => self.detect_one(Image::from(image)),
+            Some(_) => self.detect_parts(image.dimensions(), |Rect { x, y, width, height }| {
+                Image::from(imageops::crop_imm(image, x, y, width, height).to_image())
+            }),
+        }
     }
 
     /// What is in the image and not in its reference, a picture of the same thing without objects, such as a
@@ -293,12 +315,36 @@ impl Predictor {
 
     /// Sends images to the device together.
     fn detect_together(&self, images: &[Image]) -> Result<Vec<Vec<Detection>>> {
-        let mut found = self.detector.detect(images)?;
+        let mut found = match self.config().views {
+            1 => self.detector.detect(images)?,
+            views => self.detect_views(images, views)?,
+        };
         if let Some(thresholds) = &self.class_thresholds {
             let counts = |one: &Detection| one.score > thresholds[one.label - 1];
             found.iter_mut().for_each(|of_image| of_image.retain(counts));
         }
         Ok(found)
+    }
+
+    fn detect_views(&self, images: &[Image], views: usize) -> Result<Vec<Vec<Detection>>> {
+        let heads = &self.config().roi_heads;
+        // A view that is less sure than the mean has to be heard, too.
+        let each = self.detector.with_settings(|config| {
+            config.roi_heads.score_thresh = heads.score_thresh.min(views::LEAST_SCORE);
+        })?;
+        let mut found = vec![Vec::with_capacity(views); images.len()];
+        for view in View::all(views) {
+            let turned: Vec<Image> = images.iter().map(|image| view.of(image)).collect();
+            let detections = each.detect(&turned)?.into_iter();
+            found.iter_mut().zip(detections).for_each(|(found, of_view)| found.push((view, of_view)));
+        }
+        let merged = images.iter().zip(&found).map(|(image, found)| {
+            let mut merged = views::merge(found, image.size(), heads.nms_thresh);
+            merged.retain(|detection| detection.score > heads.score_thresh);
+            merged.truncate(heads.detections_per_img);
+            merged
+        });
+        Ok(merged.collect())
     }
 
     /// What is in an image of `(width, height)`, of which no more than the parts that the detector looks at

@@ -17,7 +17,7 @@ pub struct StoredThreshold {
     /// The one for all classes.
     #[serde(flatten)]
     pub overall: OperatingPoint,
-    /// Those of single classes, by name. Missing are classes that the evaluation had too little of.
+    /// Those of single classes, by name. A class is missing where no threshold does what is asked.
     #[serde(default)]
     pub per_class: BTreeMap<String, f32>,
 }

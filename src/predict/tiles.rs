@@ -55,7 +55,7 @@ impl Tiles {
         let size = self.size.min(side as usize);
         let rest = side as usize - size;
         let steps = rest.div_ceil(self.size - self.overlap);
-        (0..=steps).map(move |step| ((step * rest).checked_div(steps).unwrap_or(0) as u32, size as u32))
+        (0..=steps).map(move |step| ((step * rest / steps.max(1)) as u32, size as u32))
     }
 }
 

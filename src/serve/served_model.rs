@@ -59,7 +59,8 @@ impl ModelSource {
             // An empty reference fits nothing. That is no fault here.
             ReferenceInput::Difference => drop(predictor.detect_against(&empty, &empty)),
         }
-        let thresholds = thresholds(&weights.path)?;
+        // Those of classes leave out what they are to leave out; the page has to show the rest.
+        let thresholds = if predictor.has_class_thresholds() { None } else { thresholds(&weights.path)? };
         let (alias, device) = (self.alias()?.map(|(_, alias)| alias), self.device.clone());
         Ok(ServedModel { predictor, weights, alias, thresholds, device })
     }

@@ -99,6 +99,29 @@ impl Image {
         Self { pixels, size: (rows.len(), columns.len()) }
     }
 
+    /// The image mirrored along its diagonal, if `transposed`, and then from left to right and from top to bottom.
+    pub(crate) fn turned(&self, transposed: bool, [across, down]: [bool; 2]) -> Self {
+        let (height, width) = self.size;
+        let (rows, columns) = if transposed { (width, height) } else { (height, width) };
+        let source = |row: usize, column: usize| {
+            let row = if down { rows - 1 - row } else { row };
+            let column = if across { columns - 1 - column } else { column };
+            if transposed { column * width + row } else { row * width + column }
+        };
+        let sources = || (0..rows).flat_map(|row| (0..columns).map(move |column| source(row, column)));
+        let pixels = match &self.pixels {
+            Pixels::Bytes(bytes) => {
+                let (pixels, _) = bytes.as_chunks::<3>();
+                Pixels::Bytes(sources().flat_map(|source| pixels[source]).collect())
+            }
+            Pixels::Floats(data) => {
+                let channels = data.chunks(height * width);
+                Pixels::Floats(channels.flat_map(|channel| sources().map(|source| channel[source])).collect())
+            }
+        };
+        Self { pixels, size: (rows, columns) }
+    }
+
     /// `(height, width)` in pixels.
     pub fn size(&self) -> (usize, usize) {
         self.size

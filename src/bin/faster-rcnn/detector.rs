@@ -22,7 +22,8 @@ pub struct DetectorArguments {
     /// Leave out detections below a threshold that `evaluate --store` wrote into the weights.
     #[arg(long, value_name = "THRESHOLD", conflicts_with = "score_threshold")]
     threshold: Option<Threshold>,
-    /// Take the threshold of each class, which `evaluate --store` wrote, too, instead of one for all classes.
+    /// Use the stored threshold of each class. What --escapes and --alarms tolerate then holds for each class
+    /// alone.
     #[arg(long, requires = "threshold")]
     per_class: bool,
     /// Where two detections of a class overlap by more than this IoU, in 0..=1, leave out the one with the
@@ -44,6 +45,10 @@ pub struct DetectorArguments {
     /// MAX of --image-size.
     #[arg(long, value_name = "PIXELS", hide = true)]
     max_size: Option<usize>,
+    /// Look at so many views of an image: 1, also mirrored from left to right (2), from top to bottom (4) and
+    /// along its diagonal (8). It takes as many times as long [default: the weights' setting, else 1].
+    #[arg(long, value_name = "N", value_parser = ["1", "2", "4", "8"])]
+    views: Option<String>,
     /// Look at larger images through windows of this many pixels in each direction: the size of the images
     /// that the detector was trained on.
     #[arg(long, value_name = "PIXELS")]
@@ -113,8 +118,11 @@ impl DetectorArguments {
             let least = predictor.config().roi_heads.score_thresh;
             let above = |threshold: f32| threshold.next_down().max(least);
             predictor = if self.per_class {
-                let thresholds = stored.of_classes(&predictor.config().class_names);
-                let above: Vec<f32> = thresholds.into_iter().map(above).collect();
+                let names = &predictor.config().class_names;
+                if names.is_empty() || stored.per_class.is_empty() {
+                    return Err(Error::file(weights, "has no thresholds of single classes").into());
+                }
+                let above: Vec<f32> = stored.of_classes(names).into_iter().map(above).collect();
                 predictor.with_class_thresholds(&above)?
             } else {
                 predictor.with_score_thresh(above(stored.overall.threshold))?
@@ -130,11 +138,12 @@ impl DetectorArguments {
 
     /// The options as settings of the model. They override those of `--set`.
     pub fn options(&self) -> LoadOptions {
-        let given = |key: &str, value: Option<String>| value.map(|value| format!("roi_heads.{key}={value}"));
+        let given = |key: &str, value: Option<String>| value.map(|value| format!("{key}={value}"));
         let options = [
-            given("score_thresh", self.score_threshold.map(toml_float)),
-            given("nms_thresh", self.nms_threshold.map(toml_float)),
-            given("detections_per_img", self.detections_per_image.map(|count| count.to_string())),
+            given("views", self.views.clone()),
+            given("roi_heads.score_thresh", self.score_threshold.map(toml_float)),
+            given("roi_heads.nms_thresh", self.nms_threshold.map(toml_float)),
+            given("roi_heads.detections_per_img", self.detections_per_image.map(|count| count.to_string())),
         ];
         options.into_iter().flatten().fold(self.weights.options(), LoadOptions::set)
     }

@@ -9,8 +9,6 @@
 //! of it has its own, and only blocks are in memory at the full resolution. Source of the refinement: Baker and
 //! Matthews, "Lucas-Kanade 20 Years On" (2004), the inverse compositional algorithm.
 
-use std::iter;
-
 use image::math::Rect;
 use image::{GrayImage, RgbImage};
 use rayon::prelude::*;
@@ -26,7 +24,7 @@ use super::plane::{Plane, bilinear};
 const LARGEST_SHIFT: f32 = 32.0;
 /// What a turn of 3 degrees with some scale and shear moves a corner by, as a part of the longer side.
 const LARGEST_TURN: f32 = 0.1;
-/// By how much the map of a block may differ from that of all blocks, in pixels of the image.
+/// How far the map of a block may bring a corner of it from where that of all blocks does, in pixels.
 const LARGEST_STRAY: f32 = 8.0;
 /// Turns from which the refinement starts, in degrees. It finds what lies between.
 const TURNS: [f32; 5] = [0.0, -1.5, 1.5, -3.0, 3.0];
@@ -149,10 +147,8 @@ impl Block {
     pub fn paint(&self, reference: &RgbImage, image: &GrayImage, part: Rect, to: &mut GrayImage) {
         let Some(both) = intersection(self.part, part) else { return };
         let (left, top) = (both.x - part.x, both.y - part.y);
-        let rows = top..top + both.height;
-        let mut places = rows.flat_map(|y| (left..left + both.width).map(move |x| (x, y)));
-        moved(reference, &self.map, both, |value| {
-            let (x, y) = places.next().expect("a place a value");
+        moved(reference, &self.map, both, |x, y, value| {
+            let (x, y) = (left + x, top + y);
             to.put_pixel(x, y, value.map_or(*image.get_pixel(x, y), |value| [value].into()));
         });
     }
@@ -161,54 +157,64 @@ impl Block {
 /// The blocks in which a move makes the reference fit better, and what it has in common with the image then,
 /// over all blocks. The reference is shifted, or also turned, scaled and sheared a little. Both have one size.
 pub(super) fn blocks(image: &RgbImage, reference: &RgbImage, affine: bool) -> (Vec<Block>, Moments) {
-    let whole = find(image, reference, affine);
     let all = parts(image.dimensions(), PART);
-    let place = |part: Rect| {
-        let of_image = grey(image, part);
-        let mut best = (None, Moments::of(&of_image, &grey(reference, part)));
-        if let Some(whole) = whole {
-            let one_of_many = all.len() > 1;
-            let own = one_of_many.then(|| refine_block(&of_image, reference, part, whole, affine)).flatten();
-            for map in iter::once(whole).chain(own) {
-                let found = of_moved(&of_image, reference, &map, part);
-                if let Some(found) = found.filter(|found| found.correlation() > best.1.correlation()) {
-                    best = (Some(Block { part, map }), found);
-                }
-            }
-        }
-        best
+    let in_common = |map: Option<&Map>| {
+        let moments = all.par_iter().map(|part| in_part(&grey(image, *part), reference, map, *part));
+        moments.reduce(Moments::default, Moments::and)
     };
-    let (blocks, moments): (Vec<_>, Vec<_>) = all.par_iter().map(|part| place(*part)).unzip();
-    let moments = moments.iter().fold(Moments::default(), |all, of_part| all.and(of_part));
+    let unmoved = in_common(None);
+    let mut best = (None, unmoved);
+    if let Some(map) = find(image, reference, affine) {
+        let moved = in_common(Some(&map));
+        // A map that shows less than three quarters of the image is none.
+        if moved.count() * 4 >= unmoved.count() * 3 && moved.correlation() > unmoved.correlation() {
+            best = (Some(map), moved);
+        }
+    }
+    if all.len() == 1 {
+        return (best.0.map(|map| Block { part: all[0], map }).into_iter().collect(), best.1);
+    }
+    let place = |part: &Rect| {
+        let image = grey(image, *part);
+        let start = in_part(&image, reference, best.0.as_ref(), *part);
+        let own = refine_block(&image, reference, *part, best.0.unwrap_or(Map::shift(0.0, 0.0)), affine);
+        let own = own.map(|map| (Some(map), in_part(&image, reference, Some(&map), *part)));
+        let better = own.filter(|(_, own)| {
+            own.count() * 4 >= start.count() * 3 && own.correlation() > start.correlation()
+        });
+        let (map, moments) = better.unwrap_or((best.0, start));
+        (map.map(|map| Block { part: *part, map }), moments)
+    };
+    let (blocks, moments): (Vec<_>, Vec<_>) = all.par_iter().map(place).unzip();
+    let moments = moments.into_iter().fold(Moments::default(), Moments::and);
     (blocks.into_iter().flatten().collect(), moments)
 }
 
-/// What a part of the image and the reference have in common where the moved reference shows it. None where
-/// it shows less than three quarters.
-fn of_moved(image: &GrayImage, reference: &RgbImage, map: &Map, part: Rect) -> Option<Moments> {
+/// What a part of the image and the reference have in common, where the reference, if it is moved, shows it.
+fn in_part(image: &GrayImage, reference: &RgbImage, map: Option<&Map>, part: Rect) -> Moments {
+    let Some(map) = map else { return Moments::of(image, &grey(reference, part)) };
     let mut moments = Moments::default();
-    let mut pixels = image.as_raw().iter();
-    moved(reference, map, part, |value| {
-        let pixel = pixels.next().expect("a pixel a value");
-        value.iter().for_each(|value| moments.add(*pixel, *value));
+    moved(reference, map, part, |x, y, value| {
+        if let Some(value) = value {
+            moments.add(image.get_pixel(x, y)[0], value);
+        }
     });
-    let pixels = u64::from(part.width) * u64::from(part.height);
-    (moments.count() * 4 >= pixels * 3).then_some(moments)
+    moments
 }
 
-/// Shows the grey value of the moved reference at each pixel of a part of the image, if it has one there, row by
-/// row.
-fn moved(reference: &RgbImage, map: &Map, part: Rect, mut show: impl FnMut(Option<u8>)) {
+/// Shows the grey value of the moved reference, if it has one, at each pixel of a part of the image; `x` and `y`
+/// count from the part's corner.
+fn moved(reference: &RgbImage, map: &Map, part: Rect, mut show: impl FnMut(u32, u32, Option<u8>)) {
     let around = map.around(part, 1.0, reference.dimensions());
     let source = grey(reference, around);
     let size = (source.width() as usize, source.height() as usize);
     let (left, top) = (around.x as f32, around.y as f32);
-    for y in part.y..part.y + part.height {
-        for x in part.x..part.x + part.width {
-            // Rounded as in any other part.
-            let (from_x, from_y) = map.apply(x as f32, y as f32);
+    for y in 0..part.height {
+        for x in 0..part.width {
+            // In coordinates of the whole image, so that every part rounds alike.
+            let (from_x, from_y) = map.apply((part.x + x) as f32, (part.y + y) as f32);
             let value = bilinear(source.as_raw(), size, from_x - left, from_y - top);
-            show(value.map(|value| (value + 0.5) as u8));
+            show(x, y, value.map(|value| (value + 0.5) as u8));
         }
     }
 }

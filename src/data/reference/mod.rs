@@ -79,7 +79,7 @@ impl<'a> Aligned<'a> {
             reference,
             #[cfg(feature = "align")]
             blocks: Vec::new(),
-            moments: moments.fold(Moments::default(), |all, moments| all.and(&moments)),
+            moments: moments.fold(Moments::default(), Moments::and),
         })
     }
 

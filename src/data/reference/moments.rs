@@ -22,7 +22,7 @@ impl Moments {
     }
 
     /// Of the pixels of both.
-    pub fn and(mut self, other: &Self) -> Self {
+    pub fn and(mut self, other: Self) -> Self {
         self.0.iter_mut().zip(other.0).for_each(|(sum, other)| *sum += other);
         self
     }
