@@ -152,7 +152,7 @@ fn a_detector_learns_from_pairs_and_clean_boards_and_ships_a_threshold() {
         "{evaluate} --reference-dir good --alarms 1 --json figures.json --plots charts --store shipped.safetensors"
     ));
     assert!(printed.contains("1 image with objects and 4 clean"), "{printed}");
-    for chart in ["escapes.png", "reliability.png", "precision_recall.png"] {
+    for chart in ["escapes.png", "alarms.png", "reliability.png", "precision_recall.png"] {
         assert!(image::open(bench.path("charts").join(chart)).is_ok(), "{chart}");
     }
     let figures = bench.json("figures.json");

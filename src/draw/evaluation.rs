@@ -5,7 +5,7 @@ use std::path::Path;
 use super::chart::{Series, line_chart};
 use super::confusion_matrix::plot_confusion_matrix;
 use crate::error::Result;
-use crate::eval::{ImageResult, OperatingPoints, confusion_matrix, escape_curve, precision_recall};
+use crate::eval::{EscapePoint, ImageResult, OperatingPoints, confusion_matrix, precision_recall};
 
 /// Above this IoU a detection and an object can be a pair.
 const IOU_THRESHOLD: f32 = 0.5;
@@ -43,23 +43,30 @@ pub fn plot_evaluation(
 /// The most false calls an image that `escapes.png` shows.
 const MOST_FALSE_CALLS: f64 = 2.0;
 
-/// Writes two charts into the existing folder `output`: `escapes.png`, the part of the objects that escapes
-/// over false calls an image, and `reliability.png`, the part of the detections that is correct over their
-/// scores.
+/// Writes charts into the existing folder `output`: `escapes.png`, the part of the objects that escapes over
+/// false calls an image; `alarms.png`, the same over the part of the clean images or windows that alarm, if
+/// there are any; `reliability.png`, the part of the detections that is correct over their scores.
 ///
 /// # Errors
 ///
 /// If a file cannot be written.
 pub fn plot_operating_points(
     output: impl AsRef<Path>,
-    results: &[ImageResult],
+    curve: &[EscapePoint],
     points: &OperatingPoints,
 ) -> Result<()> {
     let output = output.as_ref();
-    let curve = escape_curve(results).into_iter().filter(|(calls, _)| *calls <= MOST_FALSE_CALLS).collect();
-    let escapes = [Series { name: String::new(), points: curve }];
-    let (x, y) = ("false calls an image", "part that escapes");
-    line_chart(output.join("escapes.png"), "escapes over false calls", x, y, &escapes)?;
+    let over = |part: fn(&EscapePoint) -> Option<f64>, most: f64| {
+        let points = curve.iter().filter_map(|point| Some((part(point)?, point.escapes)));
+        [Series { name: String::new(), points: points.filter(|(x, _)| *x <= most).collect() }]
+    };
+    let y = "part that escapes";
+    let escapes = over(|point| Some(point.false_calls), MOST_FALSE_CALLS);
+    line_chart(output.join("escapes.png"), "escapes over false calls", "false calls an image", y, &escapes)?;
+    if curve.iter().any(|point| point.alarms.is_some()) {
+        let (x, alarms) = ("part of the clean that alarms", over(|point| point.alarms, 1.0));
+        line_chart(output.join("alarms.png"), "escapes over alarms", x, y, &alarms)?;
+    }
     let bins = points.overall.reliability.iter().map(|bin| (bin.score, bin.correct)).collect();
     let reliability = [
         Series { name: "measured".to_string(), points: bins },

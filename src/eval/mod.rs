@@ -40,7 +40,7 @@ pub use deep_pcb::{DeepPcbClass, DeepPcbMetrics};
 pub use evaluation::{Evaluation, evaluate};
 pub use image_result::ImageResult;
 pub use operating_points::{
-    FalseCalls, OperatingPoint, OperatingPoints, ReliabilityBin, Thresholds, Tolerances, escape_curve,
-    operating_points,
+    EscapePoint, FalseCalls, OperatingPoint, OperatingPoints, ReliabilityBin, Thresholds, Tolerances,
+    escape_curve, operating_points,
 };
 pub use pairs::{Pair, pairs};

@@ -122,14 +122,32 @@ pub struct OperatingPoints {
     pub per_class: Vec<(String, Thresholds)>,
 }
 
-/// `(false calls an image, part of the defects that escape)` from the highest threshold to the lowest.
-pub fn escape_curve(results: &[ImageResult]) -> Vec<(f64, f64)> {
-    let boards: Vec<Board> = results.iter().map(|result| Board::new(result, &[], &|_| true)).collect();
+/// What a threshold lets through, and what it holds up for nothing.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EscapePoint {
+    /// Part of the defects that escape.
+    pub escapes: f64,
+    /// False calls an image.
+    pub false_calls: f64,
+    /// Part of the clean regions that alarm; `None` where there are none.
+    pub alarms: Option<f64>,
+}
+
+/// All thresholds, from the highest to the lowest; none where there are no defects. `clean` as in
+/// [`operating_points`].
+pub fn escape_curve(results: &[ImageResult], clean: &[Vec<Xyxy>]) -> Vec<EscapePoint> {
+    let boards = results.iter().zip(clean).map(|(result, clean)| Board::new(result, clean, &|_| true));
+    let boards: Vec<Board> = boards.collect();
     let pool = Pool::new(boards.iter());
     if pool.objects == 0 {
         return Vec::new();
     }
-    pool.counts().map(|counts| (pool.false_calls(counts), 1.0 - pool.recall(counts))).collect()
+    let point = |counts: Counts| EscapePoint {
+        escapes: 1.0 - pool.recall(counts),
+        false_calls: pool.false_calls(counts),
+        alarms: pool.a_clean_region(&pool.clean, counts.threshold),
+    };
+    pool.counts().map(point).collect()
 }
 
 /// Finds the thresholds. `clean` are the regions of each image that alarm where something is detected:

@@ -9,7 +9,7 @@ use clap::ArgGroup;
 use faster_rcnn::data::{Dataset, Side};
 use faster_rcnn::draw::{self, draw_mistake, sheet};
 use faster_rcnn::eval::{
-    ImageResult, Tolerances, clean_images, clean_windows, evaluate, operating_points, pairs,
+    ImageResult, Tolerances, clean_images, clean_windows, escape_curve, evaluate, operating_points, pairs,
 };
 use faster_rcnn::image::ImageFormat;
 use faster_rcnn::train::RunInfo;
@@ -86,8 +86,8 @@ pub struct Arguments {
     /// Write all numbers to a JSON file.
     #[arg(long, value_name = "OUT")]
     json: Option<PathBuf>,
-    /// Write precision_recall.png, confusion_matrix.png, escapes.png, reliability.png and, where there are
-    /// mistakes, the first 60 of them as mistakes.png into a folder.
+    /// Write precision_recall.png, confusion_matrix.png, escapes.png, reliability.png, where there are clean
+    /// images alarms.png, and where there are mistakes the first 60 of them as mistakes.png into a folder.
     #[arg(long, value_name = "DIR")]
     plots: Option<PathBuf>,
     /// More images: clean ones, on which every detection is a false alarm. A folder, or a file with a path a
@@ -181,10 +181,10 @@ pub fn run(mut arguments: Arguments) -> Result<()> {
         None => clean_images(&results),
     };
     let thresholds = operating_points(&results, &clean, &data.class_names, tolerances, seed);
-    results.truncate(data.records.len());
     if let Some(folder) = plots {
-        draw::plot_operating_points(folder, &results, &thresholds)?;
+        draw::plot_operating_points(folder, &escape_curve(&results, &clean), &thresholds)?;
     }
+    results.truncate(data.records.len());
     let evaluation = evaluate(&results, &data.class_names).with_thresholds(thresholds);
     if let Some(path) = json {
         output::write_file(path, output::to_json(&evaluation))?;

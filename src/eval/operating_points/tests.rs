@@ -45,6 +45,26 @@ fn results() -> Vec<ImageResult> {
 }
 
 #[test]
+fn the_curve_goes_through_the_rows_of_the_table() {
+    let results = results();
+    let curve = escape_curve(&results, &clean_images(&results));
+    let point = |escapes, calls: f64, alarms| EscapePoint { escapes, false_calls: calls / 6.0, alarms };
+    let first = [
+        point(0.75, 0.0, Some(0.0)),
+        point(0.5, 0.0, Some(0.0)),
+        point(0.5, 1.0, Some(0.0)),
+        point(0.5, 2.0, Some(0.25)),
+        point(0.25, 2.0, Some(0.25)),
+        point(0.25, 3.0, Some(0.5)),
+    ];
+    assert_eq!(curve[..6], first);
+    assert_eq!((curve.len(), curve[8]), (9, point(0.25, 6.0, Some(0.75))));
+    let dirty = &results[..2];
+    assert!(escape_curve(dirty, &clean_images(dirty)).iter().all(|point| point.alarms.is_none()));
+    assert!(escape_curve(&results[2..], &clean_images(&results[2..])).is_empty());
+}
+
+#[test]
 fn thresholds_are_those_of_the_table() {
     let names = ["open", "short"];
     let points = found(&results(), &names, Tolerances { escapes: 0.5, alarms: 0.25 }, 0);
