@@ -17,6 +17,9 @@ import time
 
 SHORT = ["train.epochs=4", "train.warmup_steps=100", "model.transform.min_size=384", "model.transform.max_size=384"]
 
+# Starts from weights of a run of the same length on synthetic boards.
+PRETRAINED = "after as long on synthetic boards"
+
 # What is set beside SHORT.
 CHANGES = {
     "baseline, seed 0": [],
@@ -28,17 +31,17 @@ CHANGES = {
     "no clean boards": ["data.clean_fraction=0.0"],
     "no rotation": ["augment.rotation=0.0"],
     "scale 0.8 to 1.25": ["augment.scale_jitter=[0.8,1.25]"],
-    "no photometry": [f"augment.photometry.{key}=0.0" for key in ("brightness", "contrast", "noise", "blur", "morphology")],
+    "no photometry": [
+        f"augment.photometry.{key}=0.0" for key in ("brightness", "contrast", "noise", "blur", "morphology")
+    ],
     "no morphology": ["augment.photometry.morphology=0.0"],
     "copy-paste of up to 3": ["data.copy_paste=3"],
     "no moving average": ["train.ema_decay=0.0"],
     "AdamW": ["train.optimizer=adamw", "train.learning_rate=0.0003", "train.weight_decay=0.05"],
     "anchors of 32 to 512": ["model.anchors.sizes=[32.0,64.0,128.0,256.0,512.0]"],
     "512 pixels": ["model.transform.min_size=512", "model.transform.max_size=512"],
-    "after as long on synthetic boards": [],
+    PRETRAINED: [],
 }
-# Starts from weights of a run of the same length on synthetic boards.
-PRETRAINED = "after as long on synthetic boards"
 
 
 def split(data, output, kind):
@@ -50,7 +53,8 @@ def split(data, output, kind):
     trained = [board for board in boards if board not in set(held_out)]
     if not held_out or not trained:
         raise SystemExit(f"{data} has {len(held_out)} boards of kind {kind} and {len(trained)} others")
-    for name, validation in [("split", held_out[::5]), ("evaluation", [board for board in held_out if board not in held_out[::5]])]:
+    judged = [board for index, board in enumerate(held_out) if index % 5]
+    for name, validation in [("split", held_out[::5]), ("evaluation", judged)]:
         (output / name).mkdir(parents=True, exist_ok=True)
         (output / name / "train.txt").write_text("\n".join(trained) + "\n")
         (output / name / "val.txt").write_text("\n".join(validation) + "\n")

@@ -59,9 +59,9 @@ pub struct FasterRcnnConfig {
     /// How a reference is brought onto the image.
     #[serde(default)]
     pub reference_align: ReferenceAlign,
-    /// How many views of an image a [`Predictor`](crate::Predictor) looks at: 1, or also the image mirrored from
-    /// left to right (2), from top to bottom (4) and along its diagonal (8). Several take as many times as
-    /// long, and find more and alarm less, if training showed the detector such views.
+    /// How many views of an image a [`Predictor`](crate::Predictor) looks at: 1, or also the image mirrored
+    /// from left to right (2), from top to bottom (4) and along its diagonal (8). Several take as many times
+    /// as long, and find more and alarm less, if training showed the detector such views.
     #[serde(default = "default_views")]
     pub views: usize,
     /// The input transform.

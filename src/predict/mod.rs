@@ -148,7 +148,8 @@ impl Predictor {
     }
 
     fn with_settings(&self, change: impl FnOnce(&mut FasterRcnnConfig)) -> Result<Self> {
-        Ok(Self { detector: self.detector.with_settings(change)?, ..self.clone() })
+        let detector = self.detector.with_settings(change)?;
+        Ok(Self { detector, tiles: self.tiles, class_thresholds: self.class_thresholds.clone() })
     }
 
     /// One with the same weights that looks at several views of an image: see

@@ -5,9 +5,9 @@
 //! ```
 //!
 //! Both work on smaller pictures: a shift of 32 pixels is one of 8 at a quarter of the resolution, and half
-//! the resolution is enough to find a tenth of a pixel. No single map fits all of a large image, so each block
-//! of it has its own, and only blocks are in memory at the full resolution. Source of the refinement: Baker and
-//! Matthews, "Lucas-Kanade 20 Years On" (2004), the inverse compositional algorithm.
+//! the resolution is enough to find a tenth of a pixel. No single map fits all of a large image, so each
+//! block of it has its own, and only blocks are in memory at the full resolution. Source of the refinement:
+//! Baker and Matthews, "Lucas-Kanade 20 Years On" (2004), the inverse compositional algorithm.
 
 use image::math::Rect;
 use image::{GrayImage, RgbImage};
@@ -142,8 +142,8 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// Puts the moved reference into `to`, which shows `part` of the image. What the reference does not show is
-    /// taken from the image: there is no difference that anybody knows of.
+    /// Puts the moved reference into `to`, which shows `part` of the image. What the reference does not show
+    /// is taken from the image: there is no difference that anybody knows of.
     pub fn paint(&self, reference: &RgbImage, image: &GrayImage, part: Rect, to: &mut GrayImage) {
         let Some(both) = intersection(self.part, part) else { return };
         let (left, top) = (both.x - part.x, both.y - part.y);
@@ -155,39 +155,42 @@ impl Block {
 }
 
 /// The blocks in which a move makes the reference fit better, and what it has in common with the image then,
-/// over all blocks. The reference is shifted, or also turned, scaled and sheared a little. Both have one size.
+/// over all blocks. The reference is shifted, or also turned, scaled and sheared a little. Both have one
+/// size.
 pub(super) fn blocks(image: &RgbImage, reference: &RgbImage, affine: bool) -> (Vec<Block>, Moments) {
     let all = parts(image.dimensions(), PART);
-    let in_common = |map: Option<&Map>| {
-        let moments = all.par_iter().map(|part| in_part(&grey(image, *part), reference, map, *part));
-        moments.reduce(Moments::default, Moments::and)
+    let in_common = |map: Option<&Map>| -> Vec<Moments> {
+        all.par_iter().map(|part| in_part(&grey(image, *part), reference, map, *part)).collect()
     };
-    let unmoved = in_common(None);
-    let mut best = (None, unmoved);
+    let sum = |of_parts: &[Moments]| of_parts.iter().copied().fold(Moments::default(), Moments::and);
+    let mut best = (None, in_common(None));
     if let Some(map) = find(image, reference, affine) {
-        let moved = in_common(Some(&map));
-        // A map that shows less than three quarters of the image is none.
-        if moved.count() * 4 >= unmoved.count() * 3 && moved.correlation() > unmoved.correlation() {
-            best = (Some(map), moved);
+        let of_parts = in_common(Some(&map));
+        if is_better(&sum(&of_parts), &sum(&best.1)) {
+            best = (Some(map), of_parts);
         }
     }
-    if all.len() == 1 {
-        return (best.0.map(|map| Block { part: all[0], map }).into_iter().collect(), best.1);
-    }
-    let place = |part: &Rect| {
-        let image = grey(image, *part);
-        let start = in_part(&image, reference, best.0.as_ref(), *part);
-        let own = refine_block(&image, reference, *part, best.0.unwrap_or(Map::shift(0.0, 0.0)), affine);
-        let own = own.map(|map| (Some(map), in_part(&image, reference, Some(&map), *part)));
-        let better = own.filter(|(_, own)| {
-            own.count() * 4 >= start.count() * 3 && own.correlation() > start.correlation()
+    let (whole, mut of_parts) = best;
+    let mut maps = vec![whole; all.len()];
+    if all.len() > 1 {
+        let start = whole.unwrap_or(Map::shift(0.0, 0.0));
+        all.par_iter().zip(&mut maps).zip(&mut of_parts).for_each(|((part, map), known)| {
+            let image = grey(image, *part);
+            if let Some(own) = refine_block(&image, reference, *part, start, affine) {
+                let found = in_part(&image, reference, Some(&own), *part);
+                if is_better(&found, known) {
+                    (*map, *known) = (Some(own), found);
+                }
+            }
         });
-        let (map, moments) = better.unwrap_or((best.0, start));
-        (map.map(|map| Block { part: *part, map }), moments)
-    };
-    let (blocks, moments): (Vec<_>, Vec<_>) = all.par_iter().map(place).unzip();
-    let moments = moments.into_iter().fold(Moments::default(), Moments::and);
-    (blocks.into_iter().flatten().collect(), moments)
+    }
+    let moments = sum(&of_parts);
+    (all.into_iter().zip(maps).filter_map(|(part, map)| Some(Block { part, map: map? })).collect(), moments)
+}
+
+/// Whether the reference fits better, and shows at least three quarters of what it showed.
+fn is_better(moved: &Moments, before: &Moments) -> bool {
+    moved.count() * 4 >= before.count() * 3 && moved.correlation() > before.correlation()
 }
 
 /// What a part of the image and the reference have in common, where the reference, if it is moved, shows it.
@@ -202,8 +205,8 @@ fn in_part(image: &GrayImage, reference: &RgbImage, map: Option<&Map>, part: Rec
     moments
 }
 
-/// Shows the grey value of the moved reference, if it has one, at each pixel of a part of the image; `x` and `y`
-/// count from the part's corner.
+/// Shows the grey value of the moved reference, if it has one, at each pixel of a part of the image; `x` and
+/// `y` count from the part's corner.
 fn moved(reference: &RgbImage, map: &Map, part: Rect, mut show: impl FnMut(u32, u32, Option<u8>)) {
     let around = map.around(part, 1.0, reference.dimensions());
     let source = grey(reference, around);

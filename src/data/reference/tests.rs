@@ -98,7 +98,8 @@ fn a_reference_is_brought_onto_its_image() {
 fn every_block_of_a_large_image_has_a_map_of_its_own() {
     let side = 640;
     let [mut large, mut reference] = [0; 2].map(|_| GrayImage::new(3 * side, 2 * side));
-    for (index, x, y) in [(0, 0, 0), (1, 1, 0), (2, 2, 0), (3, 0, 1), (4, 1, 1), (5, 2, 1)] {
+    let places = [(0, 0, 0), (1, 1, 0), (2, 2, 0), (3, 0, 1), (4, 1, 1), (5, 2, 1)];
+    for (index, x, y) in places {
         let (image, clean) = boards(index);
         let shift = [x as f32 * 2.0 - 9.0, y as f32 * 3.0 + 4.0];
         let moved = photograph(&clean, shift, 0.3 * x as f32 - 0.2, 1.0, 10.0, index);
@@ -106,7 +107,7 @@ fn every_block_of_a_large_image_has_a_map_of_its_own() {
         imageops::replace(&mut reference, &moved, (x * side).into(), (y * side).into());
     }
     let found = aligned(&large, &reference, ReferenceAlign::Affine);
-    for (index, x, y) in [(0, 0, 0), (1, 1, 0), (2, 2, 0), (3, 0, 1), (4, 1, 1), (5, 2, 1)] {
+    for (index, x, y) in places {
         let piece = |image: &GrayImage| imageops::crop_imm(image, x * side, y * side, side, side).to_image();
         let (image, clean) = boards(index);
         let unmoved = differing(&image, &photograph(&clean, [0.0; 2], 0.0, 1.0, 10.0, index));
