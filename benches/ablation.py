@@ -2,7 +2,7 @@
 """What each setting of the recipe for DeepPCB is worth: one change at a time, on a short schedule.
 
     cargo build --release
-    python benches/ablation.py --data PCBData --output runs/ablation [--only AdamW --only ...]
+    python benches/ablation.py --data PCBData --output runs/ablation [--only AdamW --only ...] [--set train.loader_threads=8]
 
 Each run is `configs/deep_pcb_small_reference.toml` at 384 pixels for four epochs, with a change. The boards of one kind
 are held out; the others are trained on. The baseline has three seeds, which say how much is chance. A run that is
@@ -72,7 +72,7 @@ def train(arguments, folder, settings, data, start=()):
         command += ["--resume"]
     else:
         command += ["--config", arguments.config, *start]
-        command += [part for setting in SHORT + settings for part in ("--set", setting)]
+        command += [part for setting in SHORT + settings + arguments.set for part in ("--set", setting)]
     clock = beside(folder, ".seconds")
     before, started = float(clock.read_text()) if clock.exists() else 0.0, time.monotonic()
     try:
@@ -80,6 +80,13 @@ def train(arguments, folder, settings, data, start=()):
             subprocess.run(command, check=True, stdout=log, stderr=subprocess.STDOUT)
     finally:
         clock.write_text(str(before + time.monotonic() - started))
+
+
+def validation_loss(folder):
+    """The loss on the validation boards after the epoch with the best AP."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    epochs = [row for row in rows if row["split"] == "valid" and "step" not in row]
+    return max(epochs, key=lambda row: row["ap"])["loss"]
 
 
 def run(arguments, name, settings):
@@ -115,6 +122,7 @@ def run(arguments, name, settings):
         "F": found["deep_pcb"]["f_score"],
         "calls at 0.90": calls["0.9"],
         "calls at 0.95": calls["0.95"],
+        "validation loss": validation_loss(folder),
         "minutes": float(beside(folder, ".seconds").read_text()) / 60,
     }
     numbers.write_text(json.dumps(row))
@@ -129,6 +137,7 @@ def main():
     parser.add_argument("--program", default="target/release/faster-rcnn")
     parser.add_argument("--kind", default="77000", help="the first digits of the boards that are held out")
     parser.add_argument("--only", action="append", choices=list(CHANGES), help="only this run; may be repeated")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of all runs")
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     split(arguments.data, arguments.output, arguments.kind)
