@@ -38,6 +38,7 @@ CHANGES = {
     "copy-paste of up to 3": ["data.copy_paste=3"],
     "no moving average": ["train.ema_decay=0.0"],
     "AdamW": ["train.optimizer=adamw", "train.learning_rate=0.0003", "train.weight_decay=0.05"],
+    "corners as edges": ["model.corners=edges"],
     "anchors of 32 to 512": ["model.anchors.sizes=[32.0,64.0,128.0,256.0,512.0]"],
     "512 pixels": ["model.transform.min_size=512", "model.transform.max_size=512"],
     PRETRAINED: [],

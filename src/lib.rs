@@ -202,7 +202,7 @@ pub use model::{
     ResNetDepth, RoiHeadsConfig, RpnConfig, Sampling, TransformConfig,
 };
 pub use predict::{Predictor, Tiles};
-pub use structures::{Annotation, Detection, Image, ReferenceAlign, ReferenceInput, Xyxy};
+pub use structures::{Annotation, Corners, Detection, Image, ReferenceAlign, ReferenceInput, Xyxy};
 
 /// For this crate's own program, tests and benches: no part of the library's interface.
 #[doc(hidden)]

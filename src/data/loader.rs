@@ -17,7 +17,7 @@ use super::dataset::Record;
 use super::random::{Purpose, RandomKey};
 use super::reference::pair_with_itself;
 use crate::error::{Error, Result};
-use crate::structures::{Annotation, Image, ReferenceAlign, ReferenceInput};
+use crate::structures::{Annotation, Corners, Image, ReferenceAlign, ReferenceInput};
 
 /// Batches a thread keeps ready.
 const PREFETCH: usize = 2;
@@ -52,6 +52,7 @@ struct Preparation {
     variation: Option<Variation>,
     input: ReferenceInput,
     align: ReferenceAlign,
+    corners: Corners,
     /// Part of the shuffled images that are replaced by their references.
     clean_fraction: f64,
     /// Most objects that are pasted into a shuffled image.
@@ -149,6 +150,13 @@ impl Loader {
     #[must_use]
     pub fn with_reference(mut self, input: ReferenceInput, align: ReferenceAlign) -> Self {
         (self.preparation.input, self.preparation.align) = (input, align);
+        self
+    }
+
+    /// Says what the corners of the boxes are. Images in order are given as they are.
+    #[must_use]
+    pub fn with_corners(mut self, corners: Corners) -> Self {
+        self.preparation.corners = corners;
         self
     }
 
@@ -311,8 +319,13 @@ impl Preparation {
             let key = RandomKey { seed, epoch, image: index as u64 };
             let (pixels, annotations) = match &self.variation {
                 Some(variation) => {
-                    let (pixels, annotations) = self.composed(records, index, key)?;
-                    augment(pixels, &annotations, &variation.augment, self.input, key)
+                    let (pixels, mut annotations) = self.composed(records, index, key)?;
+                    let offset = self.corners.offset();
+                    shift(&mut annotations, offset);
+                    let (pixels, mut annotations) =
+                        augment(pixels, &annotations, &variation.augment, self.input, key);
+                    shift(&mut annotations, -offset);
+                    (pixels, annotations)
                 }
                 None => (self.pixels(&records[index])?, records[index].annotations.clone()),
             };
@@ -362,6 +375,11 @@ impl Preparation {
             ReferenceInput::Difference => record.load_pair(self.align),
         }
     }
+}
+
+/// Moves boxes to the right and down, in pixels.
+fn shift(annotations: &mut [Annotation], by: f32) {
+    annotations.iter_mut().for_each(|annotation| annotation.xyxy = annotation.xyxy.map(|side| side + by));
 }
 
 #[cfg(test)]

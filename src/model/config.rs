@@ -11,7 +11,7 @@ use super::rpn::RpnConfig;
 use super::transform::TransformConfig;
 use crate::bounds::{self, MAX_COUNT};
 use crate::error::{Error, Result};
-use crate::structures::{ReferenceAlign, ReferenceInput};
+use crate::structures::{Corners, ReferenceAlign, ReferenceInput};
 
 /// Architecture and settings; the defaults are torchvision's `fasterrcnn_resnet50_fpn`.
 ///
@@ -59,6 +59,9 @@ pub struct FasterRcnnConfig {
     /// How a reference is brought onto the image.
     #[serde(default)]
     pub reference_align: ReferenceAlign,
+    /// What the corners of boxes are, in the data set and in what is detected.
+    #[serde(default)]
+    pub corners: Corners,
     /// How many views of an image a [`Predictor`](crate::Predictor) looks at: 1, or also the image mirrored
     /// from left to right (2), from top to bottom (4) and along its diagonal (8). Several take as many times
     /// as long, and find more and alarm less, if training showed the detector such views.
@@ -102,6 +105,7 @@ impl FasterRcnnConfig {
             seed: 0,
             reference: ReferenceInput::None,
             reference_align: ReferenceAlign::Off,
+            corners: Corners::Edges,
             views: default_views(),
             transform: TransformConfig::default(),
             anchors: AnchorConfig::default(),
@@ -192,6 +196,12 @@ impl FasterRcnnConfig {
     #[must_use]
     pub fn with_reference_align(self, reference_align: ReferenceAlign) -> Self {
         Self { reference_align, ..self }
+    }
+
+    /// Sets what the corners of boxes are.
+    #[must_use]
+    pub fn with_corners(self, corners: Corners) -> Self {
+        Self { corners, ..self }
     }
 
     /// Sets the short and the long side that images are resized to, in pixels.

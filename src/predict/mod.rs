@@ -340,7 +340,7 @@ impl Predictor {
             found.iter_mut().zip(detections).for_each(|(found, of_view)| found.push((view, of_view)));
         }
         let merged = images.iter().zip(&found).map(|(image, found)| {
-            let mut merged = views::merge(found, image.size(), heads.nms_thresh);
+            let mut merged = views::merge(found, image.size(), self.config().corners, heads.nms_thresh);
             merged.retain(|detection| detection.score > heads.score_thresh);
             merged.truncate(heads.detections_per_img);
             merged

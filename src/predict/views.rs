@@ -10,7 +10,7 @@
 //! the mean of what each view says, at best, and 0 where a view says nothing. Its box is the mean of the boxes,
 //! weighted by their scores. This is known as test-time augmentation.
 
-use crate::structures::{Detection, Image, Xyxy, iou};
+use crate::structures::{Corners, Detection, Image, Xyxy, iou};
 
 /// Detections of a view with a lower score than this count as none, unless lower ones are asked for.
 pub(super) const LEAST_SCORE: f32 = 0.05;
@@ -36,8 +36,9 @@ impl View {
     }
 
     /// A box of the view in an image of `(height, width)`.
-    fn back(self, [x1, y1, x2, y2]: Xyxy, (height, width): (usize, usize)) -> Xyxy {
-        let sides = [height as f32, width as f32];
+    fn back(self, [x1, y1, x2, y2]: Xyxy, (height, width): (usize, usize), corners: Corners) -> Xyxy {
+        // What a corner and its mirror image add up to.
+        let sides = [height, width].map(|side| side as f32 - 2.0 * corners.offset());
         let [down, across] = if self.transposed { [sides[1], sides[0]] } else { sides };
         let back =
             |start, end, side, mirrored| if mirrored { (side - end, side - start) } else { (start, end) };
@@ -76,10 +77,11 @@ impl Object {
 pub(super) fn merge(
     found: &[(View, Vec<Detection>)],
     size: (usize, usize),
+    corners: Corners,
     nms_thresh: f64,
 ) -> Vec<Detection> {
     let of_view = |(index, (view, detections)): (usize, &(View, Vec<Detection>))| {
-        let back = |found: &Detection| Detection { xyxy: view.back(found.xyxy, size), ..*found };
+        let back = |found: &Detection| Detection { xyxy: view.back(found.xyxy, size, corners), ..*found };
         detections.iter().map(|found| (index, back(found))).collect::<Vec<_>>()
     };
     let mut all: Vec<(usize, Detection)> = found.iter().enumerate().flat_map(of_view).collect();
@@ -135,7 +137,11 @@ mod tests {
             let least = |of: fn(&(f32, f32)) -> f32| bright.iter().map(of).fold(f32::INFINITY, f32::min);
             let most = |of: fn(&(f32, f32)) -> f32| bright.iter().map(of).fold(0.0, f32::max);
             let seen = [least(|p| p.0), least(|p| p.1), most(|p| p.0) + 1.0, most(|p| p.1) + 1.0];
-            assert_eq!(view.back(seen, bytes.size()), place, "{view:?}");
+            assert_eq!(view.back(seen, bytes.size(), Corners::Edges), place, "{view:?}");
+            // The first and the last of its pixels.
+            let [x1, y1, x2, y2] = seen;
+            let pixels = view.back([x1, y1, x2 - 1.0, y2 - 1.0], bytes.size(), Corners::Pixels);
+            assert_eq!(pixels, [place[0], place[1], place[2] - 1.0, place[3] - 1.0], "{view:?}");
         }
     }
 
@@ -146,8 +152,9 @@ mod tests {
     #[test]
     fn an_object_has_the_mean_score_of_the_views_and_the_mean_box() {
         let upright = View { transposed: false, mirrored: [false, false] };
-        let merged =
-            |views: [Vec<Detection>; 2]| merge(&views.map(|found| (upright, found)), (100, 100), 0.5);
+        let merged = |views: [Vec<Detection>; 2]| {
+            merge(&views.map(|found| (upright, found)), (100, 100), Corners::Edges, 0.5)
+        };
         assert_eq!(merged([vec![at(10.0, 1, 0.75)], vec![at(14.0, 1, 0.25)]]), [at(11.0, 1, 0.5)]);
         // What one view alone sees counts half.
         assert_eq!(merged([vec![at(10.0, 1, 0.5)], vec![]]), [at(10.0, 1, 0.25)]);

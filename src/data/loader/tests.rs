@@ -170,6 +170,36 @@ fn clean_images_are_references_without_objects() {
     assert_eq!(batch.annotations[0], records[0].annotations);
 }
 
+/// The box of a white rectangle goes with it, whether its corners are edges or the first and the last pixel.
+#[test]
+fn corners_are_mirrored_as_what_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("board.png");
+    let inside = |x, y| (10..31).contains(&x) && (5..17).contains(&y);
+    RgbImage::from_fn(64, 40, |x, y| Rgb([if inside(x, y) { 255 } else { 0 }; 3])).save(&path).unwrap();
+    for (corners, last) in [(Corners::Edges, 0.0), (Corners::Pixels, 1.0)] {
+        let rectangle = Annotation::new([10.0, 5.0, 31.0 - last, 17.0 - last], 1);
+        let records = vec![Record::from_image(&path, vec![rectangle]).unwrap(); 20];
+        let loader = Loader::in_order(&records, 20, 1).with_corners(corners);
+        let batch = loader.shuffled(&AugmentConfig::default(), 5, 1).next_epoch().next().unwrap().unwrap();
+        let mut places = Vec::new();
+        for (image, annotations) in batch.images.iter().zip(&batch.annotations) {
+            let (height, width) = image.size();
+            let data = image.data();
+            let white = data[..height * width].iter().enumerate().filter(|(_, value)| **value > 0.5);
+            let found = white.map(|(index, _)| [(index % width) as f32, (index / width) as f32]);
+            let found: Vec<[f32; 2]> = found.collect();
+            let least = |axis: usize| found.iter().map(|pixel| pixel[axis]).fold(f32::INFINITY, f32::min);
+            let most = |axis: usize| found.iter().map(|pixel| pixel[axis]).fold(0.0, f32::max) + 1.0 - last;
+            assert_eq!(annotations[0].xyxy, [least(0), least(1), most(0), most(1)], "{corners:?}");
+            places.push(annotations[0].xyxy.map(|side| side as i32));
+        }
+        places.sort_unstable();
+        places.dedup();
+        assert_eq!(places.len(), 8, "{places:?}");
+    }
+}
+
 #[test]
 fn pasted_objects_come_from_images_of_the_same_group() {
     let folder = tempfile::tempdir().unwrap();
