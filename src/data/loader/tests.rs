@@ -179,8 +179,8 @@ fn corners_are_mirrored_as_what_they_are() {
     RgbImage::from_fn(64, 40, |x, y| Rgb([if inside(x, y) { 255 } else { 0 }; 3])).save(&path).unwrap();
     for (corners, last) in [(Corners::Edges, 0.0), (Corners::Pixels, 1.0)] {
         let rectangle = Annotation::new([10.0, 5.0, 31.0 - last, 17.0 - last], 1);
-        let records = vec![Record::from_image(&path, vec![rectangle]).unwrap(); 20];
-        let loader = Loader::in_order(&records, 20, 1).with_corners(corners);
+        let records = vec![Record::from_image(&path, vec![rectangle]).unwrap(); 60];
+        let loader = Loader::in_order(&records, 60, 1).with_corners(corners);
         let batch = loader.shuffled(&AugmentConfig::default(), 5, 1).next_epoch().next().unwrap().unwrap();
         let mut places = Vec::new();
         for (image, annotations) in batch.images.iter().zip(&batch.annotations) {
