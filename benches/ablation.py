@@ -6,7 +6,7 @@
 
 Each run is `configs/deep_pcb_small_reference.toml` at 384 pixels for four epochs, with a change. The boards of one kind
 are held out; the others are trained on. The baseline has three seeds, which say how much is chance. A run that is
-done is not made again, and one that was stopped goes on. At the end stands a table.
+done is not made again, and one that was stopped goes on: other settings take another folder. At the end stands a table.
 """
 
 import argparse
@@ -73,7 +73,7 @@ def train(arguments, folder, settings, data, start=()):
         command += ["--resume"]
     else:
         command += ["--config", arguments.config, *start]
-        command += [part for setting in SHORT + settings + arguments.set for part in ("--set", setting)]
+        command += [part for setting in SHORT + arguments.set + settings for part in ("--set", setting)]
     clock = beside(folder, ".seconds")
     before, started = float(clock.read_text()) if clock.exists() else 0.0, time.monotonic()
     try:

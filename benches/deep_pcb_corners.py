@@ -3,7 +3,7 @@
 
     python benches/deep_pcb_corners.py PCBData
 
-A defect is where board and template differ, in at least 7 of the 9 pixels around. If the corners of labels were edges
+A defect is where board and template differ, in at least 7 of the 9 pixels around: without its outermost pixels. If the corners of labels were edges
 of pixels, a label would be as far from its defect on the left as on the right.
 """
 
@@ -24,10 +24,10 @@ def grey(path):
 
 def margins(board):
     """Left, top, right and bottom, in pixels, of each label of a board whose defect is found."""
-    differs = numpy.abs(grey(board) - grey(str(board).replace("_test", "_temp"))) > 128
+    differs = numpy.abs(grey(board) - grey(board.with_name(board.name.replace("_test", "_temp")))) > 128
     labels = board.parent.parent / (board.parent.name + "_not") / board.name.replace("_test.jpg", ".txt")
     for line in labels.read_text().splitlines():
-        x1, y1, x2, y2 = [int(number) for number in line.replace(",", " ").split()[:4]]
+        x1, y1, x2, y2 = [int(number) for number in line.split()[:4]]
         left, top = max(x1 - AROUND, 0), max(y1 - AROUND, 0)
         part = numpy.pad(differs[top : y2 + AROUND, left : x2 + AROUND].astype(int), 1)
         height, width = part.shape
@@ -46,7 +46,7 @@ def main():
         kinds[board.name[:5]].extend(margins(board))
     print("| kind | labels | left | top | right | bottom |\n|---|---|---|---|---|---|")
     for kind, found in kinds.items():
-        print("|", " | ".join([kind, str(len(found)), *(f"{side:.0f}" for side in numpy.median(found, 0))]), "|")
+        print("|", " | ".join([kind, str(len(found)), *(f"{side:.1f}" for side in numpy.median(found, 0))]), "|")
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ impl AugmentConfig {
 ///
 /// For a detector that takes a reference, the image is a [`pair`](super::pair).
 ///
-/// Boxes are in pixels of `image` and come back in pixels of the returned one. Only a crop or a rotation drops
+/// Boxes are in pixels of `image`, their corners edges, and come back in pixels of the returned one. Only a crop or a rotation drops
 /// any. Labels and crowd flags stay. An area grows with the scale; it becomes `None` if the box is cut.
 ///
 /// # Panics

@@ -320,11 +320,10 @@ impl Preparation {
             let (pixels, annotations) = match &self.variation {
                 Some(variation) => {
                     let (pixels, mut annotations) = self.composed(records, index, key)?;
-                    let offset = self.corners.offset();
-                    shift(&mut annotations, offset);
+                    annotations.iter_mut().for_each(|one| one.xyxy = self.corners.to_edges(one.xyxy));
                     let (pixels, mut annotations) =
                         augment(pixels, &annotations, &variation.augment, self.input, key);
-                    shift(&mut annotations, -offset);
+                    annotations.iter_mut().for_each(|one| one.xyxy = self.corners.from_edges(one.xyxy));
                     (pixels, annotations)
                 }
                 None => (self.pixels(&records[index])?, records[index].annotations.clone()),
@@ -375,11 +374,6 @@ impl Preparation {
             ReferenceInput::Difference => record.load_pair(self.align),
         }
     }
-}
-
-/// Moves boxes to the right and down, in pixels.
-fn shift(annotations: &mut [Annotation], by: f32) {
-    annotations.iter_mut().for_each(|annotation| annotation.xyxy = annotation.xyxy.map(|side| side + by));
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::structures::Corners;
 
 fn predictor() -> Predictor {
     let config = FasterRcnnConfig::tiny(3).with_class_names(&["open", "short"]).with_image_size(64, 96);
@@ -101,25 +102,30 @@ fn each_class_may_have_a_threshold_and_another_score_replaces_them() {
 /// All eight views of an image are those of the image turned.
 #[test]
 fn with_all_views_it_does_not_matter_how_an_image_is_turned() {
-    let predictor = predictor();
     let board = board(90, 60);
-    let several = predictor.with_views(8).unwrap();
-    let found = several.detect(&board).unwrap();
-    assert!(found.len() > 3);
-    let turned = several.detect(&image::imageops::rotate90(&board)).unwrap();
-    assert_eq!(found.len(), turned.len());
-    for one in &found {
-        // A point x, y is at 60 - y, x after a turn to the right.
-        let [x1, y1, x2, y2] = one.xyxy;
-        let expected = [60.0 - y2, x1, 60.0 - y1, x2];
-        let is_same = |other: &&Detection| {
-            let far = expected.iter().zip(other.xyxy).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            // Convolutions add in another order on another view.
-            other.label == one.label && (other.score - one.score).abs() < 1e-4 && far < 0.01
-        };
-        assert!(turned.iter().any(|other| is_same(&other)), "{one:?} {turned:?}");
+    for (corners, last) in [(Corners::Pixels, 1.0), (Corners::Edges, 0.0)] {
+        let several = predictor().with_settings(|config| config.corners = corners).unwrap();
+        let several = several.with_views(8).unwrap();
+        let found = several.detect(&board).unwrap();
+        assert!(found.len() > 3);
+        let turned = several.detect(&image::imageops::rotate90(&board)).unwrap();
+        assert_eq!(found.len(), turned.len());
+        for one in &found {
+            // A point x, y is at 60 - y, x after a turn to the right; a pixel at 59 - y, x.
+            let [x1, y1, x2, y2] = one.xyxy;
+            let expected = [60.0 - last - y2, x1, 60.0 - last - y1, x2];
+            let is_same = |other: &&Detection| {
+                let far = expected.iter().zip(other.xyxy).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                // Convolutions add in another order on another view.
+                other.label == one.label && (other.score - one.score).abs() < 1e-4 && far < 0.01
+            };
+            assert!(turned.iter().any(|other| is_same(&other)), "{corners:?} {one:?} {turned:?}");
+        }
     }
 
+    let predictor = predictor();
+    let several = predictor.with_views(8).unwrap();
+    let found = several.detect(&board).unwrap();
     // A higher score leaves out, and changes nothing else.
     let middle = found[found.len() / 2].score;
     let strict = several.with_score_thresh(middle).unwrap().detect(&board).unwrap();

@@ -10,7 +10,7 @@
 //! the mean of what each view says, at best, and 0 where a view says nothing. Its box is the mean of the boxes,
 //! weighted by their scores. This is known as test-time augmentation.
 
-use crate::structures::{Corners, Detection, Image, Xyxy, iou};
+use crate::structures::{Corners, Detection, Image, Xyxy, clip, iou};
 
 /// Detections of a view with a lower score than this count as none, unless lower ones are asked for.
 pub(super) const LEAST_SCORE: f32 = 0.05;
@@ -35,10 +35,9 @@ impl View {
         image.turned(self.transposed, self.mirrored)
     }
 
-    /// A box of the view in an image of `(height, width)`.
-    fn back(self, [x1, y1, x2, y2]: Xyxy, (height, width): (usize, usize), corners: Corners) -> Xyxy {
-        // What a corner and its mirror image add up to.
-        let sides = [height, width].map(|side| side as f32 - 2.0 * corners.offset());
+    /// A box of the view, as edges of pixels, in an image of `(height, width)`.
+    fn back(self, [x1, y1, x2, y2]: Xyxy, (height, width): (usize, usize)) -> Xyxy {
+        let sides = [height as f32, width as f32];
         let [down, across] = if self.transposed { [sides[1], sides[0]] } else { sides };
         let back =
             |start, end, side, mirrored| if mirrored { (side - end, side - start) } else { (start, end) };
@@ -81,7 +80,11 @@ pub(super) fn merge(
     nms_thresh: f64,
 ) -> Vec<Detection> {
     let of_view = |(index, (view, detections)): (usize, &(View, Vec<Detection>))| {
-        let back = |found: &Detection| Detection { xyxy: view.back(found.xyxy, size, corners), ..*found };
+        let back = |found: &Detection| {
+            // A detector may put a last pixel behind the image's own.
+            let edges = clip(&view.back(corners.to_edges(found.xyxy), size), size);
+            Detection { xyxy: corners.from_edges(edges), ..*found }
+        };
         detections.iter().map(|found| (index, back(found))).collect::<Vec<_>>()
     };
     let mut all: Vec<(usize, Detection)> = found.iter().enumerate().flat_map(of_view).collect();
@@ -137,11 +140,17 @@ mod tests {
             let least = |of: fn(&(f32, f32)) -> f32| bright.iter().map(of).fold(f32::INFINITY, f32::min);
             let most = |of: fn(&(f32, f32)) -> f32| bright.iter().map(of).fold(0.0, f32::max);
             let seen = [least(|p| p.0), least(|p| p.1), most(|p| p.0) + 1.0, most(|p| p.1) + 1.0];
-            assert_eq!(view.back(seen, bytes.size(), Corners::Edges), place, "{view:?}");
-            // The first and the last of its pixels.
+            assert_eq!(view.back(seen, bytes.size()), place, "{view:?}");
+            // The first and the last of its pixels; and of all pixels, of which a detector may see one too many.
+            let merged = |xyxy| {
+                let found = [(*view, vec![Detection { xyxy, label: 1, score: 0.5 }])];
+                merge(&found, bytes.size(), Corners::Pixels, 0.5)[0].xyxy
+            };
             let [x1, y1, x2, y2] = seen;
-            let pixels = view.back([x1, y1, x2 - 1.0, y2 - 1.0], bytes.size(), Corners::Pixels);
-            assert_eq!(pixels, [place[0], place[1], place[2] - 1.0, place[3] - 1.0], "{view:?}");
+            let pixels = [place[0], place[1], place[2] - 1.0, place[3] - 1.0];
+            assert_eq!(merged([x1, y1, x2 - 1.0, y2 - 1.0]), pixels, "{view:?}");
+            let whole = [0.0, 0.0, width as f32, height as f32];
+            assert_eq!(merged(whole), [0.0, 0.0, 11.0, 6.0], "{view:?}");
         }
     }
 

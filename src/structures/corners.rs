@@ -2,24 +2,39 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What the corners of a data set's boxes are, on which it depends where they are in a mirrored or turned image.
+use super::boxes::Xyxy;
+
+/// What the corners of a data set's boxes are. Whoever mirrors or turns images has to know.
+///
+/// Labels and detections keep the numbers of the data set, so that other programs can compare them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Corners {
-    /// Edges of pixels, as in COCO: `x1..x2` are the columns in the box. In an image of width `W` mirrored from
-    /// left to right, `x` becomes `W - x`.
+    /// Edges of pixels, as in COCO: `x1..x2` are the columns in the box. In an image of width `W` mirrored
+    /// from left to right, `x` becomes `W - x`.
     #[default]
     Edges,
-    /// Pixels, as in DeepPCB: `x1..=x2` are the columns in the box. Mirrored, `x` becomes `W - 1 - x`.
+    /// The first and the last pixel, as in DeepPCB: `x1..=x2` are the columns in the box. Mirrored, `x` becomes
+    /// `W - 1 - x`.
     Pixels,
 }
 
 impl Corners {
-    /// How far the place of a corner is behind its number, in pixels: a pixel's place is its centre.
-    pub fn offset(self) -> f32 {
+    /// The edges of a box with these corners.
+    pub(crate) fn to_edges(self, [x1, y1, x2, y2]: Xyxy) -> Xyxy {
+        [x1, y1, x2 + self.last(), y2 + self.last()]
+    }
+
+    /// The corners of a box with these edges.
+    pub(crate) fn from_edges(self, [x1, y1, x2, y2]: Xyxy) -> Xyxy {
+        [x1, y1, x2 - self.last(), y2 - self.last()]
+    }
+
+    /// Pixels from the last corner to the edge behind it.
+    fn last(self) -> f32 {
         match self {
             Self::Edges => 0.0,
-            Self::Pixels => 0.5,
+            Self::Pixels => 1.0,
         }
     }
 }

@@ -197,6 +197,13 @@ fn corners_are_mirrored_as_what_they_are() {
         places.sort_unstable();
         places.dedup();
         assert_eq!(places.len(), 8, "{places:?}");
+
+        // Cut, it ends where the image does.
+        let crop = AugmentConfig { crop: Some((40, 20)), ..AugmentConfig::none() };
+        let loader = Loader::in_order(&records, 60, 1).with_corners(corners).shuffled(&crop, 5, 1);
+        let boxes = loader.next_epoch().next().unwrap().unwrap().annotations;
+        let ends: Vec<f32> = boxes.iter().flatten().map(|one| one.xyxy[2]).collect();
+        assert!(ends.contains(&(20.0 - last)) && ends.iter().all(|end| *end <= 20.0 - last), "{ends:?}");
     }
 }
 
