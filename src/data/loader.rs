@@ -320,10 +320,10 @@ impl Preparation {
             let (pixels, annotations) = match &self.variation {
                 Some(variation) => {
                     let (pixels, mut annotations) = self.composed(records, index, key)?;
-                    annotations.iter_mut().for_each(|one| one.xyxy = self.corners.to_edges(one.xyxy));
+                    annotations.iter_mut().for_each(|one| one.xyxy = self.corners.edges_of(one.xyxy));
                     let (pixels, mut annotations) =
                         augment(pixels, &annotations, &variation.augment, self.input, key);
-                    annotations.iter_mut().for_each(|one| one.xyxy = self.corners.from_edges(one.xyxy));
+                    annotations.iter_mut().for_each(|one| one.xyxy = self.corners.corners_of(one.xyxy));
                     (pixels, annotations)
                 }
                 None => (self.pixels(&records[index])?, records[index].annotations.clone()),

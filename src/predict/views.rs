@@ -82,8 +82,8 @@ pub(super) fn merge(
     let of_view = |(index, (view, detections)): (usize, &(View, Vec<Detection>))| {
         let back = |found: &Detection| {
             // A detector may put a last pixel behind the image's own.
-            let edges = clip(&view.back(corners.to_edges(found.xyxy), size), size);
-            Detection { xyxy: corners.from_edges(edges), ..*found }
+            let edges = clip(&view.back(corners.edges_of(found.xyxy), size), size);
+            Detection { xyxy: corners.corners_of(edges), ..*found }
         };
         detections.iter().map(|found| (index, back(found))).collect::<Vec<_>>()
     };

@@ -21,12 +21,12 @@ pub enum Corners {
 
 impl Corners {
     /// The edges of a box with these corners.
-    pub(crate) fn to_edges(self, [x1, y1, x2, y2]: Xyxy) -> Xyxy {
+    pub(crate) fn edges_of(self, [x1, y1, x2, y2]: Xyxy) -> Xyxy {
         [x1, y1, x2 + self.last(), y2 + self.last()]
     }
 
     /// The corners of a box with these edges.
-    pub(crate) fn from_edges(self, [x1, y1, x2, y2]: Xyxy) -> Xyxy {
+    pub(crate) fn corners_of(self, [x1, y1, x2, y2]: Xyxy) -> Xyxy {
         [x1, y1, x2 - self.last(), y2 - self.last()]
     }
 
