@@ -323,7 +323,7 @@ impl Preparation {
                     annotations.iter_mut().for_each(|one| one.xyxy = self.corners.edges_of(one.xyxy));
                     let (pixels, mut annotations) =
                         augment(pixels, &annotations, &variation.augment, self.input, key);
-                    annotations.iter_mut().for_each(|one| one.xyxy = self.corners.corners_of(one.xyxy));
+                    annotations.iter_mut().for_each(|one| one.xyxy = self.corners.of_edges(one.xyxy));
                     (pixels, annotations)
                 }
                 None => (self.pixels(&records[index])?, records[index].annotations.clone()),

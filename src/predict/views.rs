@@ -83,7 +83,7 @@ pub(super) fn merge(
         let back = |found: &Detection| {
             // A detector may put a last pixel behind the image's own.
             let edges = clip(&view.back(corners.edges_of(found.xyxy), size), size);
-            Detection { xyxy: corners.corners_of(edges), ..*found }
+            Detection { xyxy: corners.of_edges(edges), ..*found }
         };
         detections.iter().map(|found| (index, back(found))).collect::<Vec<_>>()
     };

@@ -26,7 +26,7 @@ impl Corners {
     }
 
     /// The corners of a box with these edges.
-    pub(crate) fn corners_of(self, [x1, y1, x2, y2]: Xyxy) -> Xyxy {
+    pub(crate) fn of_edges(self, [x1, y1, x2, y2]: Xyxy) -> Xyxy {
         [x1, y1, x2 - self.last(), y2 - self.last()]
     }
 
