@@ -2,11 +2,12 @@
 """What each setting of the recipe for DeepPCB is worth: one change at a time, on a short schedule.
 
     cargo build --release
-    python benches/ablation.py --data PCBData --output runs/ablation [--only AdamW --only ...] [--set train.loader_threads=8]
+    python benches/ablation.py --data PCBData --output runs/ablation [--only AdamW ...] [--set train.loader_threads=8 ...]
 
 Each run is `configs/deep_pcb_small_reference.toml` at 384 pixels for four epochs, with a change. The boards of one kind
 are held out; the others are trained on. The baseline has three seeds, which say how much is chance. A run that is
-done is not made again, and one that was stopped goes on: other settings take another folder. At the end stands a table.
+done is not made again, and one that was stopped goes on: other settings take another folder. At the end stands a
+table.
 """
 
 import argparse

@@ -3,8 +3,8 @@
 
     python benches/deep_pcb_corners.py PCBData
 
-A defect is where board and template differ, in at least 7 of the 9 pixels around: without its outermost pixels. If the corners of labels were edges
-of pixels, a label would be as far from its defect on the left as on the right.
+A defect is where board and template differ, in at least 7 of the 9 pixels around: without its outermost pixels. If the
+corners of labels were edges of pixels, a label would be as far from its defect on the left as on the right.
 """
 
 import collections

@@ -48,9 +48,9 @@ pub struct AugmentConfig {
     pub min_visible: f64,
     /// `[lowest, highest]` factor by which the image is enlarged. Default `[1, 1]`: not at all.
     pub scale_jitter: [f64; 2],
-    /// Every second image, on average, is turned about its centre by up to so many degrees in either direction.
-    /// It keeps its size: corners are cut off, boxes as a crop would, and what comes into view is black. Default
-    /// 0. A box becomes that of its inscribed ellipse, turned.
+    /// Every second image, on average, is turned about its centre by up to so many degrees in either
+    /// direction. It keeps its size: corners are cut off, boxes as a crop would, and what comes into view is
+    /// black. Default 0. A box becomes that of its inscribed ellipse, turned.
     pub rotation: f64,
     /// The reference is moved against the image by up to this many pixels in each direction, so that the
     /// detector learns to bear what remains after references are aligned. Default 0.
@@ -112,8 +112,9 @@ impl AugmentConfig {
 ///
 /// For a detector that takes a reference, the image is a [`pair`](super::pair).
 ///
-/// Boxes are in pixels of `image`, their corners edges, and come back in pixels of the returned one. Only a crop or a rotation drops
-/// any. Labels and crowd flags stay. An area grows with the scale; it becomes `None` if the box is cut.
+/// Boxes are in pixels of `image`, their corners edges, and come back in pixels of the returned one. Only a
+/// crop or a rotation drops any. Labels and crowd flags stay. An area grows with the scale; it becomes `None`
+/// if the box is cut.
 ///
 /// # Panics
 ///
@@ -283,7 +284,8 @@ impl View {
     }
 }
 
-/// The color between the centres of four pixels, `[x, y]` of a pixel's centre being its indices; black outside.
+/// The color between the centres of four pixels, `[x, y]` of a pixel's centre being its indices; black
+/// outside.
 fn interpolated(image: &RgbImage, [x, y]: [f32; 2]) -> Rgb<u8> {
     let [left, top] = [x.floor(), y.floor()];
     let [right_part, lower_part] = [x - left, y - top];

@@ -7,8 +7,8 @@
 //!
 //! By falling score, each detection of any view joins the object of its class that it overlaps most, if their
 //! IoU is above the threshold of non-maximum suppression; else it is a new object. The score of an object is
-//! the mean of what each view says, at best, and 0 where a view says nothing. Its box is the mean of the boxes,
-//! weighted by their scores. This is known as test-time augmentation.
+//! the mean of what each view says, at best, and 0 where a view says nothing. Its box is the mean of the
+//! boxes, weighted by their scores. This is known as test-time augmentation.
 
 use crate::structures::{Corners, Detection, Image, Xyxy, clip, iou};
 
@@ -23,8 +23,8 @@ pub(super) struct View {
 }
 
 impl View {
-    /// 1, 2, 4 or 8 views, which begin with the image as it is: also mirrored from left to right, also from top
-    /// to bottom (both is half a turn), also along the diagonal (so by quarter turns, too).
+    /// 1, 2, 4 or 8 views, which begin with the image as it is: also mirrored from left to right, also from
+    /// top to bottom (both is half a turn), also along the diagonal (so by quarter turns, too).
     pub fn all(count: usize) -> impl Iterator<Item = Self> {
         let of =
             |index: usize| Self { transposed: index & 4 != 0, mirrored: [index & 1 != 0, index & 2 != 0] };
@@ -141,7 +141,7 @@ mod tests {
             let most = |of: fn(&(f32, f32)) -> f32| bright.iter().map(of).fold(0.0, f32::max);
             let seen = [least(|p| p.0), least(|p| p.1), most(|p| p.0) + 1.0, most(|p| p.1) + 1.0];
             assert_eq!(view.back(seen, bytes.size()), place, "{view:?}");
-            // The first and the last of its pixels; and of all pixels, of which a detector may see one too many.
+            // The first and the last of its pixels; and of all, where a detector may see one too many.
             let merged = |xyxy| {
                 let found = [(*view, vec![Detection { xyxy, label: 1, score: 0.5 }])];
                 merge(&found, bytes.size(), Corners::Pixels, 0.5)[0].xyxy

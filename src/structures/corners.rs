@@ -14,8 +14,8 @@ pub enum Corners {
     /// from left to right, `x` becomes `W - x`.
     #[default]
     Edges,
-    /// The first and the last pixel, as in DeepPCB: `x1..=x2` are the columns in the box. Mirrored, `x` becomes
-    /// `W - 1 - x`.
+    /// The first and the last pixel, as in DeepPCB: `x1..=x2` are the columns in the box. Mirrored, `x`
+    /// becomes `W - 1 - x`.
     Pixels,
 }
 
