@@ -61,6 +61,7 @@ fn help_teaches_and_wrong_usage_is_2() {
         "evaluate --weights tiny.safetensors --detections p.json --data boards",
         "evaluate --weights tiny.safetensors --data boards --device quantum",
         "evaluate --detections p.json --data boards --nms-threshold 0.5",
+        "evaluate --detections p.json --data boards --exclusive-iou 0.5",
         "evaluate --detections p.json --data boards --set model.frozen_epsilon=0",
         "train --config c.toml --data boards",
         "train --config c.toml --data boards --output run --set epochs",

@@ -1,5 +1,5 @@
-//! ONNX files: what is written, and what is refused. Leaves a small detector, its input and torchvision's
-//! detections in the folder for temporary files, for the runtimes of `tests/onnx`.
+//! ONNX files: what is written, and what is refused. Leaves small detectors, their input and what they find in the
+//! folder for temporary files, for the runtimes of `tests/onnx`.
 
 mod common;
 #[path = "common/program.rs"]
@@ -11,13 +11,14 @@ use std::path::Path;
 use burn::tensor::Device;
 use common::{Fixture, fill, image};
 use faster_rcnn::export::{OnnxOptions, Pixels, onnx};
+use faster_rcnn::structures::{Detection, Image};
 use faster_rcnn::weights::{self, NamedTensor, collect};
 use faster_rcnn::{BoxHeadKind, Error, FasterRcnn, FasterRcnnConfig, NormKind, ReferenceInput, ResNetDepth};
 use program::{Bench, assert_no_temporary_files, text};
 use serde_json::{Value, json};
 
-/// The detector `resnet18` of `reference/models_v2.py`.
-fn small() -> FasterRcnn {
+/// The settings of the detector `resnet18` of `reference/models_v2.py`.
+fn small_config() -> FasterRcnnConfig {
     let mut config = FasterRcnnConfig::new(ResNetDepth::ResNet18, 7)
         .with_norm(NormKind::Batch)
         .with_fpn_norm(Some(NormKind::Batch))
@@ -28,6 +29,11 @@ fn small() -> FasterRcnn {
         .with_score_thresh(0.3);
     config.rpn.conv_depth = 2;
     config.rpn.post_nms_top_n_test = 100;
+    config
+}
+
+/// With the weights of the detector `resnet18`.
+fn small(config: FasterRcnnConfig) -> FasterRcnn {
     fill(config.init(&Device::flex()), 24)
 }
 
@@ -43,15 +49,11 @@ fn bytes(model: &FasterRcnn, options: &OnnxOptions) -> Vec<u8> {
     fs::read(path).unwrap()
 }
 
-#[test]
-fn a_small_detector_is_left_for_the_runtimes() {
-    let fixture = Fixture::open("model_v2");
-    let recorded = &fixture.json["models"]["resnet18"];
-    assert_eq!(recorded["config"]["seed"], 24);
-    let model = small();
-    let images = [image("image3", 80, 117), image("image2", 180, 144)];
+/// Writes what `tests/onnx` reads: the detector for two images, them, and what it is to find there, in pixels of the
+/// images as they are.
+fn leave(name: &str, model: &FasterRcnn, images: &[Image], expected: &[Vec<Detection>]) {
     let transform = &model.config().transform;
-    let batch = transform.batch(&images, &Device::flex());
+    let batch = transform.batch(images, &Device::flex());
 
     // The pixels before they were normalised.
     let (height, width) = batch.padded_size();
@@ -62,27 +64,59 @@ fn a_small_detector_is_left_for_the_runtimes() {
         *value = *value * transform.image_std[channel] + transform.image_mean[channel];
     }
     let sizes: Vec<usize> = batch.resized_sizes.iter().flat_map(|&(height, width)| [height, width]).collect();
-    let expected = |(index, found): (usize, &Value)| {
+    let of_image = |(index, found): (usize, &Vec<Detection>)| {
         let (resized, original) = (batch.resized_sizes[index], batch.original_sizes[index]);
         let scale = [resized.1 as f32 / original.1 as f32, resized.0 as f32 / original.0 as f32];
-        let boxes = fixture.boxes(&found["boxes"]).into_iter();
-        let boxes: Vec<f32> = boxes
-            .flat_map(|[x1, y1, x2, y2]| [x1 * scale[0], y1 * scale[1], x2 * scale[0], y2 * scale[1]])
-            .collect();
-        let (scores, labels) = (fixture.floats(&found["scores"]), fixture.indices(&found["labels"]));
+        let side = |(side, value): (usize, f32)| value * scale[side % 2];
+        let boxes: Vec<f32> =
+            found.iter().flat_map(|one| one.xyxy.into_iter().enumerate().map(side)).collect();
+        let scores: Vec<f32> = found.iter().map(|one| one.score).collect();
+        let labels: Vec<usize> = found.iter().map(|one| one.label).collect();
         json!({"boxes": boxes, "scores": scores, "labels": labels})
     };
-    let found = recorded["eval"]["detections"].as_array().unwrap();
     let case = json!({
         "images": {"shape": [2, 3, height, width], "values": pixels},
         "sizes": {"shape": [2, 2], "values": sizes},
-        "expected": found.iter().enumerate().map(expected).collect::<Vec<_>>(),
+        "expected": expected.iter().enumerate().map(of_image).collect::<Vec<_>>(),
     });
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("export");
     fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join("case.json"), case.to_string()).unwrap();
+    fs::write(folder.join(format!("{name}.json")), case.to_string()).unwrap();
     let options = OnnxOptions::default().with_batch(2).with_size((height, width));
-    onnx(&model, &options).unwrap().save(folder.join("model.onnx")).unwrap();
+    onnx(model, &options).unwrap().save(folder.join(format!("{name}.onnx"))).unwrap();
+}
+
+fn two_images() -> [Image; 2] {
+    [image("image3", 80, 117), image("image2", 180, 144)]
+}
+
+#[test]
+fn a_small_detector_is_left_for_the_runtimes() {
+    let fixture = Fixture::open("model_v2");
+    let recorded = &fixture.json["models"]["resnet18"];
+    assert_eq!(recorded["config"]["seed"], 24);
+    let of_image = |found: &Value| {
+        let columns = fixture.boxes(&found["boxes"]).into_iter().zip(fixture.floats(&found["scores"]));
+        let columns = columns.zip(fixture.indices(&found["labels"]));
+        columns.map(|((xyxy, score), label)| Detection { xyxy, label, score }).collect()
+    };
+    let expected: Vec<Vec<Detection>> =
+        recorded["eval"]["detections"].as_array().unwrap().iter().map(of_image).collect();
+    leave("torchvision", &small(small_config()), &two_images(), &expected);
+}
+
+#[test]
+fn a_detector_whose_classes_exclude_each_other_is_left_for_the_runtimes() {
+    let images = two_images();
+    let model = small(small_config().with_score_thresh(0.1).with_exclusive_iou(0.2));
+    let together = small(small_config().with_score_thresh(0.1)).forward(&images);
+    let expected = model.forward(&images);
+    for (expected, together) in expected.iter().zip(&together) {
+        assert!(expected.len() < together.len(), "some scores fall below the threshold");
+        let changed = |one: &&Detection| !together.contains(one);
+        assert!(expected.iter().filter(changed).count() > 0, "others fall, and stay");
+    }
+    leave("exclusive", &model, &images, &expected);
 }
 
 #[test]

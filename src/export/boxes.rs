@@ -89,7 +89,7 @@ impl Suppress<'_> {
 
 /// The largest f32 that is not above the threshold. An IoU, which is f32, is above the one exactly if it is
 /// above the other.
-fn largest_below(threshold: f64) -> f32 {
+pub fn largest_below(threshold: f64) -> f32 {
     let nearest = threshold as f32;
     if f64::from(nearest) > threshold { nearest.next_down() } else { nearest }
 }

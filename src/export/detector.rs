@@ -66,6 +66,7 @@ fn metadata(config: &FasterRcnnConfig) -> Vec<StringStringEntryProto> {
         entry("reference", json!(config.reference).as_str().unwrap_or_default()),
         entry("score_thresh", roi_heads.score_thresh),
         entry("nms_thresh", roi_heads.nms_thresh),
+        entry("exclusive_iou", roi_heads.exclusive_iou),
         entry("detections_per_img", roi_heads.detections_per_img),
         entry("faster_rcnn_config", json!(config)),
     ]

@@ -43,6 +43,7 @@
 mod backbone;
 mod boxes;
 mod detector;
+mod exclusion;
 mod file;
 mod graph;
 mod input;

@@ -6,6 +6,7 @@
 //! Mirrors `model/roi_heads.rs`, `model/roi_pool.rs` and `model/box_head.rs`.
 
 use super::boxes::{Best, Decode, Suppress, best, only};
+use super::exclusion::exclude;
 use super::graph::{Attribute, Graph, Size, Value};
 use super::input::Images;
 use super::layers::Weights;
@@ -241,8 +242,13 @@ fn outputs(
     slots: Size,
 ) {
     let count = config.detections_per_img;
-    let found = best(graph, "found", found, &slots, &images.batch, count, 0.0);
+    let mut found = best(graph, "found", found, &slots, &images.batch, count, 0.0);
     let (zero, objects, one) = (graph.float(0.0), graph.int(objects), graph.int(1));
+    let class = graph.op("Mod", "found.class", &[&found.indices, &objects]);
+    let mut label = graph.op("Add", "found.label", &[&class, &one]);
+    if config.exclusive_iou < 1.0 {
+        (found, label) = exclude(graph, config, &images.batch, &found, &label);
+    }
     let there = graph.op("Greater", "found.there", &[&found.scores, &zero]); // [N, D]
     let there_f32 = graph.cast("found.there.f32", &there, DataType::Float);
     let there = graph.cast("found.there.i64", &there, DataType::Int64);
@@ -254,8 +260,6 @@ fn outputs(
     let there_f32 = graph.op("Unsqueeze", "found.there.row", &[&there_f32, &last]); // [N, D, 1]
     graph.op("Mul", "boxes", &[&found.boxes, &there_f32]);
     graph.op("Identity", "scores", &[&found.scores]);
-    let class = graph.op("Mod", "found.class", &[&found.indices, &objects]);
-    let label = graph.op("Add", "found.label", &[&class, &one]);
     graph.op("Mul", "labels", &[&label, &there]);
 
     let batch = ("N", images.batch.fixed().map(|size| size as usize));

@@ -263,6 +263,13 @@ impl FasterRcnnConfig {
         self
     }
 
+    /// Sets the IoU above which detections of two classes are one object, in `0..=1`; 1 is off.
+    #[must_use]
+    pub fn with_exclusive_iou(mut self, exclusive_iou: f64) -> Self {
+        self.roi_heads.exclusive_iou = exclusive_iou;
+        self
+    }
+
     /// Sets the most detections per image.
     #[must_use]
     pub fn with_detections_per_img(mut self, detections_per_img: usize) -> Self {

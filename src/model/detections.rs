@@ -4,6 +4,7 @@
 
 use burn::tensor::{Int, Tensor};
 
+use super::exclusion::Exclusion;
 use super::scored_boxes::ScoredBoxes;
 use super::transform::{ImageList, resize_box};
 use crate::structures::Detection;
@@ -15,6 +16,8 @@ pub struct DeviceDetections {
     best: ScoredBoxes,
     /// Class of each, `[N, D]`.
     labels: Tensor<2, Int>,
+    /// How classes exclude each other, once all is read.
+    exclusion: Exclusion,
     /// `[F]`, 1 or 0 each; see [`with_flags`](Self::with_flags).
     flags: Option<Tensor<1>>,
 }
@@ -30,8 +33,8 @@ pub struct HostDetections {
 
 impl DeviceDetections {
     /// `labels` are the classes of `best`, `[N, D]`.
-    pub fn new(best: ScoredBoxes, labels: Tensor<2, Int>) -> Self {
-        Self { best, labels, flags: None }
+    pub fn new(best: ScoredBoxes, labels: Tensor<2, Int>, exclusion: Exclusion) -> Self {
+        Self { best, labels, exclusion, flags: None }
     }
 
     /// Makes [`download`](Self::download) read other values in the same transfer: `[F]`, 1 or 0 each.
@@ -60,7 +63,9 @@ impl DeviceDetections {
                 let xyxy = resize_box(&[x1, y1, x2, y2], resized, original);
                 (score >= 0.0).then_some(Detection { xyxy, label: label as usize, score })
             };
-            rows.iter().filter_map(detection).collect()
+            let mut found = rows.iter().filter_map(detection).collect();
+            self.exclusion.apply(&mut found);
+            found
         });
         HostDetections { detections: detections.collect(), flags }
     }

@@ -10,6 +10,7 @@ pub mod box_head;
 mod config;
 mod coverage;
 pub mod detections;
+mod exclusion;
 mod faster_rcnn;
 pub mod fpn;
 pub mod init;

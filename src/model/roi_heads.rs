@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::box_coder::BoxCoder;
 use super::box_head::{BoxHead, BoxHeadKind};
 use super::detections::DeviceDetections;
+use super::exclusion::Exclusion;
 use super::init::WeightInit;
 use super::layers::{ConvBlock, ConvNorm, PreparedConvNorm, linear};
 use super::losses::{cross_entropy, smooth_l1_sum};
@@ -48,6 +49,9 @@ pub struct RoiHeadsConfig {
     pub score_thresh: f32,
     /// Of two detections of a class with an IoU above this, the one of the lower score is dropped.
     pub nms_thresh: f64,
+    /// Detections of two classes with an IoU above this are one object, which has one class: the lower score
+    /// falls. 1, as in torchvision, leaves all scores as they are.
+    pub exclusive_iou: f64,
     /// The most detections per image.
     pub detections_per_img: usize,
 }
@@ -65,6 +69,7 @@ impl Default for RoiHeadsConfig {
             bbox_reg_weights: [10.0, 10.0, 5.0, 5.0],
             score_thresh: 0.05,
             nms_thresh: 0.5,
+            exclusive_iou: 1.0,
             detections_per_img: 100,
         }
     }
@@ -92,6 +97,7 @@ impl RoiHeadsConfig {
         bounds::all_within(&thresholds, 0.0..=1.0)?;
         let fractions = [
             ("roi_heads.nms_thresh", self.nms_thresh),
+            ("roi_heads.exclusive_iou", self.exclusive_iou),
             ("roi_heads.positive_fraction", self.positive_fraction),
         ];
         bounds::all_within(&fractions, 0.0..=1.0)
@@ -287,6 +293,7 @@ impl RoiOutput {
 
         let (best, indices) = ScoredBoxes { scores, ..candidates }.best(config.detections_per_img);
         let labels = indices.remainder_scalar(objects as i64) + 1;
-        DeviceDetections::new(best, labels)
+        let exclusion = Exclusion { iou: config.exclusive_iou, score_thresh: config.score_thresh };
+        DeviceDetections::new(best, labels, exclusion)
     }
 }

@@ -120,6 +120,16 @@ impl Predictor {
         self.with_settings(|config| config.roi_heads.nms_thresh = nms_thresh)
     }
 
+    /// One with the same weights for which detections of two classes with an IoU above `exclusive_iou` are one
+    /// object, which has one class: the lower score falls. 1 leaves all scores as they are.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] unless `exclusive_iou` is in `0..=1`.
+    pub fn with_exclusive_iou(&self, exclusive_iou: f64) -> Result<Self> {
+        self.with_settings(|config| config.roi_heads.exclusive_iou = exclusive_iou)
+    }
+
     /// One with the same weights that gives at most `detections_per_img` detections per image.
     ///
     /// # Errors

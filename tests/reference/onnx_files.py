@@ -257,7 +257,21 @@ def example(bench):
     compare("examples/onnx/detect.py", ours, theirs)
 
 
-CASES = {case.__name__: case for case in (v1_detector, v2_detector, sizes, norms, nothing, equal_scores, half, example)}
+def exclusive(bench):
+    """Classes that exclude each other, which torchvision does not know: as this crate does it."""
+    model = models.build({**RESNET18, "norm": "frozen_batch_norm"}).eval()
+    settings = [*SETTINGS, "--set", "model.roi_heads.exclusive_iou=0.3"]
+    path = bench.export(model, *settings)
+    for title, runtime in RUNTIMES.items():
+        run = runtime(path)
+        for images in [[image_] for image_ in IMAGES]:
+            frames, scales = resized(model, images)
+            ours = bench.predict(images, *settings)
+            compare(f"exclusive classes, {title}", detections(run(inputs(frames)), scales), ours)
+            check(ours != bench.predict(images, *SETTINGS), "exclusive classes change what is found")
+
+
+CASES = {case.__name__: case for case in (v1_detector, v2_detector, sizes, norms, nothing, equal_scores, half, exclusive, example)}
 
 
 def main():

@@ -30,6 +30,10 @@ pub struct DetectorArguments {
     /// lower score [default: the weights' setting, else 0.5].
     #[arg(long, value_name = "IOU", value_parser = fraction::<f32>)]
     nms_threshold: Option<f32>,
+    /// Take detections of two classes that overlap by more than this IoU, in 0..=1, for one object, which has
+    /// one class: the lower score falls. 1 is off [default: the weights' setting, else 1].
+    #[arg(long, value_name = "IOU", value_parser = fraction::<f32>)]
+    exclusive_iou: Option<f32>,
     /// Keep this many detections of an image at most, those with the highest scores [default: the weights'
     /// setting, else 100].
     #[arg(long, value_name = "N")]
@@ -143,6 +147,7 @@ impl DetectorArguments {
             given("views", self.views.clone()),
             given("roi_heads.score_thresh", self.score_threshold.map(toml_float)),
             given("roi_heads.nms_thresh", self.nms_threshold.map(toml_float)),
+            given("roi_heads.exclusive_iou", self.exclusive_iou.map(toml_float)),
             given("roi_heads.detections_per_img", self.detections_per_image.map(|count| count.to_string())),
         ];
         options.into_iter().flatten().fold(self.weights.options(), LoadOptions::set)

@@ -65,7 +65,8 @@ pub struct Arguments {
     registry: RegistryArguments,
     /// Detections made elsewhere, in the JSON of `predict`.
     #[arg(long, value_name = "PRED.json", group = "source")]
-    #[arg(conflicts_with_all = ["score_threshold", "threshold", "nms_threshold", "detections_per_image"])]
+    #[arg(conflicts_with_all = ["score_threshold", "threshold", "nms_threshold", "exclusive_iou"])]
+    #[arg(conflicts_with_all = ["detections_per_image"])]
     #[arg(conflicts_with_all = ["image_size", "min_size", "max_size", "tile", "views", "settings", "prefix"])]
     detections: Option<PathBuf>,
     #[command(flatten)]

@@ -1,6 +1,6 @@
-//! Exported detectors through tract: they must find what torchvision found with the same weights.
+//! Exported detectors through tract: they must find what torchvision found with the same weights, or this crate.
 //!
-//! One is committed. The other is what `tests/export.rs` left in the folder for temporary files; run that
+//! One is committed. The others are what `tests/export.rs` left in the folder for temporary files; run that
 //! test first.
 
 use std::fs;
@@ -33,10 +33,19 @@ fn tract_finds_what_torchvision_finds_in_the_committed_file() -> TractResult<()>
 
 #[test]
 fn tract_finds_what_torchvision_finds_in_a_file_of_today() -> TractResult<()> {
+    check_left("torchvision")
+}
+
+#[test]
+fn tract_finds_what_the_crate_finds_where_classes_exclude_each_other() -> TractResult<()> {
+    check_left("exclusive")
+}
+
+fn check_left(name: &str) -> TractResult<()> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("export");
-    let case = fs::read(folder.join("case.json")).expect("run `cargo test --test export` first");
+    let case = fs::read(folder.join(format!("{name}.json"))).expect("run `cargo test --test export` first");
     check(
-        with_roi_align(tract_onnx::onnx()).model_for_path(folder.join("model.onnx"))?,
+        with_roi_align(tract_onnx::onnx()).model_for_path(folder.join(format!("{name}.onnx")))?,
         &serde_json::from_slice(&case)?,
     )
 }
