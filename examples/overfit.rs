@@ -84,7 +84,7 @@ fn main() -> anyhow::Result<()> {
     let chosen = all.records.iter().step_by(step).take(arguments.images);
     let records =
         chosen.map(|record| window(record, arguments.size, &folder)).collect::<Result<Vec<_>, _>>()?;
-    let data = Dataset { records, class_names: all.class_names };
+    let data = Dataset { records, ..all };
 
     let model = FasterRcnnConfig::resnet50_fpn(7)
         .with_class_names(&CLASS_NAMES)

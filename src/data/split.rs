@@ -116,10 +116,8 @@ impl Dataset {
                 Some(_) => {}
             }
         }
-        Split {
-            train: Self { records: train, class_names: self.class_names.clone() },
-            validation: Self { records: validation, class_names: self.class_names },
-        }
+        let train = Self { records: train, class_names: self.class_names.clone(), ..self };
+        Split { train, validation: Self { records: validation, ..self } }
     }
 }
 

@@ -59,9 +59,10 @@ pub struct FasterRcnnConfig {
     /// How a reference is brought onto the image.
     #[serde(default)]
     pub reference_align: ReferenceAlign,
-    /// What the corners of boxes are, in the data set and in what is detected.
-    #[serde(default)]
-    pub corners: Corners,
+    /// What the corners of boxes are, in the data set and in what is detected. In training settings none means
+    /// as in the data set, elsewhere edges.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corners: Option<Corners>,
     /// How many views of an image a [`Predictor`](crate::Predictor) looks at: 1, or also the image mirrored
     /// from left to right (2), from top to bottom (4) and along its diagonal (8). Several take as many times
     /// as long, and find more and alarm less, if training showed the detector such views.
@@ -105,7 +106,7 @@ impl FasterRcnnConfig {
             seed: 0,
             reference: ReferenceInput::None,
             reference_align: ReferenceAlign::Off,
-            corners: Corners::Edges,
+            corners: None,
             views: default_views(),
             transform: TransformConfig::default(),
             anchors: AnchorConfig::default(),
@@ -201,7 +202,7 @@ impl FasterRcnnConfig {
     /// Sets what the corners of boxes are.
     #[must_use]
     pub fn with_corners(self, corners: Corners) -> Self {
-        Self { corners, ..self }
+        Self { corners: Some(corners), ..self }
     }
 
     /// Sets the short and the long side that images are resized to, in pixels.

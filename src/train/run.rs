@@ -308,7 +308,7 @@ fn read_info(path: &Path) -> Result<RunInfo> {
     RunInfo::read(path)?.ok_or_else(|| Error::file(path, "is not a checkpoint of a run"))
 }
 
-/// The detector's settings, with the classes of the data where they say none.
+/// The detector's settings, with the classes and corners of the data where they say none.
 fn for_data(model: &FasterRcnnConfig, data: &Split) -> Result<FasterRcnnConfig> {
     let names = &data.train.class_names;
     if *names != data.validation.class_names {
@@ -321,7 +321,14 @@ fn for_data(model: &FasterRcnnConfig, data: &Split) -> Result<FasterRcnnConfig> 
     if names.is_empty() {
         return Err(Error::Config("the data set names no classes".to_string()));
     }
-    model.for_classes(names)
+    let corners = data.train.corners;
+    if corners != data.validation.corners {
+        return Err(Error::Config(
+            "corners are edges in one of training and validation images, and pixels in the other".to_string(),
+        ));
+    }
+    let model = model.for_classes(names)?;
+    Ok(FasterRcnnConfig { corners: model.corners.or(Some(corners)), ..model })
 }
 
 /// Random weights are only useful if all of them can learn.

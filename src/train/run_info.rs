@@ -99,7 +99,11 @@ impl RunInfo {
             }
         }
         let records = records.into_iter().collect::<Option<Vec<Record>>>()?;
-        (!records.is_empty()).then(|| Dataset { records, class_names: data.class_names.clone() })
+        (!records.is_empty()).then(|| Dataset {
+            records,
+            class_names: data.class_names.clone(),
+            corners: data.corners,
+        })
     }
 
     /// How many lines of training steps the run has written: one for each batch.
@@ -235,7 +239,7 @@ mod tests {
         assert_eq!((info.epoch, info.step, &info.config), (3, 30, &config));
         assert_eq!(info.best, BestEpoch { epoch: 0, ap: None });
         let record = Record::new("1.jpg", (10, 20), vec![]);
-        let data = Dataset { records: vec![record], class_names: vec!["hole".to_string()] };
+        let data = Dataset::new(vec![record], ["hole"]);
         assert_eq!(info.trained_on(&data), 0);
         let error = info.check_complete(&path).unwrap_err().to_string();
         assert!(error.contains("best.safetensors: an earlier release wrote it"), "{error}");

@@ -1,10 +1,10 @@
-//! Where the classes of a run come from, and what labels there may be.
+//! What a run takes from the data set: classes, corners of boxes; and what labels there may be.
 
 use faster_rcnn::data::{Dataset, Split};
-use faster_rcnn::structures::Annotation;
+use faster_rcnn::structures::{Annotation, Corners};
 use faster_rcnn::train::{Run, RunConfig};
 
-use super::{boards, config};
+use super::{boards, config, metrics, with_epochs};
 
 fn renamed(data: &Split, names: &[&str]) -> Split {
     let named = |data: &Dataset| Dataset {
@@ -65,4 +65,30 @@ fn images_and_labels_must_be_there() {
         let name = data.train.records[2].name.clone();
         assert!(message.contains(&name) && message.contains(&label.to_string()), "{message}");
     }
+}
+
+/// Mirrored boards, and so the loss of a step, depend on what corners are. The data set says it, or a setting.
+#[test]
+fn corners_of_boxes_come_from_the_data_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = boards(&folder.path().join("boards"));
+    assert_eq!(data.train.corners, Corners::Pixels, "the boards are in DeepPCB's format");
+    let run = |name: &str, setting: Option<Corners>| {
+        let mut config = with_epochs(1);
+        config.augment.horizontal_flip = 1.0;
+        config.model.corners = setting;
+        let output = folder.path().join(name);
+        Run::new(config, data.clone()).fit(&output).unwrap();
+        let corners = RunConfig::load(output.join("config.toml"), &[]).unwrap().model.corners;
+        (corners, metrics(&output)[0]["loss_box_reg"].as_f64().unwrap())
+    };
+    let (corners, loss) = run("unset", None);
+    assert_eq!((corners, loss), run("pixels", Some(Corners::Pixels)));
+    let (corners, other) = run("edges", Some(Corners::Edges));
+    assert!(corners == Some(Corners::Edges) && other != loss);
+
+    let validation = Dataset { corners: Corners::Edges, ..data.validation.clone() };
+    let error =
+        Run::new(with_epochs(1), Split { validation, ..data }).fit(folder.path().join("two")).unwrap_err();
+    assert!(error.to_string().contains("corners are edges in one"), "{error}");
 }

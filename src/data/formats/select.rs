@@ -1,6 +1,7 @@
 //! Some images of a data set, by a list of names.
 
 use std::collections::HashMap;
+use std::mem::take;
 use std::path::Path;
 
 use super::names::read_name;
@@ -10,14 +11,14 @@ use crate::error::{Error, Result};
 use crate::text::read_text;
 
 /// The images that the lines of a list name, in its order.
-pub(super) fn select(data: Dataset, list: &Path, report: &mut Report) -> Result<Dataset> {
+pub(super) fn select(mut data: Dataset, list: &Path, report: &mut Report) -> Result<Dataset> {
     let wanted = Index::new(&data).listed(list, &mut Earlier::new(), report)?;
     if wanted.is_empty() && report.faults.is_empty() {
         return Err(Error::file(list, "lists no images"));
     }
-    let mut records: Vec<_> = data.records.into_iter().map(Some).collect();
+    let mut records: Vec<_> = take(&mut data.records).into_iter().map(Some).collect();
     let records = wanted.into_iter().filter_map(|index| records[index].take()).collect();
-    Ok(Dataset { records, class_names: data.class_names })
+    Ok(Dataset { records, ..data })
 }
 
 /// The list and the line, counted from 1, that have named an image.

@@ -68,7 +68,7 @@ fn read_file(path: &Path, report: &mut Report) -> Result<Dataset> {
         records.extend(record);
         report.append(found);
     }
-    Ok(Dataset { records, class_names })
+    Ok(Dataset::new(records, class_names))
 }
 
 /// Labels by category, and what they are called: class 1 is the category with the lowest id.

@@ -106,7 +106,7 @@ fn read_boards(root: &Path, boards: &[Result<Board>], report: &mut Report) -> Re
         records.extend(record);
         report.append(found);
     }
-    Ok(Dataset { records, class_names })
+    Ok(Dataset::new(records, class_names))
 }
 
 /// The names in `classes.txt`; DeepPCB's where there is no such file.

@@ -38,7 +38,7 @@ pub(in crate::data::formats) fn read(root: &Path, report: &mut Report) -> Result
     if records.is_empty() && report.faults.is_empty() {
         return Err(Error::file(root, "the tables have no rows"));
     }
-    Ok(Dataset { records, class_names })
+    Ok(Dataset::new(records, class_names))
 }
 
 /// The tables to read: those with a row for each image, where there are any; else those with a row for each

@@ -96,7 +96,7 @@ pub(in crate::data::formats) fn read(root: &Path, report: &mut Report) -> Result
         let record = record(root, annotated, &labels, report);
         records.extend(report.take(record).map(|record| Record { side, ..record }));
     }
-    Ok(Dataset { records, class_names })
+    Ok(Dataset::new(records, class_names))
 }
 
 /// The path of a file below a folder, without its extension.

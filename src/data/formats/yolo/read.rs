@@ -85,7 +85,7 @@ pub(in crate::data::formats) fn read(path: &Path, report: &mut Report) -> Result
         report.append(faults);
     }
     warn_of_labels(&root, &found, report)?;
-    Ok(Dataset { records, class_names })
+    Ok(Dataset::new(records, class_names))
 }
 
 /// Where the paths of a description begin. Its `path` often names a folder of another machine, so it counts
