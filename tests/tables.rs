@@ -50,7 +50,7 @@ fn training_from_tables_is_training_from_files() {
     let (files, tables) =
         (data::open(bench.path("boards")).unwrap(), data::open(bench.path("tables")).unwrap());
     assert_eq!(described(&files), described(&tables));
-    assert_eq!(files.class_names, tables.class_names);
+    assert_eq!((files.class_names, files.corners), (tables.class_names, tables.corners));
     for (file, cell) in files.records.iter().zip(&tables.records) {
         assert_eq!(file.image.read().unwrap(), cell.image.read().unwrap());
         let [file, cell] = [file, cell].map(|record| record.reference.as_ref().unwrap().read().unwrap());

@@ -1,6 +1,5 @@
 //! A data set in memory: which images there are, and what is known of them. Pixels stay on disk.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 
 use image::RgbImage;
@@ -9,7 +8,7 @@ use super::boxes;
 use super::image_source::ImageSource;
 use super::reference::Aligned;
 use crate::error::{Error, Result};
-use crate::structures::{Annotation, Corners, ReferenceAlign, clip};
+use crate::structures::{Annotation, Corners, ReferenceAlign};
 
 /// Images and what is known of them: what training, prediction and evaluation take.
 ///
@@ -221,20 +220,6 @@ impl Dataset {
     pub fn new(records: Vec<Record>, class_names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let class_names = class_names.into_iter().map(Into::into).collect();
         Self { records, class_names, corners: Corners::Edges }
-    }
-
-    /// The same boxes with corners of another kind. Those that reach over the border are cut there.
-    pub(super) fn in_corners(&self, corners: Corners) -> Cow<'_, Self> {
-        if self.corners == corners {
-            return Cow::Borrowed(self);
-        }
-        let mut data = Self { corners, ..self.clone() };
-        for record in &mut data.records {
-            for object in &mut record.annotations {
-                object.xyxy = corners.of_edges(clip(&self.corners.edges_of(object.xyxy), record.size));
-            }
-        }
-        Cow::Owned(data)
     }
 
     /// What is wrong with the names of the classes, if anything is.

@@ -2,14 +2,13 @@
 //!
 //! The scores that the RoI heads give to one proposal sum to at most one. But non-maximum suppression looks for
 //! the best proposal of each class by itself, so that one object may become a mousebite with a score of 0.9 and
-//! an open with 0.8. Here the classes of an object share a sum of one:
+//! an open with 0.8. Then the lower score becomes its share of both:
 //!
 //! ```text
 //! score / max(1, score + higher scores of other classes whose boxes overlap it)
 //! ```
 //!
-//! The best class keeps its score, and so does a second one as long as both sum to at most one. No detection
-//! is moved, and the order of one class at one place stays as it is.
+//! The best class keeps its score, and all of them do while they sum to at most one. No box is moved.
 
 use crate::structures::{Detection, iou};
 
@@ -56,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_of_one_object_share_a_sum_of_one() {
+    fn of_two_classes_of_one_object_the_lower_one_falls() {
         // 0.75 / (0.75 + 1), by falling score, behind one of another place.
         let found = vec![at(10.0, 1, 1.0), at(12.0, 2, 0.75), at(60.0, 2, 0.5)];
         assert_eq!(excluded(found), [at(10.0, 1, 1.0), at(60.0, 2, 0.5), at(12.0, 2, 0.75 / 1.75)]);

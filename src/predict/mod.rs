@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::eval::ImageResult;
 use crate::model::{FasterRcnn, FasterRcnnConfig, PreparedFasterRcnn};
 use crate::ops::in_host_memory;
-use crate::structures::{Corners, Detection, Image, ReferenceInput};
+use crate::structures::{Detection, Image, ReferenceInput};
 use crate::weights;
 
 pub use thresholds::{StoredThreshold, THRESHOLDS_KEY, stored_thresholds};
@@ -190,11 +190,6 @@ impl Predictor {
         self.detector.config()
     }
 
-    /// What the corners of the boxes that it finds are.
-    pub fn corners(&self) -> Corners {
-        self.config().corners.unwrap_or_default()
-    }
-
     /// What class `label` is called; none for the background (0), and where the weights carry no names.
     pub fn class_name(&self, label: usize) -> Option<&str> {
         self.config().class_names.get(label.checked_sub(1)?).map(String::as_str)
@@ -296,29 +291,21 @@ impl Predictor {
         Ok(found.into_values().collect())
     }
 
-    /// The annotations and the detections of each image of a data set, in its order and with corners of its
-    /// kind. Images are loaded on background threads, with their references if the detector takes them.
+    /// The annotations and the detections of each image of a data set, in its order. Images are loaded on
+    /// background threads, with their references if the detector takes them.
     ///
     /// # Errors
     ///
     /// The error of loading an image or of [`detect`](Self::detect), with the image's name.
     pub fn results(&self, data: &Dataset) -> impl Iterator<Item = Result<ImageResult>> {
         let FasterRcnnConfig { reference, reference_align, .. } = *self.config();
-        let (found_in, wanted) = (self.config().corners.unwrap_or(data.corners), data.corners);
-        let in_corners_of_data = move |found: Detection| Detection {
-            xyxy: wanted.of_edges(found_in.edges_of(found.xyxy)),
-            ..found
-        };
         let loader = Loader::in_order(&data.records, 1, LOADER_THREADS);
         let batches = loader.with_reference(reference, reference_align).next_epoch();
-        batches.flat_map(move |batch| match batch {
+        batches.flat_map(|batch| match batch {
             Ok(batch) => {
                 let images = batch.names.into_iter().zip(batch.images).zip(batch.annotations);
                 let result = |((name, image), annotations)| match self.detect_one(image) {
-                    Ok(found) => {
-                        let detections = found.into_iter().map(in_corners_of_data).collect();
-                        Ok(ImageResult { annotations, detections })
-                    }
+                    Ok(detections) => Ok(ImageResult { annotations, detections }),
                     Err(Error::NonFinite(message)) => Err(Error::NonFinite(format!("{name}: {message}"))),
                     Err(error) => Err(error),
                 };
@@ -363,7 +350,12 @@ impl Predictor {
             found.iter_mut().zip(detections).for_each(|(found, of_view)| found.push((view, of_view)));
         }
         let merged = images.iter().zip(&found).map(|(image, found)| {
-            let mut merged = views::merge(found, image.size(), self.corners(), heads.nms_thresh);
+            let mut merged = views::merge(
+                found,
+                image.size(),
+                self.config().corners.unwrap_or_default(),
+                heads.nms_thresh,
+            );
             merged.retain(|detection| detection.score > heads.score_thresh);
             merged.truncate(heads.detections_per_img);
             merged

@@ -1,5 +1,4 @@
 use super::*;
-use crate::data::Record;
 use crate::structures::Corners;
 
 fn predictor() -> Predictor {
@@ -98,32 +97,6 @@ fn each_class_may_have_a_threshold_and_another_score_replaces_them() {
     for wrong in [&[0.5][..], &[0.5; 3], &[0.5, f32::NAN], &[-0.1, 0.5]] {
         assert!(matches!(predictor.with_class_thresholds(wrong), Err(Error::Config(_))), "{wrong:?}");
     }
-}
-
-/// Detections of a data set can be compared with its labels.
-#[test]
-fn the_results_of_a_data_set_have_its_corners() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("board.png");
-    board(80, 60).save(&path).unwrap();
-    let data = |corners| Dataset {
-        corners,
-        ..Dataset::new(vec![Record::from_image(&path, vec![]).unwrap()], ["open", "short"])
-    };
-    let found = |of: Option<Corners>, in_data: Corners| {
-        let predictor = predictor().with_settings(|config| config.corners = of).unwrap();
-        let results: Vec<_> = predictor.results(&data(in_data)).collect();
-        results[0].as_ref().unwrap().detections.iter().map(|one| one.xyxy).collect::<Vec<_>>()
-    };
-    let (edges, pixels) = (Some(Corners::Edges), Some(Corners::Pixels));
-    let own = found(edges, Corners::Edges);
-    assert!(!own.is_empty());
-    let moved = |by: f32| own.iter().map(|&[x1, y1, x2, y2]| [x1, y1, x2 + by, y2 + by]).collect::<Vec<_>>();
-    assert_eq!(found(edges, Corners::Pixels), moved(-1.0));
-    assert_eq!(found(pixels, Corners::Edges), moved(1.0));
-    assert_eq!(found(pixels, Corners::Pixels), own);
-    // Weights that do not know have the numbers of the labels that they were trained on.
-    assert_eq!(found(None, Corners::Pixels), own);
 }
 
 /// All eight views of an image are those of the image turned.

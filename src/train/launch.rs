@@ -56,7 +56,7 @@ pub(super) fn launch(
     let loader = |data: &Dataset| {
         Loader::in_order(&data.records, settings.batch_size, settings.loader_threads)
             .with_reference(detector.reference, detector.reference_align)
-            .with_corners(detector.corners.unwrap_or(data.corners))
+            .with_corners(detector.corners.unwrap_or_default())
     };
     let training = loader(&data.train)
         .shuffled(&info.config.augment, settings.seed, done + 1)

@@ -14,7 +14,6 @@ use crate::data::dataset::Dataset;
 use crate::data::report::Report;
 use crate::error::{Error, Result};
 use crate::files::write_folder_atomically;
-use crate::structures::Corners;
 
 /// How a data set lies on disk.
 ///
@@ -73,14 +72,6 @@ impl Format {
         }
     }
 
-    /// What the corners of boxes are in files of this format.
-    fn corners(self) -> Corners {
-        match self {
-            Self::DeepPcb => Corners::Pixels,
-            Self::Coco | Self::Voc | Self::Yolo | Self::Parquet => Corners::Edges,
-        }
-    }
-
     fn fits(self, path: &Path) -> bool {
         match self {
             Self::Coco => coco::is_coco(path),
@@ -114,7 +105,6 @@ impl Format {
             #[cfg(not(all(feature = "data", feature = "tables")))]
             _ => return Err(self.not_built()),
         };
-        let data = Dataset { corners: self.corners(), ..data };
         data.class_fault().map_or(Ok(()), |fault| Err(Error::file(path, fault)))?;
         report.finish(path);
         tracing::info!(
@@ -139,7 +129,7 @@ impl Format {
             let mut report = Report::default();
             let data = deep_pcb::read_list(path, list, &mut report)?;
             report.finish(path);
-            return Ok((Dataset { corners: self.corners(), ..data }, report));
+            return Ok((data, report));
         }
         let (data, mut report) = self.read(path)?;
         let data = select(data, list, &mut report)?;
@@ -204,8 +194,6 @@ impl Format {
         images: Transfer,
         on_image: &(dyn Fn() + Sync),
     ) -> Result<Vec<Error>> {
-        data.validate()?;
-        let data = &*data.in_corners(self.corners());
         data.validate()?;
         if images == Transfer::Embed && self != Self::Parquet {
             return Err(Error::Config(format!("{self} keeps images in files: copy them or link to them")));

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{Format, Transfer};
 use crate::data::dataset::{Dataset, Record, Side};
-use crate::structures::{Annotation, Corners};
+use crate::structures::Annotation;
 
 /// Parts of names: blanks, quotes, what means something in XML, YAML, JSON and lists, and other scripts.
 const PARTS: [&str; 17] =
@@ -68,7 +68,6 @@ type Content = (String, (usize, usize), Vec<Annotation>, Vec<u8>);
 /// The images by name, as they are compared.
 fn content(data: &Dataset) -> Vec<Content> {
     let mut content: Vec<_> = data
-        .in_corners(Corners::Edges)
         .records
         .iter()
         .map(|record| {
@@ -133,39 +132,6 @@ fn boxes_names_and_images_survive_every_pair_of_formats() {
             }
         }
     }
-}
-
-/// DeepPCB's corners are the first and the last pixel of a box, those of the other formats its edges.
-#[test]
-fn a_box_has_the_same_pixels_in_every_format() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("1.png");
-    GrayImage::from_pixel(40, 30, Luma([1])).save(&path).unwrap();
-    // To the last column, and over it as much as a label may be.
-    let annotations =
-        vec![Annotation::new([0.0, 2.0, 40.0, 12.0], 1), Annotation::new([5.0, 5.0, 40.5, 9.0], 1)];
-    let data = Dataset::new(vec![Record::new(path, (30, 40), annotations)], ["hole"]);
-    let boxes = |data: &Dataset| -> Vec<[f32; 4]> {
-        data.records[0].annotations.iter().map(|object| object.xyxy).collect()
-    };
-    let pixels = [[0.0, 2.0, 39.0, 11.0], [5.0, 5.0, 39.0, 8.0]];
-    let there = folder.path().join("pixels");
-    Format::DeepPcb.write(&data, &there, Transfer::Copy).unwrap();
-    let read = Format::DeepPcb.open(&there).unwrap();
-    assert_eq!((boxes(&read), read.corners), (pixels.to_vec(), Corners::Pixels));
-    for format in formats() {
-        let there = folder.path().join(format.name());
-        format.write(&read, &there, Transfer::Copy).unwrap();
-        let read = format.open(&there).unwrap();
-        let edges = [[0.0, 2.0, 40.0, 12.0], [5.0, 5.0, 40.0, 9.0]];
-        assert_eq!(boxes(&read.in_corners(Corners::Edges)), edges, "{format}");
-        assert_eq!(read.corners == Corners::Edges, format != Format::DeepPcb, "{format}");
-    }
-    // A box of one pixel has no extent in DeepPCB's numbers.
-    let mut data = data;
-    data.records[0].annotations[1].xyxy = [5.0, 5.0, 6.0, 9.0];
-    let error = Format::DeepPcb.write(&data, folder.path().join("thin"), Transfer::Copy).unwrap_err();
-    assert!(error.to_string().contains("1.png"), "{error}");
 }
 
 #[test]

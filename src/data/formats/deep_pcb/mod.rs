@@ -42,6 +42,7 @@ use super::classes;
 use crate::data::dataset::{Dataset, Record, Side};
 use crate::data::report::Report;
 use crate::error::{Error, Result};
+use crate::structures::Corners;
 
 /// Names of DeepPCB's classes of defects; a label is its position here plus 1, because 0 is the background.
 pub const CLASS_NAMES: [&str; 6] = ["open", "short", "mousebite", "spur", "copper", "pin-hole"];
@@ -106,7 +107,7 @@ fn read_boards(root: &Path, boards: &[Result<Board>], report: &mut Report) -> Re
         records.extend(record);
         report.append(found);
     }
-    Ok(Dataset::new(records, class_names))
+    Ok(Dataset { corners: Corners::Pixels, ..Dataset::new(records, class_names) })
 }
 
 /// The names in `classes.txt`; DeepPCB's where there is no such file.

@@ -43,6 +43,8 @@ mod budget;
 mod classes;
 #[cfg(feature = "tables")]
 mod columns;
+#[cfg(feature = "tables")]
+mod corners;
 mod folder;
 #[cfg(feature = "tables")]
 mod images;

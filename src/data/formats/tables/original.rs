@@ -7,7 +7,6 @@ use super::write_images::{Columns, write_images};
 use crate::data::dataset::{Dataset, Record, Side, Split};
 use crate::error::Result;
 use crate::files::write_folder_atomically;
-use crate::structures::Corners;
 
 /// All objects.
 const LABELS: &str = "LABELS_TRAIN";
@@ -34,12 +33,11 @@ pub(super) const TEST_DATA: &str = "test_data";
 ///
 /// Where the folder is there and not empty, or cannot be written, and what reading the images gives.
 pub fn write_tables(split: Split, folder: impl AsRef<Path>) -> Result<()> {
-    let [train, validation] =
-        [split.train, split.validation].map(|data| data.in_corners(Corners::Edges).into_owned());
+    let Split { train, validation } = split;
     let with_side = |data: Vec<Record>, side| data.into_iter().map(move |record| record.with_side(side));
     let training = with_side(train.records, Side::Train);
     let records: Vec<Record> = training.chain(with_side(validation.records, Side::Test)).collect();
-    let data = Dataset::new(records, train.class_names);
+    let data = Dataset { records, class_names: train.class_names, corners: train.corners };
     let indices = |side: Option<Side>| {
         let is_of = |index: &usize| side.is_none() || data.records[*index].side == side;
         (0..data.records.len()).filter(is_of).collect::<Vec<usize>>()

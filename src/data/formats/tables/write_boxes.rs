@@ -9,6 +9,7 @@ use parquet::basic::Compression;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use super::columns::{CLASS, EDGES, FILE_NAME};
+use super::corners;
 use super::table_writer::TableWriter;
 use crate::data::dataset::Dataset;
 use crate::error::Result;
@@ -26,6 +27,7 @@ pub(super) fn write_boxes(path: &Path, data: &Dataset, records: &[usize]) -> Res
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(Default::default()))
         .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_key_value_metadata(corners::entry(data.corners).map(|entry| vec![entry]))
         .build();
     let mut table = TableWriter::new(path, schema.clone(), properties)?;
     let records = records.iter().map(|index| &data.records[*index]);

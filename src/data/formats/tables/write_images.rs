@@ -20,6 +20,7 @@ use super::columns::{
     AREA, BOX, BYTES, CATEGORY, CROWD, DIFFICULT, GROUP, HEIGHT, IMAGE, IMAGE_ID, NAME, OBJECTS, PATH,
     REFERENCE, SPLIT, WIDTH,
 };
+use super::corners;
 use super::table_writer::TableWriter;
 use crate::data::dataset::{Dataset, Record, Side};
 use crate::data::formats::files::has_extension;
@@ -69,6 +70,8 @@ impl Columns {
 
         let features = features(&fields, &data.class_names);
         let information = json!({"info": {"features": features}}).to_string();
+        let mut beside = vec![KeyValue::new(HUGGING_FACE.to_string(), information)];
+        beside.extend(corners::entry(data.corners));
         let zstd = Compression::ZSTD(Default::default());
         let of_images =
             if has(|record| UNPACKED.iter().any(|end| has_extension(Path::new(&record.name), end))) {
@@ -79,7 +82,7 @@ impl Columns {
         let mut properties = WriterProperties::builder()
             .set_compression(zstd)
             .set_statistics_enabled(EnabledStatistics::Chunk)
-            .set_key_value_metadata(Some(vec![KeyValue::new(HUGGING_FACE.to_string(), information)]));
+            .set_key_value_metadata(Some(beside));
         for root in [IMAGE, REFERENCE] {
             let column = ColumnPath::new(vec![root.to_string(), BYTES.to_string()]);
             properties = properties
