@@ -102,6 +102,11 @@ impl RoiHeadsConfig {
         ];
         bounds::all_within(&fractions, 0.0..=1.0)
     }
+
+    /// How the classes of an object exclude each other.
+    pub(crate) fn exclusion(&self) -> Exclusion {
+        Exclusion { iou: self.exclusive_iou, score_thresh: self.score_thresh }
+    }
 }
 
 /// Detections with a shorter side, in pixels of the resized image, are dropped.
@@ -293,7 +298,6 @@ impl RoiOutput {
 
         let (best, indices) = ScoredBoxes { scores, ..candidates }.best(config.detections_per_img);
         let labels = indices.remainder_scalar(objects as i64) + 1;
-        let exclusion = Exclusion { iou: config.exclusive_iou, score_thresh: config.score_thresh };
-        DeviceDetections::new(best, labels, exclusion)
+        DeviceDetections::new(best, labels, config.exclusion())
     }
 }

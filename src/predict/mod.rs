@@ -339,9 +339,10 @@ impl Predictor {
 
     fn detect_views(&self, images: &[Image], views: usize) -> Result<Vec<Vec<Detection>>> {
         let heads = &self.config().roi_heads;
-        // A view that is less sure than the mean has to be heard, too.
+        // A view that is less sure than the mean has to be heard, too; and which class is the best, the mean says.
         let each = self.detector.with_settings(|config| {
             config.roi_heads.score_thresh = heads.score_thresh.min(views::LEAST_SCORE);
+            config.roi_heads.exclusive_iou = 1.0;
         })?;
         let mut found = vec![Vec::with_capacity(views); images.len()];
         for view in View::all(views) {
@@ -356,6 +357,7 @@ impl Predictor {
                 self.config().corners.unwrap_or_default(),
                 heads.nms_thresh,
             );
+            heads.exclusion().apply(&mut merged);
             merged.retain(|detection| detection.score > heads.score_thresh);
             merged.truncate(heads.detections_per_img);
             merged

@@ -99,6 +99,21 @@ fn each_class_may_have_a_threshold_and_another_score_replaces_them() {
     }
 }
 
+#[test]
+fn classes_exclude_each_other_once_all_views_are_heard() {
+    let board = board(80, 60);
+    for views in [1, 4] {
+        let predictor = predictor().with_views(views).unwrap();
+        let plain = predictor.detect(&board).unwrap();
+        assert!(plain.len() < predictor.config().roi_heads.detections_per_img);
+        let exclusive = predictor.with_exclusive_iou(0.0).unwrap();
+        let mut expected = plain.clone();
+        exclusive.config().roi_heads.exclusion().apply(&mut expected);
+        assert_ne!(expected, plain);
+        assert_eq!(exclusive.detect(&board).unwrap(), expected, "{views} views");
+    }
+}
+
 /// All eight views of an image are those of the image turned.
 #[test]
 fn with_all_views_it_does_not_matter_how_an_image_is_turned() {
