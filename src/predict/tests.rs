@@ -103,7 +103,7 @@ fn each_class_may_have_a_threshold_and_another_score_replaces_them() {
 fn classes_exclude_each_other_once_all_views_are_heard() {
     let board = board(80, 60);
     for views in [1, 4] {
-        let predictor = predictor().with_views(views).unwrap();
+        let predictor = predictor().with_views(views).unwrap().with_detections_per_img(4000).unwrap();
         let plain = predictor.detect(&board).unwrap();
         assert!(plain.len() < predictor.config().roi_heads.detections_per_img);
         let exclusive = predictor.with_exclusive_iou(0.0).unwrap();
