@@ -1,5 +1,5 @@
-//! ONNX files: what is written, and what is refused. Leaves small detectors, their input and what they find in the
-//! folder for temporary files, for the runtimes of `tests/onnx`.
+//! ONNX files: what is written, and what is refused. Leaves small detectors, their input and what they find
+//! in the folder for temporary files, for the runtimes of `tests/onnx`.
 
 mod common;
 #[path = "common/program.rs"]
@@ -49,8 +49,8 @@ fn bytes(model: &FasterRcnn, options: &OnnxOptions) -> Vec<u8> {
     fs::read(path).unwrap()
 }
 
-/// Writes what `tests/onnx` reads: the detector for two images, them, and what it is to find there, in pixels of the
-/// images as they are.
+/// Writes what `tests/onnx` reads: the detector for two images, them, and what it is to find there.
+/// `expected` is in pixels of the images as they are.
 fn leave(name: &str, model: &FasterRcnn, images: &[Image], expected: &[Vec<Detection>]) {
     let transform = &model.config().transform;
     let batch = transform.batch(images, &Device::flex());

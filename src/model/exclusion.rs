@@ -1,8 +1,8 @@
 //! One object has one class.
 //!
-//! The scores that the RoI heads give to one proposal sum to at most one. But non-maximum suppression looks for
-//! the best proposal of each class by itself, so that one object may become a mousebite with a score of 0.9 and
-//! an open with 0.8. Then the lower score becomes its share of both:
+//! The scores that the RoI heads give to one proposal sum to at most one. But non-maximum suppression looks
+//! for the best proposal of each class by itself, so that one object may become a mousebite with a score of
+//! 0.9 and an open with 0.8. Then the lower score becomes its share of both:
 //!
 //! ```text
 //! score / max(1, score + higher scores of other classes whose boxes overlap it)

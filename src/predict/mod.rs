@@ -120,8 +120,8 @@ impl Predictor {
         self.with_settings(|config| config.roi_heads.nms_thresh = nms_thresh)
     }
 
-    /// One with the same weights for which detections of two classes with an IoU above `exclusive_iou` are one
-    /// object, which has one class: the lower score falls. 1 leaves all scores as they are.
+    /// One with the same weights for which detections of two classes with an IoU above `exclusive_iou` are
+    /// one object, which has one class: the lower score falls. 1 leaves all scores as they are.
     ///
     /// # Errors
     ///
@@ -339,7 +339,8 @@ impl Predictor {
 
     fn detect_views(&self, images: &[Image], views: usize) -> Result<Vec<Vec<Detection>>> {
         let heads = &self.config().roi_heads;
-        // A view that is less sure than the mean has to be heard, too; and which class is the best, the mean says.
+        let corners = self.config().corners.unwrap_or_default();
+        // A view that is less sure than the mean has to be heard, too. The mean says which class is the best.
         let each = self.detector.with_settings(|config| {
             config.roi_heads.score_thresh = heads.score_thresh.min(views::LEAST_SCORE);
             config.roi_heads.exclusive_iou = 1.0;
@@ -351,12 +352,7 @@ impl Predictor {
             found.iter_mut().zip(detections).for_each(|(found, of_view)| found.push((view, of_view)));
         }
         let merged = images.iter().zip(&found).map(|(image, found)| {
-            let mut merged = views::merge(
-                found,
-                image.size(),
-                self.config().corners.unwrap_or_default(),
-                heads.nms_thresh,
-            );
+            let mut merged = views::merge(found, image.size(), corners, heads.nms_thresh);
             heads.exclusion().apply(&mut merged);
             merged.retain(|detection| detection.score > heads.score_thresh);
             merged.truncate(heads.detections_per_img);

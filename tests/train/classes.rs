@@ -67,7 +67,8 @@ fn images_and_labels_must_be_there() {
     }
 }
 
-/// Mirrored boards, and so the loss of a step, depend on what corners are. The data set says it, or a setting.
+/// Mirrored boards, and so the loss of a step, depend on what corners are. The data set says it, or a
+/// setting.
 #[test]
 fn corners_of_boxes_come_from_the_data_set() {
     let folder = tempfile::tempdir().unwrap();

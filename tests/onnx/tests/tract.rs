@@ -1,4 +1,5 @@
-//! Exported detectors through tract: they must find what torchvision found with the same weights, or this crate.
+//! Exported detectors through tract: they must find what torchvision found with the same weights, or this
+//! crate.
 //!
 //! One is committed. The others are what `tests/export.rs` left in the folder for temporary files; run that
 //! test first.

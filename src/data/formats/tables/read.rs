@@ -8,7 +8,7 @@ use super::columns::Kind;
 
 use super::original::{TEST_DATA, TRAINING_DATA};
 use super::sides::{side_of, tables};
-use super::{boxes, corners as corners_of, images};
+use super::{boxes, corners, images};
 use crate::data::dataset::Dataset;
 use crate::data::formats::classes as class_file;
 use crate::data::report::Report;
@@ -25,10 +25,10 @@ pub(in crate::data::formats) fn read(root: &Path, report: &mut Report) -> Result
     let numbered = class_file::read(folder)?;
     let (kind, tables) = chosen(root, report)?;
     let (mut records, mut classes) = (Vec::new(), Classes::default());
-    let mut corners = None;
+    let mut kind_of_corners = None;
     for table in tables {
-        let here = corners_of::of_table(&table)?;
-        if *corners.get_or_insert(here) != here {
+        let here = corners::of_table(&table)?;
+        if *kind_of_corners.get_or_insert(here) != here {
             return Err(table.fault("its corners are of another kind than those of the tables before"));
         }
         let side = side_of(folder, table.path());
@@ -43,7 +43,7 @@ pub(in crate::data::formats) fn read(root: &Path, report: &mut Report) -> Result
     if records.is_empty() && report.faults.is_empty() {
         return Err(Error::file(root, "the tables have no rows"));
     }
-    Ok(Dataset { records, class_names, corners: corners.unwrap_or_default() })
+    Ok(Dataset { records, class_names, corners: kind_of_corners.unwrap_or_default() })
 }
 
 /// The tables to read: those with a row for each image, where there are any; else those with a row for each
