@@ -12,11 +12,11 @@ use tempfile::TempDir;
 use super::write::write_parts;
 use crate::data::dataset::{Dataset, Record, Side};
 use crate::data::formats::Format;
-use crate::data::formats::writer::Placed;
+use crate::data::formats::writer::{Placed, Transfer};
 use crate::data::image_source::ImageSource;
 use crate::data::report::Report;
 use crate::data::table_file::TableFile;
-use crate::structures::Annotation;
+use crate::structures::{Annotation, Corners};
 
 /// Names that programs stumble over.
 const NAMES: [&str; 8] = [
@@ -82,6 +82,27 @@ fn read_all(path: &Path) -> Dataset {
     // Random boxes may be thin, which is a warning.
     assert!(report.faults.is_empty(), "{report:?}");
     data
+}
+
+#[test]
+fn what_corners_are_stands_beside_the_rows_and_is_the_same_in_all_tables() {
+    let folder = tempfile::tempdir().unwrap();
+    let images = folder.path().join("images");
+    fs::create_dir(&images).unwrap();
+    let edges = random(&images, 5);
+    let pixels = Dataset { corners: Corners::Pixels, ..edges.clone() };
+    for (name, data) in [("edges", &edges), ("pixels", &pixels)] {
+        let there = folder.path().join(name);
+        Format::Parquet.write(data, &there, Transfer::Embed).unwrap();
+        assert_eq!(read_all(&there).corners, data.corners);
+        // The images do not lie beside the table of boxes.
+        let (boxes, _) = Format::Parquet.read(there.join("boxes/train.parquet")).unwrap();
+        assert_eq!(boxes.corners, data.corners);
+    }
+    let table = |name: &str| folder.path().join(name).join("train.parquet");
+    fs::rename(table("pixels"), table("edges")).unwrap();
+    let error = Format::Parquet.read(folder.path().join("edges")).unwrap_err().to_string();
+    assert!(error.contains("of another kind than those of the tables before"), "{error}");
 }
 
 /// With the bytes of the images in the place of these.
