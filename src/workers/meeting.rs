@@ -6,6 +6,8 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use subtle::ConstantTimeEq;
+
 use super::group::Group;
 
 /// The first bytes of a connection between workers.
@@ -51,7 +53,7 @@ impl Meeting {
         let (run, rank, length) = (number(0, 16), number(16, 4) as usize, number(20, 4) as usize);
         let mut token = vec![0; length.min(MAX_TOKEN)];
         stream.read_exact(&mut token)?;
-        if !self.token.is_empty() && !same(&token, &self.token) {
+        if !self.token.is_empty() && !bool::from(token.ct_eq(&self.token)) {
             tracing::warn!("another worker has another token");
             return stream.write_all(&[0]);
         }
@@ -137,11 +139,6 @@ impl Meeting {
         let group = current.as_ref().filter(|group| group.run == run);
         group.cloned().ok_or_else(|| "another run has taken the worker".to_string())
     }
-}
-
-/// Compares in a time that does not depend on where they differ.
-fn same(one: &[u8], other: &[u8]) -> bool {
-    one.len() == other.len() && one.iter().zip(other).fold(0, |bits, (a, b)| bits | (a ^ b)) == 0
 }
 
 #[cfg(test)]
