@@ -16,9 +16,9 @@ import pathlib
 import subprocess
 import time
 
-# The last two are what changes are compared with. The configuration has them as they turned out to be better.
+# The last three are what changes are compared with. The configuration has them as they turned out to be better.
 SHORT = ["train.epochs=4", "train.warmup_steps=100", "model.transform.min_size=384", "model.transform.max_size=384"]
-SHORT += ["data.copy_paste=0", "data.clean_fraction=0.1"]
+SHORT += ["data.copy_paste=0", "data.clean_fraction=0.1", "augment.invert=0.0"]
 
 # Starts from weights of a run of the same length on synthetic boards.
 PRETRAINED = "after as long on synthetic boards"
@@ -32,6 +32,7 @@ CHANGES = {
     "reference not aligned": ["model.reference_align=off"],
     "reference not shifted": ["augment.reference_shift=0.0"],
     "no clean boards": ["data.clean_fraction=0.0"],
+    "inverted with a chance of a third": ["augment.invert=0.33"],
     "no rotation": ["augment.rotation=0.0"],
     "scale 0.8 to 1.25": ["augment.scale_jitter=[0.8,1.25]"],
     "no photometry": [

@@ -26,14 +26,20 @@ const SMALLEST_SIDE: f32 = 1.0;
 /// border, which are by far the most on real boards.
 const ROTATED: f64 = 0.5;
 
-/// What may happen to a training image, in this order: scale, rotation, flips, quarter turns, crop, shift of
-/// the reference, light.
+/// What may happen to a training image, in this order: inversion, scale, rotation, flips, quarter turns, crop,
+/// shift of the reference, light.
 ///
 /// A reference goes with its image through all that changes places. Its light varies by itself: it is another
 /// photograph.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct AugmentConfig {
+    /// Probability that black and white change places, in the reference, too: `value` becomes `255 - value`.
+    /// Default 0.
+    pub invert: f64,
+    /// The label that each label 1, 2, ... has where black and white have changed places: a gap in copper is
+    /// then a bridge. Default none: labels stay.
+    pub inverted_labels: Vec<usize>,
     /// Probability of mirroring left and right. Default 0.5, as in torchvision's detection references.
     pub horizontal_flip: f64,
     /// Probability of mirroring top and bottom. Default 0.5: boards have no upright direction.
@@ -62,6 +68,8 @@ pub struct AugmentConfig {
 impl Default for AugmentConfig {
     fn default() -> Self {
         Self {
+            invert: 0.0,
+            inverted_labels: Vec::new(),
             horizontal_flip: 0.5,
             vertical_flip: 0.5,
             quarter_turns: true,
@@ -88,11 +96,15 @@ impl AugmentConfig {
     /// [`Error::Config`](crate::Error::Config) if one does not; the message names it.
     pub fn validate(&self) -> Result<()> {
         let parts = [
+            ("invert", self.invert),
             ("horizontal_flip", self.horizontal_flip),
             ("vertical_flip", self.vertical_flip),
             ("min_visible", self.min_visible),
         ];
         bounds::all_within(&parts, 0.0..=1.0)?;
+        bounds::ensure(!self.inverted_labels.contains(&0), || {
+            "inverted_labels must be labels of classes, which begin with 1".to_string()
+        })?;
         let [lowest, highest] = self.scale_jitter;
         bounds::ensure(0.1 <= lowest && lowest <= highest && highest <= 10.0, || {
             format!("scale_jitter must be [lowest, highest] in 0.1..=10, is [{lowest}, {highest}]")
@@ -113,12 +125,13 @@ impl AugmentConfig {
 /// For a detector that takes a reference, the image is a [`pair`](super::pair).
 ///
 /// Boxes are in pixels of `image`, their corners edges, and come back in pixels of the returned one. Only a
-/// crop or a rotation drops any. Labels and crowd flags stay. An area grows with the scale; it becomes `None`
-/// if the box is cut.
+/// crop or a rotation drops any. Crowd flags stay, and labels, if the image is not inverted. An area grows with
+/// the scale; it becomes `None` if the box is cut.
 ///
 /// # Panics
 ///
-/// Where [`AugmentConfig::validate`] would have returned an error.
+/// Where [`AugmentConfig::validate`] would have returned an error, or a label is beyond
+/// [`AugmentConfig::inverted_labels`].
 pub fn augment(
     image: RgbImage,
     annotations: &[Annotation],
@@ -131,6 +144,9 @@ pub fn augment(
     }
     let mut rng = key.generator();
     let mut view = View { image, annotations: annotations.to_vec() };
+    if config.invert > 0.0 && rng.random_bool(config.invert) {
+        view.invert(&config.inverted_labels);
+    }
     let [lowest, highest] = config.scale_jitter;
     view.scale(rng.random_range(lowest..=highest));
     if config.rotation > 0.0 && rng.random_bool(ROTATED) {
@@ -202,6 +218,15 @@ impl View {
     fn map_boxes(&mut self, map: impl Fn(Xyxy) -> Xyxy) {
         for annotation in &mut self.annotations {
             annotation.xyxy = map(annotation.xyxy);
+        }
+    }
+
+    fn invert(&mut self, labels: &[usize]) {
+        imageops::invert(&mut self.image);
+        if !labels.is_empty() {
+            for annotation in &mut self.annotations {
+                annotation.label = labels[annotation.label - 1];
+            }
         }
     }
 

@@ -263,7 +263,8 @@ impl RunConfig {
         let mut model = self.model.clone();
         if model.num_classes == 0 {
             // The data set will say how many there are.
-            model.num_classes = model.class_names.len().max(1) + 1;
+            let labels = self.augment.inverted_labels.len();
+            model.num_classes = model.class_names.len().max(labels).max(1) + 1;
         }
         model.validate().map_err(|error| within("model", error))?;
         self.train.validate()?;
@@ -274,6 +275,15 @@ impl RunConfig {
             || {
                 "augment.reference_shift needs a detector that takes a reference: set model.reference"
                     .to_string()
+            },
+        )?;
+        let (labels, classes) = (&self.augment.inverted_labels, model.num_classes - 1);
+        bounds::ensure(
+            labels.is_empty() || labels.len() == classes && labels.iter().all(|label| *label <= classes),
+            || {
+                format!(
+                    "augment.inverted_labels must be a label in 1..={classes} for each of as many classes"
+                )
             },
         )?;
         self.augment.validate().map_err(|error| within("augment", error))
@@ -386,6 +396,8 @@ mod tests {
         for (setting, expected) in [
             ("train.epochs=0", "train.epochs must be in 1..=65536, is 0"),
             ("train.momentum=2", "train.momentum must be in 0..=1, is 2"),
+            ("augment.inverted_labels=[2,1]", "augment.inverted_labels must be a label in 1..=6 for each"),
+            ("augment.inverted_labels=[2,1,4,3,6,7]", "augment.inverted_labels must be a label in 1..=6"),
             ("train.epoch=3", "unknown field `epoch`"),
             ("trains.epochs=3", "there is no table `trains`"),
             ("train.epochs=many", "invalid type"),

@@ -11,7 +11,7 @@ use crate::any_number;
 use crate::data::{Loader, RandomKey, Record, augment};
 use crate::error::Error;
 use crate::model::FasterRcnnConfig;
-use crate::structures::ReferenceInput;
+use crate::structures::{Annotation, ReferenceInput};
 
 /// All settings that have a number, with one.
 fn complete() -> RunConfig {
@@ -23,6 +23,7 @@ fn complete() -> RunConfig {
     config.train.early_stopping = Some(3);
     config.train.checkpoint_steps = Some(100);
     config.augment.crop = Some((6, 6));
+    config.augment.inverted_labels = vec![2, 1];
     config
 }
 
@@ -45,7 +46,9 @@ fn calculate(config: &RunConfig) {
         }
     }
     let key = RandomKey { seed: config.train.seed, epoch: 1, image: 0 };
-    let (image, _) = augment(RgbImage::new(8, 8), &[], &config.augment, ReferenceInput::Difference, key);
+    let box_of = |label| Annotation::new([1.0, 1.0, 5.0, 5.0], label);
+    let boxes = [box_of(1), box_of(2)];
+    let (image, _) = augment(RgbImage::new(8, 8), &boxes, &config.augment, ReferenceInput::Difference, key);
     assert!(image.width() <= 80 && image.height() <= 80);
 }
 
@@ -61,6 +64,8 @@ fn any_number_in_a_runs_settings_is_an_error_or_can_be_calculated_with() {
         "early_stopping",
         "checkpoint_steps",
         "crop",
+        "invert",
+        "inverted_labels",
         "scale_jitter",
     ] {
         assert!(cases.iter().any(|case| case.key() == key), "{key}");

@@ -197,6 +197,8 @@ fn nonsense_is_refused_by_name() {
     good.validate().unwrap();
     AugmentConfig::none().validate().unwrap();
     for (config, name) in [
+        (AugmentConfig { invert: 1.5, ..good.clone() }, "invert"),
+        (AugmentConfig { inverted_labels: vec![1, 0], ..good.clone() }, "inverted_labels"),
         (AugmentConfig { horizontal_flip: 1.5, ..good.clone() }, "horizontal_flip"),
         (AugmentConfig { vertical_flip: f64::NAN, ..good.clone() }, "vertical_flip"),
         (AugmentConfig { min_visible: -0.1, ..good.clone() }, "min_visible"),
@@ -306,4 +308,40 @@ fn light_noise_and_thickness_vary_within_their_bounds() {
     ] {
         assert!(differ(photometry), "{photometry:?}");
     }
+}
+
+#[test]
+fn where_black_and_white_change_places_a_label_is_that_of_what_is_there_then() {
+    let image = RgbImage::from_fn(8, 8, |x, y| Rgb([(10 * x) as u8, (20 * y) as u8, (30 * x) as u8]));
+    let boxes = [1, 2, 3].map(|label| Annotation::new([1.0, 2.0, 5.0, 6.0], label));
+    let config = AugmentConfig { invert: 0.5, inverted_labels: vec![3, 2, 1], ..AugmentConfig::none() };
+    let mut inverted = 0;
+    for index in 0..100 {
+        let (varied, annotations) =
+            augment(image.clone(), &boxes, &config, ReferenceInput::None, key(1, 2, index));
+        let labels: Vec<usize> = annotations.iter().map(|annotation| annotation.label).collect();
+        if varied == image {
+            assert_eq!(annotations, boxes);
+            continue;
+        }
+        inverted += 1;
+        assert_eq!(labels, [3, 2, 1]);
+        assert!(annotations.iter().zip(&boxes).all(|(after, before)| after.xyxy == before.xyxy));
+        assert!(
+            varied.pixels().zip(image.pixels()).all(|(after, before)| after.0 == before.0.map(|v| 255 - v))
+        );
+    }
+    assert!((30..70).contains(&inverted), "{inverted} of 100 are inverted");
+
+    // Without labels that change, they stay; and so does the difference of a pair.
+    let config = AugmentConfig { invert: 1.0, ..AugmentConfig::none() };
+    let image = RgbImage::from_fn(8, 8, |x, y| {
+        let [board, reference] = [30 * x as u8, 20 * y as u8];
+        Rgb([board, reference, board.abs_diff(reference)])
+    });
+    let (varied, annotations) =
+        augment(image.clone(), &boxes, &config, ReferenceInput::Difference, key(1, 2, 3));
+    assert_eq!(annotations, boxes);
+    let expected = |[board, reference, difference]: [u8; 3]| [255 - board, 255 - reference, difference];
+    assert!(varied.pixels().zip(image.pixels()).all(|(after, before)| after.0 == expected(before.0)));
 }
