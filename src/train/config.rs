@@ -263,8 +263,11 @@ impl RunConfig {
         let mut model = self.model.clone();
         if model.num_classes == 0 {
             // The data set will say how many there are.
-            let labels = self.augment.inverted_labels.len();
-            model.num_classes = model.class_names.len().max(labels).max(1) + 1;
+            let classes = match model.class_names.len() {
+                0 => self.augment.inverted_labels.len(),
+                named => named,
+            };
+            model.num_classes = classes.max(1) + 1;
         }
         model.validate().map_err(|error| within("model", error))?;
         self.train.validate()?;
@@ -408,5 +411,10 @@ mod tests {
             let error = RunConfig::load(&path, &[setting.to_string()]).unwrap_err().to_string();
             assert!(error.contains(expected), "{setting}: {error}");
         }
+
+        // Names say how many classes there are, where no number does.
+        let names = ["model.num_classes=0", "model.class_names=[\"hole\"]", "augment.inverted_labels=[2,1]"];
+        let error = RunConfig::load(&path, &names.map(String::from)).unwrap_err().to_string();
+        assert!(error.contains("augment.inverted_labels must be a label in 1..=1"), "{error}");
     }
 }
