@@ -199,9 +199,9 @@ pub use error::{Cause, Error, Result};
 pub use heap::keep_heap;
 pub use model::{
     AnchorConfig, BoxHeadKind, FasterRcnn, FasterRcnnConfig, Losses, NormKind, PreparedFasterRcnn,
-    ResNetDepth, RoiHeadsConfig, RpnConfig, Sampling, TransformConfig,
+    ResNetDepth, RoiHeadsConfig, RpnConfig, Sampling, Tiles, TransformConfig,
 };
-pub use predict::{Predictor, Tiles};
+pub use predict::Predictor;
 pub use structures::{Annotation, Corners, Detection, Image, ReferenceAlign, ReferenceInput, Xyxy};
 
 /// For this crate's own program, tests and benches: no part of the library's interface.

@@ -147,6 +147,22 @@ fn groups_by_name_stay_together() {
     let grouped =
         "evaluate --weights run/checkpoints/best.safetensors --data boards --group-by ([01])[0-9]0_test";
     assert!(trained.contains(&bench.succeed(grouped)));
+
+    let evaluate = "evaluate --weights run/checkpoints/best.safetensors --data boards --json out.json";
+    let said = bench.succeed(&format!("{evaluate} --by ([01])[0-9]0_test"));
+    assert!(said.contains("\ngroup images objects "), "{said}");
+    let json: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(bench.path("out.json")).unwrap()).unwrap();
+    let tens = &json["groups"]["1"];
+    assert_eq!((&tens["images"], &tens["coco"]), (&2.into(), &json["coco"]));
+    let one = text(&bench.run(&format!("{evaluate} --by (100)_test")).stderr);
+    assert_eq!(one, "warning: --by (100)_test: 1 of 2 names do not match, and are in no group\n");
+    for (wrong, expected) in
+        [("(", "unclosed group"), ("camera[0-9]", "matches no name of an image, such as ")]
+    {
+        let message = bench.fail(&format!("{evaluate} --by {wrong}"));
+        assert!(message.contains(expected), "{message}");
+    }
 }
 
 #[test]

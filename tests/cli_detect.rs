@@ -221,7 +221,7 @@ fn a_perfect_prediction_evaluates_to_1() {
         assert!(image::open(bench.path("plots").join(chart)).is_ok(), "{chart}");
     }
     let mistakes = bench.path("plots").join("mistakes.png");
-    assert!(!mistakes.exists());
+    assert!(!mistakes.exists() && image::open(bench.path("plots/hits.png")).is_ok());
     let mut missed = bench.perfect();
     assert!(missed[0]["detections"].as_array_mut().unwrap().pop().is_some());
     bench.write("missed.json", missed.to_string());

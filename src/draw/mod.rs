@@ -7,7 +7,7 @@ mod canvas;
 mod chart;
 mod confusion_matrix;
 mod evaluation;
-mod mistakes;
+mod pair;
 mod stats;
 mod style;
 
@@ -15,5 +15,5 @@ pub use boxes::{draw_annotations, draw_detections, side_by_side};
 pub use chart::{Panel, Series, line_chart, line_charts};
 pub use confusion_matrix::plot_confusion_matrix;
 pub use evaluation::{plot_evaluation, plot_operating_points};
-pub use mistakes::{draw_mistake, sheet};
+pub use pair::{draw_pair, sheet};
 pub use stats::plot_stats;

@@ -6,9 +6,11 @@ use serde::Serialize;
 
 use super::coco::{CocoMetrics, CocoStats};
 use super::deep_pcb::DeepPcbMetrics;
+use super::groups::{GroupMetrics, group_metrics, write_table};
 use super::image_result::{ImageResult, check_labels};
 use super::operating_points::OperatingPoints;
-use super::per_class::owned;
+use super::per_class::{as_map, owned};
+use crate::structures::Xyxy;
 
 /// The metrics of one set of images. Printed, it is a table with a row for each class.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -20,6 +22,9 @@ pub struct Evaluation {
     /// Which threshold to ship, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thresholds: Option<OperatingPoints>,
+    /// The metrics of groups of the images, where that was asked for, in the order of the groups' names.
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "as_map")]
+    pub groups: Vec<(String, GroupMetrics)>,
 }
 
 /// Evaluates the detections of a set of images. Label `l` is called `class_names[l - 1]`.
@@ -36,6 +41,7 @@ pub fn evaluate(results: &[ImageResult], class_names: &[impl AsRef<str>]) -> Eva
         coco: CocoMetrics::new(results, &class_names),
         deep_pcb: DeepPcbMetrics::new(results, &class_names),
         thresholds: None,
+        groups: Vec::new(),
     }
 }
 
@@ -44,6 +50,25 @@ impl Evaluation {
     #[must_use]
     pub fn with_thresholds(self, thresholds: OperatingPoints) -> Self {
         Self { thresholds: Some(thresholds), ..self }
+    }
+
+    /// With the metrics of each group of images by itself. `results` are those that were evaluated, `clean` and
+    /// `groups` have the clean regions, as in [`operating_points`](super::operating_points), and the group of
+    /// each; an image without a group is left out. What escapes and alarms is counted at `threshold`.
+    ///
+    /// # Panics
+    ///
+    /// If there are not the regions and the group of each image.
+    #[must_use]
+    pub fn with_groups(
+        self,
+        results: &[ImageResult],
+        clean: &[Vec<Xyxy>],
+        groups: &[Option<&str>],
+        threshold: f32,
+    ) -> Self {
+        let class_names: Vec<String> = self.coco.per_class.iter().map(|(name, _)| name.clone()).collect();
+        Self { groups: group_metrics(results, clean, groups, &class_names, threshold), ..self }
     }
 
     /// The cells of the printed table, one row for the titles, one for the mean and one for each class.
@@ -92,6 +117,10 @@ impl fmt::Display for Evaluation {
             cell(self.deep_pcb.recall),
             cell(self.deep_pcb.threshold.map(f64::from)),
         )?;
+        if !self.groups.is_empty() {
+            write!(f, "\n\n")?;
+            write_table(f, &self.groups)?;
+        }
         match &self.thresholds {
             None => Ok(()),
             Some(thresholds) => write!(f, "\n\n{thresholds}"),
@@ -136,6 +165,30 @@ DeepPCB: mAP 1.000, F-score 1.000 (precision 1.000, recall 1.000) at score >= 0.
         );
         let json = serde_json::to_string(&evaluation).expect("plain data");
         assert_eq!(json, format!(r#"{{"coco":{coco},"deep_pcb":{deep_pcb}}}"#));
+    }
+
+    /// The second image has a miss and a false call at 0.5; the third is in no group.
+    #[test]
+    fn groups_have_their_own_metrics_at_one_threshold() {
+        let found = |score| Detection { xyxy: [40.0, 40.0, 60.0, 60.0], label: 1, score };
+        let mut results = vec![results().remove(0); 3];
+        results[1].detections = vec![found(0.9), found(0.1)];
+        results[2].detections.clear();
+        let regions = [vec![], vec![[30.0, 30.0, 70.0, 70.0], [0.0, 30.0, 30.0, 70.0]], vec![]];
+        let groups = [Some("b"), Some("a"), None];
+        let evaluation = evaluate(&results, &["open"]).with_groups(&results, &regions, &groups, 0.5);
+        let expected = "
+group images objects     AP   AP50   AP33    mAP F-score escapes false calls alarms
+a          1       1  0.000  0.000  0.000  0.000   0.000   1.000       1.000  0.500
+b          1       1  1.000  1.000  1.000  1.000   1.000   0.000       0.000      -
+The last three are at score >= 0.500, false calls an image; the F-score is at the group's own best threshold.";
+        let printed = evaluation.to_string();
+        assert!(printed.ends_with(&format!("\n{expected}")), "{printed}");
+        let json = serde_json::to_value(&evaluation).unwrap();
+        let names: Vec<&String> = json["groups"].as_object().unwrap().keys().collect();
+        assert_eq!(names, ["a", "b"]);
+        assert_eq!(json["groups"]["b"]["deep_pcb"]["threshold"], 0.75);
+        assert_eq!(json["groups"]["b"]["alarms"], serde_json::Value::Null);
     }
 
     /// Images without objects: every detection is wrong, but no share of it is known.

@@ -26,6 +26,7 @@ mod coco;
 mod confusion_matrix;
 mod deep_pcb;
 mod evaluation;
+mod groups;
 mod image_result;
 mod operating_points;
 mod pairs;
@@ -38,6 +39,7 @@ pub use coco::{CocoMetrics, CocoStats, PrecisionRecall, precision_recall};
 pub use confusion_matrix::{ConfusionMatrix, confusion_matrix};
 pub use deep_pcb::{DeepPcbClass, DeepPcbMetrics};
 pub use evaluation::{Evaluation, evaluate};
+pub use groups::GroupMetrics;
 pub use image_result::ImageResult;
 pub use operating_points::{
     EscapePoint, FalseCalls, OperatingPoint, OperatingPoints, ReliabilityBin, Thresholds, Tolerances,

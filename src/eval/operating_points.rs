@@ -136,18 +136,17 @@ pub struct EscapePoint {
 /// All thresholds, from the highest to the lowest; none where there are no defects. `clean` as in
 /// [`operating_points`].
 pub fn escape_curve(results: &[ImageResult], clean: &[Vec<Xyxy>]) -> Vec<EscapePoint> {
-    let boards = results.iter().zip(clean).map(|(result, clean)| Board::new(result, clean, &|_| true));
-    let boards: Vec<Board> = boards.collect();
-    let pool = Pool::new(boards.iter());
+    let pool = Pool::of_all_classes(results, clean);
     if pool.objects == 0 {
         return Vec::new();
     }
-    let point = |counts: Counts| EscapePoint {
-        escapes: 1.0 - pool.recall(counts),
-        false_calls: pool.false_calls(counts),
-        alarms: pool.a_clean_region(&pool.clean, counts.threshold),
-    };
-    pool.counts().map(point).collect()
+    pool.counts().map(|counts| pool.escape_point(counts)).collect()
+}
+
+/// The point at one threshold; all defects escape where there are none. `clean` as in [`operating_points`].
+pub(super) fn escape_point(results: &[ImageResult], clean: &[Vec<Xyxy>], threshold: f32) -> EscapePoint {
+    let pool = Pool::of_all_classes(results, clean);
+    pool.escape_point(pool.at(threshold))
 }
 
 /// Finds the thresholds. `clean` are the regions of each image that alarm where something is detected:
@@ -235,6 +234,11 @@ impl Pool {
         pool
     }
 
+    fn of_all_classes(results: &[ImageResult], clean: &[Vec<Xyxy>]) -> Self {
+        let boards = results.iter().zip(clean).map(|(result, clean)| Board::new(result, clean, &|_| true));
+        Self::new(boards.collect::<Vec<_>>().iter())
+    }
+
     /// By falling threshold; detections of equal scores pass together.
     fn counts(&self) -> impl Iterator<Item = Counts> {
         let mut counts = Counts { threshold: 0.0, correct: 0, detected: 0 };
@@ -258,6 +262,14 @@ impl Pool {
         let start = Counts { threshold, correct: 0, detected: 0 };
         let counts = self.counts().take_while(|counts| counts.threshold >= threshold).last();
         Counts { threshold, ..counts.unwrap_or(start) }
+    }
+
+    fn escape_point(&self, counts: Counts) -> EscapePoint {
+        EscapePoint {
+            escapes: 1.0 - self.recall(counts),
+            false_calls: self.false_calls(counts),
+            alarms: self.a_clean_region(&self.clean, counts.threshold),
+        }
     }
 
     /// At the highest threshold with at least this recall.

@@ -8,6 +8,7 @@ use super::layers::{FrozenBatchNorm, NormKind};
 use super::resnet::ResNetDepth;
 use super::roi_heads::RoiHeadsConfig;
 use super::rpn::RpnConfig;
+use super::tiles::Tiles;
 use super::transform::TransformConfig;
 use crate::bounds::{self, MAX_COUNT};
 use crate::error::{Error, Result};
@@ -68,6 +69,10 @@ pub struct FasterRcnnConfig {
     /// as long, and find more and alarm less, if training showed the detector such views.
     #[serde(default = "default_views")]
     pub views: usize,
+    /// The windows through which a [`Predictor`](crate::Predictor) looks at images that are larger. In training
+    /// settings none means as `augment.crop`: a detector that is trained on parts of images looks at parts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tiles: Option<Tiles>,
     /// The input transform.
     #[serde(default)]
     pub transform: TransformConfig,
@@ -108,6 +113,7 @@ impl FasterRcnnConfig {
             reference_align: ReferenceAlign::Off,
             corners: None,
             views: default_views(),
+            tiles: None,
             transform: TransformConfig::default(),
             anchors: AnchorConfig::default(),
             rpn: RpnConfig::default(),
@@ -340,6 +346,7 @@ impl FasterRcnnConfig {
         bounds::ensure([1, 2, 4, 8].contains(&self.views), || {
             format!("views must be 1, 2, 4 or 8, is {}", self.views)
         })?;
+        self.tiles.map_or(Ok(()), |tiles| tiles.validate())?;
         self.transform.validate()?;
         self.anchors.validate()?;
         self.rpn.validate()?;

@@ -27,6 +27,7 @@ pub mod rpn;
 pub mod sampler;
 pub mod scored_boxes;
 pub mod stages;
+mod tiles;
 pub mod transform;
 
 #[cfg(test)]
@@ -42,4 +43,5 @@ pub use resnet::ResNetDepth;
 pub use roi_heads::RoiHeadsConfig;
 pub use rpn::RpnConfig;
 pub use sampler::Sampling;
+pub use tiles::Tiles;
 pub use transform::TransformConfig;

@@ -15,13 +15,12 @@ use crate::bounds;
 use crate::data::{Aligned, Dataset, Loader};
 use crate::error::{Error, Result};
 use crate::eval::ImageResult;
-use crate::model::{FasterRcnn, FasterRcnnConfig, PreparedFasterRcnn};
+use crate::model::{FasterRcnn, FasterRcnnConfig, PreparedFasterRcnn, Tiles};
 use crate::ops::in_host_memory;
 use crate::structures::{Detection, Image, ReferenceInput};
 use crate::weights;
 
 pub use thresholds::{StoredThreshold, THRESHOLDS_KEY, stored_thresholds};
-pub use tiles::Tiles;
 
 use views::View;
 
@@ -56,7 +55,6 @@ const MAX_BATCH: usize = 8;
 #[derive(Debug, Clone)]
 pub struct Predictor {
     detector: PreparedFasterRcnn,
-    tiles: Option<Tiles>,
     /// Of each class, if they have different ones: detections above it count.
     class_thresholds: Option<Vec<f32>>,
 }
@@ -64,7 +62,7 @@ pub struct Predictor {
 impl Predictor {
     /// Predicts with the model's own settings, such as image size and thresholds.
     pub fn new(model: FasterRcnn) -> Self {
-        Self { detector: model.prepare(), tiles: None, class_thresholds: None }
+        Self { detector: model.prepare(), class_thresholds: None }
     }
 
     /// Reads a weight file: one of this crate's, or one of torchvision's detectors.
@@ -159,7 +157,7 @@ impl Predictor {
 
     fn with_settings(&self, change: impl FnOnce(&mut FasterRcnnConfig)) -> Result<Self> {
         let detector = self.detector.with_settings(change)?;
-        Ok(Self { detector, tiles: self.tiles, class_thresholds: self.class_thresholds.clone() })
+        Ok(Self { detector, class_thresholds: self.class_thresholds.clone() })
     }
 
     /// One with the same weights that looks at several views of an image: see
@@ -179,10 +177,9 @@ impl Predictor {
     ///
     /// # Errors
     ///
-    /// As [`Tiles::validate`].
+    /// [`Error::Config`] unless `0 < size <= 16384` and `overlap < size`.
     pub fn with_tiles(&self, tiles: Tiles) -> Result<Self> {
-        tiles.validate()?;
-        Ok(Self { tiles: Some(tiles), ..self.clone() })
+        self.with_settings(|config| config.tiles = Some(tiles))
     }
 
     /// The detector's settings.
@@ -203,7 +200,7 @@ impl Predictor {
     /// NaN or an infinity, [`Error::Reference`] if the detector compares images with references.
     pub fn detect(&self, image: &RgbImage) -> Result<Vec<Detection>> {
         self.check_alone(image)?;
-        match self.tiles {
+        match self.config().tiles {
             None => self.detect_one(Image::from(image)),
             Some(_) => self.detect_parts(image.dimensions(), |Rect { x, y, width, height }| {
                 Image::from(imageops::crop_imm(image, x, y, width, height).to_image())
@@ -260,7 +257,7 @@ impl Predictor {
     }
 
     fn goes_one_by_one(&self) -> bool {
-        self.tiles.is_some() || self.is_in_host_memory()
+        self.config().tiles.is_some() || self.is_in_host_memory()
     }
 
     /// Whether the image has pixels, and the detector looks at nothing else.
@@ -318,7 +315,7 @@ impl Predictor {
     /// As [`detect`](Self::detect), of an image that is converted already.
     pub(crate) fn detect_one(&self, image: Image) -> Result<Vec<Detection>> {
         let (height, width) = image.size();
-        match self.tiles {
+        match self.config().tiles {
             None => Ok(self.detect_together(&[image])?.remove(0)),
             Some(_) => self.detect_parts((width as u32, height as u32), |part| image.crop(part)),
         }
@@ -364,7 +361,7 @@ impl Predictor {
     /// What is in an image of `(width, height)`, of which no more than the parts that the detector looks at
     /// together are in memory.
     fn detect_parts(&self, size: (u32, u32), part: impl Fn(Rect) -> Image) -> Result<Vec<Detection>> {
-        let windows = match &self.tiles {
+        let windows = match &self.config().tiles {
             None => vec![Rect { x: 0, y: 0, width: size.0, height: size.1 }],
             Some(tiles) => tiles.windows(size),
         };

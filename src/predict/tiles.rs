@@ -13,8 +13,7 @@
 
 use image::math::Rect;
 
-use crate::bounds::{self, MAX_SIDE};
-use crate::error::Result;
+use crate::model::Tiles;
 use crate::structures::{Detection, Xyxy, area, intersection, iou};
 
 /// A detection that ends this near to a border of its window is cut by it, in pixels of the image.
@@ -22,27 +21,7 @@ const BORDER: f32 = 2.0;
 /// A cut detection of which this part lies in a kept one is a part of the same object.
 const SAME: f32 = 0.5;
 
-/// Windows that an image is looked at through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tiles {
-    /// Height and width of a window, in pixels of the image. The detector resizes a window as it would an
-    /// image of this size, so it should be the size of the images that it was trained on.
-    pub size: usize,
-    /// By how much windows overlap at least, in pixels: as much as the largest object, and 4 pixels more.
-    pub overlap: usize,
-}
-
 impl Tiles {
-    /// Finds sizes that cannot work.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Config`](crate::Error::Config) unless `0 < size <= 16384` and `overlap < size`.
-    pub fn validate(&self) -> Result<()> {
-        bounds::within("tile", self.size, 1..=MAX_SIDE)?;
-        bounds::within("overlap", self.overlap, 0..=self.size - 1)
-    }
-
     /// The windows of an image of `(width, height)`, row by row. A smaller image is one window. The last
     /// windows end at the border, and the others are spread evenly.
     pub(super) fn windows(&self, (width, height): (u32, u32)) -> Vec<Rect> {

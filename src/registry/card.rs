@@ -107,7 +107,8 @@ impl ModelCard {
         settings::by_name(&self.settings)
     }
 
-    /// The numbers of the evaluation over all classes, such as `coco.ap50` and `thresholds.best_f.threshold`.
+    /// The numbers of the evaluation over all classes and images, such as `coco.ap50` and
+    /// `thresholds.best_f.threshold`.
     pub fn metrics(&self) -> BTreeMap<String, f64> {
         let mut metrics = BTreeMap::new();
         if let Some(evaluation) = &self.evaluation {
@@ -117,14 +118,17 @@ impl ModelCard {
     }
 }
 
-/// The numbers in `value`, those of single classes left out.
+/// What has the numbers of single classes and of groups of images, which are left out.
+const PARTS: [&str; 2] = ["per_class", "groups"];
+
+/// The numbers in `value` that are not those of parts.
 fn collect(prefix: &str, value: &Value, metrics: &mut BTreeMap<String, f64>) {
     match value {
         Value::Number(number) => {
             metrics.extend(number.as_f64().map(|number| (prefix.to_string(), number)));
         }
         Value::Object(fields) => {
-            for (name, value) in fields.iter().filter(|(name, _)| *name != "per_class") {
+            for (name, value) in fields.iter().filter(|(name, _)| !PARTS.contains(&name.as_str())) {
                 let dotted = match (prefix, name.as_str()) {
                     ("", name) => name.to_string(),
                     (prefix, "overall") => prefix.to_string(),
@@ -144,10 +148,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn metrics_are_the_numbers_over_all_classes() {
+    fn metrics_are_the_numbers_over_all_classes_and_images() {
         let evaluation = json!({
             "coco": {"ap": 0.5, "ap75": null, "per_class": {"open": {"ap": 0.25}}},
             "thresholds": {"boards": [3, 1], "overall": {"best_f": {"threshold": 0.75}}},
+            "groups": {"camera 1": {"coco": {"ap": 0.75}}},
         });
         let mut metrics = BTreeMap::new();
         collect("", &evaluation, &mut metrics);

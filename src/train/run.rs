@@ -22,7 +22,7 @@ use crate::data::{Dataset, Record, Split};
 use crate::error::{Error, Result};
 use crate::eval::Evaluation;
 use crate::model::layers::FrozenBatchNorm;
-use crate::model::{FasterRcnn, FasterRcnnConfig, NormKind};
+use crate::model::{FasterRcnn, FasterRcnnConfig, NormKind, Tiles};
 use crate::structures::ReferenceInput;
 use crate::weights::{self, LoadOptions, LoadReport, WeightFile};
 
@@ -130,6 +130,7 @@ impl Run {
         let mut config = given.clone();
         config.model = for_data(&config.model, &data)?;
         config.validate()?;
+        config.model.tiles = config.model.tiles.or(config.augment.crop.map(Tiles::like_crops));
         for (side, data) in [("training", &data.train), ("validation", &data.validation)] {
             if data.records.is_empty() {
                 return Err(Error::Config(format!("there are no {side} images")));

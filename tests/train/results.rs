@@ -3,8 +3,9 @@
 use std::fs;
 
 use faster_rcnn::data::Dataset;
+use faster_rcnn::eval::{ImageResult, Tolerances, clean_images, operating_points};
 use faster_rcnn::train::{Run, RunConfig, RunInfo, Schedule, Start};
-use faster_rcnn::{Losses, weights};
+use faster_rcnn::{Losses, Predictor, Tiles, weights};
 use serde_json::Value;
 
 use burn::tensor::Device;
@@ -63,6 +64,31 @@ fn a_run_leaves_numbers_pictures_settings_and_weights_that_know_it() {
     let plain = folder.path().join("plain.safetensors");
     weights::save(&outcome.model, &plain).unwrap();
     assert_eq!(RunInfo::read(&plain).unwrap(), None);
+}
+
+/// Validation, report and predictor look at larger images through such windows, with nothing said.
+#[test]
+fn a_detector_that_is_trained_on_crops_looks_through_windows_of_their_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = boards(&folder.path().join("boards"));
+    let output = folder.path().join("run");
+    let mut config = config();
+    config.train.epochs = 1;
+    config.model.roi_heads.score_thresh = 0.0;
+    config.augment.crop = Some((96, 64));
+    let outcome = Run::new(config, data.clone()).fit(&output).unwrap();
+    assert_eq!(validations(&output)[0]["ap"].as_f64(), outcome.evaluation.coco.overall.ap);
+
+    let predictor = Predictor::load(output.join("checkpoints/best.safetensors"), &Device::flex()).unwrap();
+    assert_eq!(predictor.config().tiles, Some(Tiles { size: 64, overlap: 16 }));
+    let names = &data.train.class_names;
+    let points = |predictor: &Predictor| {
+        let results: Vec<ImageResult> = predictor.results(&data.validation).map(Result::unwrap).collect();
+        operating_points(&results, &clean_images(&results), names, Tolerances::default(), 0)
+    };
+    assert_eq!(outcome.evaluation.thresholds, Some(points(&predictor)));
+    let whole = predictor.with_tiles(Tiles { size: 128, overlap: 16 }).unwrap();
+    assert_ne!(outcome.evaluation.thresholds, Some(points(&whole)));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use anyhow::Result;
 use clap::error::ErrorKind;
 use faster_rcnn::weights::{LoadOptions, WeightFile};
-use faster_rcnn::{DeviceName, Error, Predictor, Tiles};
+use faster_rcnn::{DeviceName, Error, Predictor};
 
 use crate::settings::WeightArguments;
 use crate::shipped::{self, Threshold};
@@ -54,10 +54,10 @@ pub struct DetectorArguments {
     #[arg(long, value_name = "N", value_parser = ["1", "2", "4", "8"])]
     views: Option<String>,
     /// Look at larger images through windows of this many pixels in each direction: the size of the images
-    /// that the detector was trained on.
+    /// that the detector was trained on [default: the weights' setting, else none].
     #[arg(long, value_name = "PIXELS")]
     tile: Option<usize>,
-    /// By how many pixels windows overlap: as many as the largest object has.
+    /// By how many pixels windows overlap: a few more than the largest object has.
     #[arg(long, value_name = "PIXELS", default_value_t = 64, requires = "tile")]
     overlap: usize,
     #[command(flatten)]
@@ -132,12 +132,14 @@ impl DetectorArguments {
                 predictor.with_score_thresh(above(stored.overall.threshold))?
             };
         }
-        if let Some(size) = self.tile {
-            predictor = predictor.with_tiles(Tiles { size, overlap: self.overlap })?;
-        }
         let classes = predictor.config().num_classes - 1;
         tracing::info!(path = %weights.display(), classes, "read a detector");
         Ok(predictor)
+    }
+
+    /// The score which detections must reach, where --threshold says it; of --per-class, the lowest one.
+    pub fn threshold_of(&self, predictor: &Predictor) -> Option<f32> {
+        self.threshold.map(|_| predictor.config().roi_heads.score_thresh.next_up())
     }
 
     /// The options as settings of the model. They override those of `--set`.
@@ -145,6 +147,7 @@ impl DetectorArguments {
         let given = |key: &str, value: Option<String>| value.map(|value| format!("{key}={value}"));
         let options = [
             given("views", self.views.clone()),
+            given("tiles", self.tile.map(|size| format!("{{ size = {size}, overlap = {} }}", self.overlap))),
             given("roi_heads.score_thresh", self.score_threshold.map(toml_float)),
             given("roi_heads.nms_thresh", self.nms_threshold.map(toml_float)),
             given("roi_heads.exclusive_iou", self.exclusive_iou.map(toml_float)),

@@ -7,9 +7,10 @@ use std::slice;
 use anyhow::{Result, bail};
 use clap::ArgGroup;
 use faster_rcnn::data::{Dataset, Side};
-use faster_rcnn::draw::{self, draw_mistake, sheet};
+use faster_rcnn::draw::{self, draw_pair, sheet};
 use faster_rcnn::eval::{
-    ImageResult, Tolerances, clean_images, clean_windows, escape_curve, evaluate, operating_points, pairs,
+    ImageResult, Pair, Tolerances, clean_images, clean_windows, escape_curve, evaluate, operating_points,
+    pairs,
 };
 use faster_rcnn::image::ImageFormat;
 use faster_rcnn::train::RunInfo;
@@ -24,11 +25,11 @@ use crate::shipped::{self, Ship};
 use crate::sides::SideArguments;
 use crate::{inputs, output, predictions, progress};
 
-/// Above this IoU a detection stands for an object, in the picture of mistakes.
+/// Above this IoU a detection stands for an object, in the pictures of hits and of mistakes.
 const PAIR_IOU: f32 = 0.5;
-/// The most mistakes of the picture.
-const MOST_MISTAKES: usize = 60;
-/// Detections below this score are left out of the confusion matrix and of the mistakes if the threshold of
+/// The most of either in a picture.
+const MOST_SHOWN: usize = 60;
+/// Detections below this score are left out of the confusion matrix and of these pictures if the threshold of
 /// the best F-score is unknown.
 const DEFAULT_THRESHOLD: f32 = 0.5;
 
@@ -51,6 +52,7 @@ Examples:
 
   faster-rcnn evaluate --weights runs/first/checkpoints/best.safetensors --data PCBData --json evaluation.json
   faster-rcnn evaluate --weights model.pth --image-size 128 --detections-per-image 300 --data PCBData
+  faster-rcnn evaluate --weights model.safetensors --data PCBData --list PCBData/test.txt --by '[0-9]{5}'
   faster-rcnn evaluate --detections other.json --data PCBData --list PCBData/test.txt --plots charts";
 
 /// Say how good detections are: COCO's AP and AR, and DeepPCB's mAP and F-score.
@@ -84,11 +86,18 @@ pub struct Arguments {
     /// the weights, or else 0].
     #[arg(long, value_name = "S", conflicts_with = "list")]
     seed: Option<u64>,
+    /// Say how good detections are on each group of images by itself as well, such as those of one kind of
+    /// board. Regular expression: images whose names have the same match of its first parenthesis (or, without
+    /// one, of the whole) are one group; those that do not match are in none. What escapes and alarms is at the
+    /// threshold of --threshold, or else of the best F-score of all images.
+    #[arg(long, value_name = "REGEX")]
+    by: Option<String>,
     /// Write all numbers to a JSON file.
     #[arg(long, value_name = "OUT")]
     json: Option<PathBuf>,
-    /// Write precision_recall.png, confusion_matrix.png, escapes.png, reliability.png, where there are clean
-    /// images alarms.png, and where there are mistakes the first 60 of them as mistakes.png into a folder.
+    /// Write precision_recall.png, confusion_matrix.png, escapes.png, reliability.png, and where there are clean
+    /// images alarms.png into a folder; of the first 60 images with a hit the least sure one as hits.png, and
+    /// the first 60 mistakes as mistakes.png.
     #[arg(long, value_name = "DIR")]
     plots: Option<PathBuf>,
     /// More images: clean ones, on which every detection is a false alarm. A folder, or a file with a path a
@@ -154,12 +163,13 @@ pub fn run(mut arguments: Arguments) -> Result<()> {
     plots.as_deref().map_or(Ok(()), output::create_folder)?;
     let run = weights.as_ref().map(RunInfo::read).transpose()?.flatten();
     let seed = arguments.seed.or(run.as_ref().map(|run| run.config.train.seed)).unwrap_or(0);
-    let data = match list {
+    let mut data = match list {
         Some(list) => arguments.data.open_list(list)?,
         None => held_out(&arguments, run.as_ref(), seed)?,
     };
+    arguments.by.as_deref().map_or(Ok(()), |pattern| group(&mut data, pattern))?;
     warn_of_training_images(run.as_ref(), &data);
-    let mut settings = LoadOptions::default();
+    let (mut settings, mut asked) = (LoadOptions::default(), None);
     let mut results = match (weights, detections) {
         (Some(weights), _) => {
             let predictor = arguments.detector.load(weights)?;
@@ -167,6 +177,7 @@ pub fn run(mut arguments: Arguments) -> Result<()> {
             let clean = clean(&predictor, weights, &arguments)?;
             let mut results = detect(&predictor, &data)?;
             results.extend(clean);
+            asked = arguments.detector.threshold_of(&predictor);
             settings = with_size(arguments.detector.options(), predictor.config());
             results
         }
@@ -186,14 +197,21 @@ pub fn run(mut arguments: Arguments) -> Result<()> {
         draw::plot_operating_points(folder, &escape_curve(&results, &clean), &thresholds)?;
     }
     results.truncate(data.records.len());
-    let evaluation = evaluate(&results, &data.class_names).with_thresholds(thresholds);
+    let mut evaluation = evaluate(&results, &data.class_names);
+    if arguments.by.is_some() {
+        let best_f = thresholds.overall.best_f.map(|point| point.threshold);
+        let groups: Vec<_> = data.records.iter().map(|record| record.group.as_deref()).collect();
+        let (clean, threshold) = (&clean[..results.len()], asked.or(best_f).unwrap_or_default());
+        evaluation = evaluation.with_groups(&results, clean, &groups, threshold);
+    }
+    let evaluation = evaluation.with_thresholds(thresholds);
     if let Some(path) = json {
         output::write_file(path, output::to_json(&evaluation))?;
     }
     if let Some(folder) = plots {
         let threshold = evaluation.deep_pcb.threshold.unwrap_or(DEFAULT_THRESHOLD);
         draw::plot_evaluation(folder, &results, threshold, &data.class_names)?;
-        draw_mistakes(&folder.join("mistakes.png"), &data, &results, threshold)?;
+        draw_pairs(folder, &data, &results, threshold)?;
     }
     output::print(format!("{evaluation}\n"))?;
     match (weights, store, &evaluation.thresholds) {
@@ -204,24 +222,32 @@ pub fn run(mut arguments: Arguments) -> Result<()> {
     }
 }
 
-/// Misses, false calls and wrong classes, the first ones of the data set, on one sheet.
-fn draw_mistakes(path: &Path, data: &Dataset, results: &[ImageResult], threshold: f32) -> Result<()> {
-    let mut pictures = Vec::new();
+/// Two sheets: misses, false calls and wrong classes, the first ones of the data set; and of its first images
+/// that have a hit, the one with the lowest score.
+fn draw_pairs(folder: &Path, data: &Dataset, results: &[ImageResult], threshold: f32) -> Result<()> {
+    let (mut hits, mut mistakes) = (Vec::new(), Vec::new());
     for (record, result) in data.records.iter().zip(results) {
-        let mut mistakes = pairs(result, threshold, PAIR_IOU);
-        mistakes.retain(|pair| !pair.is_right());
-        mistakes.truncate(MOST_MISTAKES - pictures.len());
-        if !mistakes.is_empty() {
+        let (right, mut wrong): (Vec<Pair>, Vec<Pair>) =
+            pairs(result, threshold, PAIR_IOU).into_iter().partition(Pair::is_right);
+        let score = |pair: &Pair| pair.found.map_or(0.0, |found| found.score);
+        let weakest = right.into_iter().min_by(|a, b| score(a).total_cmp(&score(b)));
+        let weakest = weakest.filter(|_| hits.len() < MOST_SHOWN);
+        wrong.truncate(MOST_SHOWN - mistakes.len());
+        if weakest.is_some() || !wrong.is_empty() {
             let image = record.load()?;
-            pictures.extend(mistakes.iter().map(|mistake| draw_mistake(&image, mistake, &data.class_names)));
+            let draw = |pair: &Pair| draw_pair(&image, pair, &data.class_names);
+            hits.extend(weakest.as_ref().map(draw));
+            mistakes.extend(wrong.iter().map(draw));
         }
     }
-    if pictures.is_empty() {
-        return Ok(());
+    for (name, pictures) in [("hits.png", hits), ("mistakes.png", mistakes)] {
+        if !pictures.is_empty() {
+            let (path, mut png) = (folder.join(name), Cursor::new(Vec::new()));
+            sheet(&pictures).write_to(&mut png, ImageFormat::Png).map_err(Error::image(&path))?;
+            output::write_file(&path, png.into_inner())?;
+        }
     }
-    let mut png = Cursor::new(Vec::new());
-    sheet(&pictures).write_to(&mut png, ImageFormat::Png).map_err(Error::image(path))?;
-    Ok(output::write_file(path, png.into_inner())?)
+    Ok(())
 }
 
 /// With the image size that the evaluation was made with.
@@ -263,6 +289,18 @@ fn held_out(arguments: &Arguments, run: Option<&RunInfo>, seed: u64) -> Result<D
     let asked = arguments.seed.is_some() || arguments.sides.are_given();
     let known = run.filter(|_| !asked).and_then(|run| run.held_out(&data));
     Ok(known.unwrap_or_else(|| data.sides(seed).validation))
+}
+
+/// Groups the images by their names, to be judged by group.
+fn group(data: &mut Dataset, pattern: &str) -> Result<()> {
+    let (unmatched, count) = (data.group_by(pattern)?, data.records.len());
+    if let Some(first) = data.records.first().filter(|_| unmatched == count) {
+        bail!("--by {pattern}: matches no name of an image, such as `{}`", first.name);
+    }
+    if unmatched > 0 {
+        eprintln!("warning: --by {pattern}: {unmatched} of {count} names do not match, and are in no group");
+    }
+    Ok(())
 }
 
 /// Weights do better on the images that they were trained on, so the numbers would be too good.

@@ -1,4 +1,4 @@
-//! What a detector got wrong, on one sheet to be looked at: is it the detector's fault, or the label's?
+//! What a detector got right and wrong, on sheets to be looked at: is it the detector's fault, or the label's?
 
 use image::{Rgb, RgbImage, imageops};
 
@@ -6,15 +6,15 @@ use super::boxes::{draw_annotations, draw_detections, side_by_side};
 use crate::eval::Pair;
 use crate::structures::{Annotation, Detection, Xyxy};
 
-/// Mistakes in a row of the sheet.
+/// Pictures in a row of the sheet.
 const ROW: usize = 4;
 /// Pixels around the boxes that are shown, too.
 const SURROUNDINGS: f32 = 24.0;
 
-/// A mistake on its image: on the left what the label says, on the right what was found, with the
+/// A hit or a mistake on its image: on the left what the label says, on the right what was found, with the
 /// surroundings.
-pub fn draw_mistake(image: &RgbImage, mistake: &Pair, names: &[impl AsRef<str>]) -> RgbImage {
-    let boxes = [mistake.object.map(|object| object.xyxy), mistake.found.map(|found| found.xyxy)];
+pub fn draw_pair(image: &RgbImage, pair: &Pair, names: &[impl AsRef<str>]) -> RgbImage {
+    let boxes = [pair.object.map(|object| object.xyxy), pair.found.map(|found| found.xyxy)];
     let around = |[x1, y1, x2, y2]: Xyxy, [a, b, c, d]: Xyxy| [x1.min(a), y1.min(b), x2.max(c), y2.max(d)];
     let [x1, y1, x2, y2] = boxes.into_iter().flatten().reduce(around).unwrap_or_default();
     let corner = [x1, y1].map(|side| (side - SURROUNDINGS).max(0.0).floor());
@@ -24,8 +24,8 @@ pub fn draw_mistake(image: &RgbImage, mistake: &Pair, names: &[impl AsRef<str>])
     let (width, height) = (width.saturating_sub(left), height.saturating_sub(top));
     let part = imageops::crop_imm(image, left, top, width, height).to_image();
     let moved = |[x1, y1, x2, y2]: Xyxy| [x1 - corner[0], y1 - corner[1], x2 - corner[0], y2 - corner[1]];
-    let objects = mistake.object.map(|object| Annotation { xyxy: moved(object.xyxy), ..object });
-    let found = mistake.found.map(|found| Detection { xyxy: moved(found.xyxy), ..found });
+    let objects = pair.object.map(|object| Annotation { xyxy: moved(object.xyxy), ..object });
+    let found = pair.found.map(|found| Detection { xyxy: moved(found.xyxy), ..found });
     side_by_side(&[
         ("label", &draw_annotations(&part, objects.as_slice(), names)),
         ("found", &draw_detections(&part, found.as_slice(), names)),
@@ -69,7 +69,7 @@ mod tests {
             Pair { object: Some(object), found: Some(Detection { xyxy: object.xyxy, ..found }) },
         ];
         let pictures: Vec<_> =
-            mistakes.iter().map(|mistake| draw_mistake(&image, mistake, &["open", "short"])).collect();
+            mistakes.iter().map(|mistake| draw_pair(&image, mistake, &["open", "short"])).collect();
         let reds = |picture: &RgbImage| picture.pixels().filter(|pixel| **pixel == red).count();
         let [miss, false_call, wrong_class] = [0, 1, 2].map(|index| &pictures[index]);
         assert!(reds(miss) > 1 && reds(miss) == reds(wrong_class));
