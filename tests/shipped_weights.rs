@@ -4,19 +4,23 @@
 mod images;
 
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use burn::tensor::Device;
 use faster_rcnn::data::{self, Dataset};
-use faster_rcnn::eval::{ImageResult, evaluate};
+use faster_rcnn::eval::{ImageResult, Tolerances, clean_images, evaluate, operating_points};
 use faster_rcnn::image::{RgbImage, imageops};
-use faster_rcnn::weights::{self, DEEP_PCB_SMALL_REFERENCE};
+use faster_rcnn::weights::{self, DEEP_PCB_SMALL, DEEP_PCB_SMALL_REFERENCE};
 use faster_rcnn::{Annotation, Detection, Predictor, Tiles};
 
 /// Sides of a board of DeepPCB, in pixels.
 const SIDE: usize = 640;
 /// Boards in a row of the large one.
 const ROW: usize = 5;
+
+/// One test at a time: one of them takes the time.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// The boards of two plates that the weights were not trained on, or none with a message.
 fn unseen() -> Option<Dataset> {
@@ -27,17 +31,45 @@ fn unseen() -> Option<Dataset> {
     Some(data)
 }
 
-fn predictor() -> Predictor {
-    let path = weights::find(DEEP_PCB_SMALL_REFERENCE, |_, _| ()).unwrap();
+fn predictor(name: &str) -> Predictor {
+    let path = weights::find(name, |_, _| ()).unwrap();
     Predictor::load(path, &Device::flex()).unwrap()
+}
+
+/// With references: DeepPCB's mAP and F-score, COCO's AP, and false calls a board at two recalls. Alone: mAP.
+#[test]
+fn boards_not_trained_on_are_as_well_understood_as_asked_for() {
+    let Some(data) = unseen() else { return };
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let results = |name| predictor(name).results(&data).collect::<Result<Vec<ImageResult>, _>>().unwrap();
+    let together = results(DEEP_PCB_SMALL_REFERENCE);
+    let found = evaluate(&together, &data.class_names);
+    let (map, f_score) = (found.deep_pcb.map.unwrap(), found.deep_pcb.f_score.unwrap());
+    let ap = found.coco.overall.ap.unwrap();
+    println!("with references: mAP {map:.4}, F-score {f_score:.4}, AP {ap:.4}");
+    assert!(map >= 0.985 && f_score >= 0.975 && ap >= 0.76, "{map} {f_score} {ap}");
+
+    let clean = clean_images(&together);
+    let points = operating_points(&together, &clean, &data.class_names, Tolerances::default(), 0);
+    for (recall, most) in [(0.95, 0.1), (0.98, 0.3)] {
+        let at = points.overall.false_calls.iter().find(|at| at.recall == recall).unwrap();
+        let calls = at.per_board.unwrap();
+        println!("false calls a board at a recall of {recall}: {calls:.2}");
+        assert!(calls <= most, "{calls} at {recall}");
+    }
+
+    let map = evaluate(&results(DEEP_PCB_SMALL), &data.class_names).deep_pcb.map.unwrap();
+    println!("alone: mAP {map:.4}");
+    assert!(map >= 0.95, "{map}");
 }
 
 /// A board of 5 x 5 boards is as well understood as they are, in little more than the time of its windows.
 #[test]
 fn a_large_board_is_as_good_as_its_parts() {
     let Some(data) = unseen() else { return };
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     faster_rcnn::keep_heap();
-    let predictor = predictor();
+    let predictor = predictor(DEEP_PCB_SMALL_REFERENCE);
     // Five of them twice.
     let records = data.records.iter().cycle().take(ROW * ROW);
     let (side, mut annotations) = (ROW * SIDE, Vec::new());

@@ -63,6 +63,8 @@ mod tests {
                 continue;
             }
             own += 1;
+            let tag = concat!("/v", env!("CARGO_PKG_VERSION"), "/weights/");
+            assert!(file.url.contains(tag), "{} is not that of this release, {tag}", file.url);
             let path = folder.join(file.file_name());
             assert_eq!(sha256_of(&path).unwrap(), file.sha256, "{}", file.name);
             let mib = fs::metadata(&path).unwrap().len() as f64 / f64::from(1 << 20);
