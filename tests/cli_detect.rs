@@ -387,6 +387,26 @@ fn how_to_detect_can_be_said_where_weights_are_read() {
     }
 }
 
+/// Windows are said on the command line or in the weights; the command line is heard first.
+#[test]
+fn large_images_are_looked_at_through_windows() {
+    let bench = Bench::new(1);
+    let detect = |options: &str| bench.succeed(&format!("predict {options} {}", bench.image(0)));
+    let whole = detect("--weights tiny.safetensors");
+    let windows = detect("--weights tiny.safetensors --tile 64 --overlap 16");
+    assert_ne!(windows, whole);
+    assert_eq!(detect("--weights tiny.safetensors --tile 64"), windows, "a quarter of the window");
+    assert_eq!(detect("--weights tiny.safetensors --tile 16384"), whole);
+
+    bench
+        .succeed("weights convert tiny.safetensors tiled.safetensors --set model.tiles={size=64,overlap=16}");
+    assert!(bench.succeed("weights inspect tiled.safetensors").contains("windows:  64 pixels"));
+    assert_eq!(detect("--weights tiled.safetensors"), windows);
+    assert_eq!(detect("--weights tiled.safetensors --tile 16384"), whole);
+    let message = bench.fail(&format!("predict --weights tiny.safetensors --tile 16 {}", bench.image(0)));
+    assert!(message.contains("tiles.size must be in 32..=16384, is 16"), "{message}");
+}
+
 #[test]
 fn a_device_that_is_not_there_is_named_in_one_sentence() {
     let bench = Bench::new(3);

@@ -181,7 +181,8 @@ DeepPCB: mAP 1.000, F-score 1.000 (precision 1.000, recall 1.000) at score >= 0.
 group images objects     AP   AP50   AP33    mAP F-score escapes false calls alarms
 a          1       1  0.000  0.000  0.000  0.000   0.000   1.000       1.000  0.500
 b          1       1  1.000  1.000  1.000  1.000   1.000   0.000       0.000      -
-The last three are at score >= 0.500, false calls an image; the F-score is at the group's own best threshold.";
+The last three columns are at score >= 0.500; false calls are per image. \
+The F-score is at the group's own best threshold.";
         let printed = evaluation.to_string();
         assert!(printed.ends_with(&format!("\n{expected}")), "{printed}");
         let json = serde_json::to_value(&evaluation).unwrap();

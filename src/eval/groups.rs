@@ -104,7 +104,7 @@ pub fn write_table(f: &mut fmt::Formatter<'_>, groups: &[(String, GroupMetrics)]
     let threshold = groups.first().map_or(0.0, |(_, group)| group.threshold);
     write!(
         f,
-        "The last three are at score >= {threshold:.3}, false calls an image; the F-score is at the group's own best \
-         threshold."
+        "The last three columns are at score >= {threshold:.3}; false calls are per image. The F-score is at the \
+         group's own best threshold."
     )
 }

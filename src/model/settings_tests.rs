@@ -6,13 +6,14 @@ use toml::Value;
 
 use crate::any_number;
 use crate::error::Error;
-use crate::model::FasterRcnnConfig;
+use crate::model::{FasterRcnnConfig, Tiles};
 use crate::predict::Predictor;
 
 /// The smallest and fastest detector there is, with something to find.
 fn smallest() -> FasterRcnnConfig {
     let mut config = FasterRcnnConfig::tiny(3).with_image_size(32, 32).with_score_thresh(0.0);
     config.rpn.pre_nms_top_n_test = 20;
+    config.tiles = Some(Tiles { size: 32, overlap: 0 });
     config
 }
 

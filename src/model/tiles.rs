@@ -2,8 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::transform::TransformConfig;
 use crate::bounds::{self, MAX_SIDE};
 use crate::error::Result;
+
+/// Smaller windows would be too many.
+const LEAST_SIZE: usize = 32;
 
 /// Windows that an image is looked at through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,9 +21,12 @@ pub struct Tiles {
 }
 
 impl Tiles {
-    /// Windows for a detector that is trained on crops of `(height, width)` pixels. They overlap by a quarter.
-    pub(crate) fn like_crops((height, width): (usize, usize)) -> Self {
-        let size = height.min(width);
+    /// Windows for a detector that is trained on crops of `(height, width)` pixels: as large as a square has to be
+    /// to be resized as they are. They overlap by a quarter.
+    pub(crate) fn like_crops((height, width): (usize, usize), transform: &TransformConfig) -> Self {
+        let (short, long) = (height.min(width), height.max(width));
+        let as_long = (long * transform.min_size.min(transform.max_size)).div_ceil(transform.max_size);
+        let size = short.max(as_long).max(LEAST_SIZE);
         Self { size, overlap: size / 4 }
     }
 
@@ -27,9 +34,9 @@ impl Tiles {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`](crate::Error::Config) unless `0 < size <= 16384` and `overlap < size`.
+    /// [`Error::Config`](crate::Error::Config) unless `32 <= size <= 16384` and `overlap <= size / 2`.
     pub fn validate(&self) -> Result<()> {
-        bounds::within("tiles.size", self.size, 1..=MAX_SIDE)?;
-        bounds::within("tiles.overlap", self.overlap, 0..=self.size - 1)
+        bounds::within("tiles.size", self.size, LEAST_SIZE..=MAX_SIDE)?;
+        bounds::within("tiles.overlap", self.overlap, 0..=self.size / 2)
     }
 }

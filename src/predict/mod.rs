@@ -177,7 +177,7 @@ impl Predictor {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] unless `0 < size <= 16384` and `overlap < size`.
+    /// As [`Tiles::validate`].
     pub fn with_tiles(&self, tiles: Tiles) -> Result<Self> {
         self.with_settings(|config| config.tiles = Some(tiles))
     }

@@ -130,7 +130,8 @@ impl Run {
         let mut config = given.clone();
         config.model = for_data(&config.model, &data)?;
         config.validate()?;
-        config.model.tiles = config.model.tiles.or(config.augment.crop.map(Tiles::like_crops));
+        let like = |crop| Tiles::like_crops(crop, &config.model.transform);
+        config.model.tiles = config.model.tiles.or(config.augment.crop.map(like));
         for (side, data) in [("training", &data.train), ("validation", &data.validation)] {
             if data.records.is_empty() {
                 return Err(Error::Config(format!("there are no {side} images")));
@@ -290,6 +291,10 @@ fn resume(
     if config.model.frozen_epsilon == FrozenBatchNorm::EPSILON {
         // The settings have the default, so use the value of the weights that the run started from.
         config.model.frozen_epsilon = info.config.model.frozen_epsilon;
+    }
+    if info.config.augment.crop.is_some() {
+        // Checkpoints from before there were windows have none.
+        info.config.model.tiles = info.config.model.tiles.or(config.model.tiles);
     }
     let differences = info.config.differences(config);
     if !differences.is_empty() {

@@ -10,7 +10,7 @@ use super::schedule::Schedule;
 use crate::any_number;
 use crate::data::{Loader, RandomKey, Record, augment};
 use crate::error::Error;
-use crate::model::FasterRcnnConfig;
+use crate::model::{FasterRcnnConfig, Tiles};
 use crate::structures::{Annotation, ReferenceInput};
 
 /// All settings that have a number, with one.
@@ -23,6 +23,7 @@ fn complete() -> RunConfig {
     config.train.early_stopping = Some(3);
     config.train.checkpoint_steps = Some(100);
     config.augment.crop = Some((6, 6));
+    config.model.tiles = Some(Tiles { size: 32, overlap: 0 });
     config.augment.inverted_labels = vec![2, 1];
     config
 }

@@ -252,7 +252,7 @@ mod tests {
 
     use super::*;
     use crate::model::FasterRcnnConfig;
-    use crate::model::ResNetDepth;
+    use crate::model::{ResNetDepth, Tiles};
     use crate::structures::{Annotation, Image};
     use crate::weights;
 
@@ -282,7 +282,15 @@ mod tests {
 
     #[test]
     fn validation_detects_what_a_predictor_detects() {
-        let (detector, images) = (detector(), images());
+        for tiles in [None, Some(Tiles { size: 64, overlap: 16 })] {
+            let detector = detector();
+            let config = FasterRcnnConfig { tiles, ..detector.config().clone() };
+            validation_detects_as_a_predictor(config.init(&Device::flex()));
+        }
+    }
+
+    fn validation_detects_as_a_predictor(detector: FasterRcnn) {
+        let images = images();
         let trainee = Trainee::new(detector.clone(), None, &TrainConfig::default());
         let validated = InferenceStep::step(&trainee, batch(&images)).sync().unwrap();
         let found: Vec<_> = validated.images().iter().map(|image| image.result.detections.clone()).collect();

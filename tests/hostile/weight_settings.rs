@@ -6,7 +6,7 @@ use std::panic::{self, AssertUnwindSafe};
 
 use burn::tensor::Device;
 use faster_rcnn::weights;
-use faster_rcnn::{Error, FasterRcnnConfig, ResNetDepth};
+use faster_rcnn::{Error, FasterRcnnConfig, ResNetDepth, Tiles};
 use serde_json::{Value, json};
 
 use crate::weight_files::*;
@@ -40,6 +40,7 @@ fn any_setting_in_a_files_metadata_is_an_error_or_works() {
         FasterRcnnConfig::new(ResNetDepth::ResNet18, 4).with_class_names(&["open", "short", "spur"]);
     (config.fpn_channels, config.roi_heads.representation_size) = (8, 8);
     config = config.with_image_size(32, 48);
+    config.tiles = Some(Tiles { size: 32, overlap: 0 });
     weights::save(&config.init(&Device::flex()), &path).unwrap();
     let bytes = fs::read(&path).unwrap();
     let end = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;

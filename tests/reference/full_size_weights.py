@@ -191,7 +191,8 @@ def training(bench):
     torch.save({"state_dict": {f"module.{name}": tensor.half() for name, tensor in state.items()}, "epoch": 90}, path)
     bench.run("synth", "--output", boards, "--images", 6, "--size", 128)
     sizes = ["--set", "model.transform.min_size=128", "--set", "model.transform.max_size=128"]
-    settings = ["--set", "train.epochs=1", "--set", "model.norm=\"frozen_batch\"", "--set", "model.backbone=\"resnet50\"", *sizes]
+    settings = ["--set", "train.epochs=1", "--set", "model.anchors.sizes=[32,64,128,256,512]",
+                "--set", "model.roi_heads.exclusive_iou=1", "--set", "model.norm=\"frozen_batch\"", "--set", "model.backbone=\"resnet50\"", *sizes]
     said = bench.run("train", "--config", ROOT / "configs/deep_pcb.toml", "--data", boards, "--output", run, "--weights", path, *settings)
     check("left out: " in said and "missing" not in said and "unused" not in said, "train from resnet50: the report")
     best = run / "checkpoints/best.safetensors"
@@ -204,11 +205,12 @@ def training(bench):
 
 
 def manifest():
-    for file in tomllib.loads((ROOT / "weights/manifest.toml").read_text())["file"]:
+    published = tomllib.loads((ROOT / "weights/manifest.toml").read_text())["file"]
+    for file in [file for file in published if file["url"].startswith("https://download.pytorch.org/")]:
         family = {"resnet50": "ResNet50", "resnet18": "ResNet18", "resnet34": "ResNet34", "resnet101": "ResNet101",
                   "fasterrcnn_resnet50_fpn": "FasterRCNN_ResNet50_FPN"}
         base, version = (file["name"][:-3], 2) if file["name"].endswith("_v2") else (file["name"], 1)
-        if file["holds"] == "detector":
+        if file["kind"] == "detector":
             weight = get_weight(f"{family[base]}{'_V2' if version == 2 else ''}_Weights.COCO_V1")
             figures = f"COCO val2017 box AP {weight.meta['_metrics']['COCO-val2017']['box_map']:.1f}"
         else:

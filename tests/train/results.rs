@@ -80,7 +80,7 @@ fn a_detector_that_is_trained_on_crops_looks_through_windows_of_their_size() {
     assert_eq!(validations(&output)[0]["ap"].as_f64(), outcome.evaluation.coco.overall.ap);
 
     let predictor = Predictor::load(output.join("checkpoints/best.safetensors"), &Device::flex()).unwrap();
-    assert_eq!(predictor.config().tiles, Some(Tiles { size: 64, overlap: 16 }));
+    assert_eq!(predictor.config().tiles, Some(Tiles { size: 96, overlap: 24 }));
     let names = &data.train.class_names;
     let points = |predictor: &Predictor| {
         let results: Vec<ImageResult> = predictor.results(&data.validation).map(Result::unwrap).collect();

@@ -12,6 +12,9 @@ use faster_rcnn::{DeviceName, Error, Predictor};
 use crate::settings::WeightArguments;
 use crate::shipped::{self, Threshold};
 
+/// By how many pixels windows overlap, if nothing else is said and they are large enough.
+const OVERLAP: usize = 64;
+
 /// How to detect. Options not given are taken from the weights' settings, or from torchvision's if they have
 /// none.
 #[derive(clap::Args)]
@@ -54,12 +57,13 @@ pub struct DetectorArguments {
     #[arg(long, value_name = "N", value_parser = ["1", "2", "4", "8"])]
     views: Option<String>,
     /// Look at larger images through windows of this many pixels in each direction: the size of the images
-    /// that the detector was trained on [default: the weights' setting, else none].
+    /// that the detector was trained on [default: the weights' setting, else none]. 16384 is larger than any.
     #[arg(long, value_name = "PIXELS")]
     tile: Option<usize>,
-    /// By how many pixels windows overlap: a few more than the largest object has.
-    #[arg(long, value_name = "PIXELS", default_value_t = 64, requires = "tile")]
-    overlap: usize,
+    /// By how many pixels windows overlap: a few more than the largest object has [default: 64, or a quarter of
+    /// a window that is smaller than 256].
+    #[arg(long, value_name = "PIXELS", requires = "tile")]
+    overlap: Option<usize>,
     #[command(flatten)]
     weights: WeightArguments,
     /// Where to compute: cpu, cuda, cuda:N or wgpu.
@@ -147,13 +151,19 @@ impl DetectorArguments {
         let given = |key: &str, value: Option<String>| value.map(|value| format!("{key}={value}"));
         let options = [
             given("views", self.views.clone()),
-            given("tiles", self.tile.map(|size| format!("{{ size = {size}, overlap = {} }}", self.overlap))),
+            given("tiles", self.tile.map(|size| self.tiles(size))),
             given("roi_heads.score_thresh", self.score_threshold.map(toml_float)),
             given("roi_heads.nms_thresh", self.nms_threshold.map(toml_float)),
             given("roi_heads.exclusive_iou", self.exclusive_iou.map(toml_float)),
             given("roi_heads.detections_per_img", self.detections_per_image.map(|count| count.to_string())),
         ];
         options.into_iter().flatten().fold(self.weights.options(), LoadOptions::set)
+    }
+
+    /// Windows of this size, in TOML.
+    fn tiles(&self, size: usize) -> String {
+        let overlap = self.overlap.unwrap_or(OVERLAP.min(size / 4));
+        format!("{{ size = {size}, overlap = {overlap} }}")
     }
 
     /// A size that is not given is that of the weights. Impossible sizes are wrong usage.

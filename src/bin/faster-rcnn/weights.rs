@@ -9,7 +9,7 @@ use clap::Subcommand;
 use faster_rcnn::weights::{
     EpsilonSource, LoadOptions, Precision, Published, WeightFile, cache_folder, fetch, published,
 };
-use faster_rcnn::{BoxHeadKind, FasterRcnnConfig, NormKind, ResNetDepth};
+use faster_rcnn::{BoxHeadKind, FasterRcnnConfig, NormKind, ResNetDepth, Tiles};
 
 use crate::registry::RegistryArguments;
 use crate::settings::WeightArguments;
@@ -245,11 +245,15 @@ fn detector(config: &FasterRcnnConfig, source: EpsilonSource) -> String {
         true => format!("epsilon:  {:e}: {source}\n", config.frozen_epsilon),
         false => String::new(),
     };
+    let windows = config.tiles.map_or(String::new(), |Tiles { size, overlap }| {
+        format!("windows:  {size} pixels, of larger images, with an overlap of {overlap}\n")
+    });
     let (transform, anchors) = (&config.transform, &config.anchors);
     format!(
         "model:    detector, {}, {norm}; pyramid of {} channels; RPN of depth {}; box head of {box_head}\n\
          classes:  {} and the background: {names}\n\
          images:   resized to {} pixels, the long side to {} at most\n\
+         {windows}\
          anchors:  sizes {:?}, ratios {:?}\n\
          {epsilon}",
         depth_name(config.backbone),
