@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "train")]
 use super::transform::TransformConfig;
 use crate::bounds::{self, MAX_SIDE};
 use crate::error::Result;
@@ -23,6 +24,7 @@ pub struct Tiles {
 impl Tiles {
     /// Windows for a detector that is trained on crops of `(height, width)` pixels: as large as a square has to be
     /// to be resized as they are. They overlap by a quarter.
+    #[cfg(feature = "train")]
     pub(crate) fn like_crops((height, width): (usize, usize), transform: &TransformConfig) -> Self {
         let (short, long) = (height.min(width), height.max(width));
         let as_long = (long * transform.min_size.min(transform.max_size)).div_ceil(transform.max_size);
