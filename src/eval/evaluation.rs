@@ -9,7 +9,7 @@ use super::deep_pcb::DeepPcbMetrics;
 use super::groups::{GroupMetrics, group_metrics, write_table};
 use super::image_result::{ImageResult, check_labels};
 use super::operating_points::OperatingPoints;
-use super::per_class::{as_map, owned};
+use super::per_class::{as_map, cell, owned};
 use crate::structures::Xyxy;
 
 /// The metrics of one set of images. Printed, it is a table with a row for each class.
@@ -52,9 +52,10 @@ impl Evaluation {
         Self { thresholds: Some(thresholds), ..self }
     }
 
-    /// With the metrics of each group of images by itself. `results` are those that were evaluated, `clean` and
-    /// `groups` have the clean regions, as in [`operating_points`](super::operating_points), and the group of
-    /// each; an image without a group is left out. What escapes and alarms is counted at `threshold`.
+    /// With the metrics of each group of images by itself. `results` are those that were evaluated, `clean`
+    /// and `groups` have the clean regions, as in [`operating_points`](super::operating_points), and the
+    /// group of each; an image without a group is left out. What escapes and alarms is counted at
+    /// `threshold`.
     ///
     /// # Panics
     ///
@@ -87,10 +88,6 @@ impl Evaluation {
         }
         rows
     }
-}
-
-fn cell(value: Option<f64>) -> String {
-    value.map_or("-".to_string(), |value| format!("{value:.3}"))
 }
 
 impl fmt::Display for Evaluation {

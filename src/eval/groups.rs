@@ -9,6 +9,7 @@ use super::coco::CocoMetrics;
 use super::deep_pcb::DeepPcbMetrics;
 use super::image_result::ImageResult;
 use super::operating_points::{EscapePoint, escape_point};
+use super::per_class::cell;
 use crate::structures::Xyxy;
 
 /// The metrics of one group of images, such as those of one kind of board, camera or day.
@@ -20,8 +21,8 @@ pub struct GroupMetrics {
     pub objects: usize,
     /// Average precision and recall as pycocotools computes them.
     pub coco: CocoMetrics,
-    /// Average precision and F-score as DeepPCB's evaluation script computes them. The F-score has a threshold
-    /// of its own.
+    /// Average precision and F-score as DeepPCB's evaluation script computes them. The F-score has a
+    /// threshold of its own.
     pub deep_pcb: DeepPcbMetrics,
     /// Detections with at least this score count for the next three; all groups have the same.
     pub threshold: f32,
@@ -91,7 +92,6 @@ pub fn write_table(f: &mut fmt::Formatter<'_>, groups: &[(String, GroupMetrics)]
         "{:width$} images objects     AP   AP50   AP33    mAP F-score escapes false calls alarms",
         "group"
     )?;
-    let cell = |value: Option<f64>| value.map_or("-".to_string(), |value| format!("{value:.3}"));
     for (name, group) in groups {
         let GroupMetrics { images, objects, coco, deep_pcb, false_calls, .. } = group;
         write!(f, "{name:width$} {images:>6} {objects:>7}")?;
@@ -104,7 +104,7 @@ pub fn write_table(f: &mut fmt::Formatter<'_>, groups: &[(String, GroupMetrics)]
     let threshold = groups.first().map_or(0.0, |(_, group)| group.threshold);
     write!(
         f,
-        "The last three columns are at score >= {threshold:.3}; false calls are per image. The F-score is at the \
-         group's own best threshold."
+        "The last three columns are at score >= {threshold:.3}; false calls are per image. The F-score is at \
+         the group's own best threshold."
     )
 }

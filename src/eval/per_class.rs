@@ -1,4 +1,4 @@
-//! Numbers by class: computing, averaging and writing them.
+//! Numbers, most of them by class: computing, averaging and writing them.
 
 use rayon::prelude::*;
 use serde::{Serialize, Serializer};
@@ -17,6 +17,11 @@ pub fn for_each_class<T: Send>(class_names: &[String], f: impl Fn(usize) -> T + 
 pub fn mean_of_known(values: impl IntoIterator<Item = Option<f64>>) -> Option<f64> {
     let known: Vec<f64> = values.into_iter().flatten().collect();
     (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
+}
+
+/// A number of a printed table; `-` where it is not known.
+pub fn cell(value: Option<f64>) -> String {
+    value.map_or("-".to_string(), |value| format!("{value:.3}"))
 }
 
 /// Writes pairs as a JSON object in their own order, which for classes is the order of their labels.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::operating_points::{OperatingPoint, OperatingPoints};
+use super::per_class::cell;
 
 impl fmt::Display for OperatingPoints {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -31,11 +32,9 @@ impl fmt::Display for OperatingPoints {
         }
         write!(f, "False calls an image at recall")?;
         for calls in &self.overall.false_calls {
-            let per_board = calls.per_board.map_or("-".to_string(), |calls| format!("{calls:.3}"));
-            write!(f, " {:.2}: {per_board};", calls.recall)?;
+            write!(f, " {:.2}: {};", calls.recall, cell(calls.per_board))?;
         }
-        let error = self.overall.calibration_error;
-        write!(f, " calibration error {}", error.map_or("-".to_string(), |error| format!("{error:.3}")))
+        write!(f, " calibration error {}", cell(self.overall.calibration_error))
     }
 }
 
@@ -45,8 +44,7 @@ fn row(point: Option<OperatingPoint>) -> String {
     let score = format!("{:.3} [{low:.3}, {high:.3}]", point.threshold);
     let [low, high] = point.recall_interval;
     let recall = format!("{:.3} [{low:.3}, {high:.3}]", point.recall);
-    let [alarms, clean_calls] = [point.alarms, point.clean_calls]
-        .map(|part| part.map_or("-".to_string(), |part| format!("{part:.3}")));
+    let [alarms, clean_calls] = [point.alarms, point.clean_calls].map(cell);
     format!(
         "{score:^23}  {recall:^23}  {:>9.3}  {:>11.3}  {alarms:>6}  {clean_calls:>11}",
         point.precision, point.false_calls

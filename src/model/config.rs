@@ -69,8 +69,8 @@ pub struct FasterRcnnConfig {
     /// as long, and find more and alarm less, if training showed the detector such views.
     #[serde(default = "default_views")]
     pub views: usize,
-    /// The windows through which a [`Predictor`](crate::Predictor) looks at larger images. In the settings of a run,
-    /// none means windows like `augment.crop`, if that is set.
+    /// The windows through which a [`Predictor`](crate::Predictor) looks at larger images. In the settings of
+    /// a run, none means windows like `augment.crop`, if that is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tiles: Option<Tiles>,
     /// The input transform.

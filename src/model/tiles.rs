@@ -22,8 +22,8 @@ pub struct Tiles {
 }
 
 impl Tiles {
-    /// Windows for a detector that is trained on crops of `(height, width)` pixels: as large as a square has to be
-    /// to be resized as they are. They overlap by a quarter.
+    /// Windows for a detector that is trained on crops of `(height, width)` pixels: as large as a square has
+    /// to be to be resized as they are. They overlap by a quarter.
     #[cfg(feature = "train")]
     pub(crate) fn like_crops((height, width): (usize, usize), transform: &TransformConfig) -> Self {
         let (short, long) = (height.min(width), height.max(width));

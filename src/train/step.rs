@@ -251,8 +251,7 @@ mod tests {
     use image::{Rgb, RgbImage};
 
     use super::*;
-    use crate::model::FasterRcnnConfig;
-    use crate::model::{ResNetDepth, Tiles};
+    use crate::model::{FasterRcnnConfig, ResNetDepth, Tiles};
     use crate::structures::{Annotation, Image};
     use crate::weights;
 
@@ -283,8 +282,7 @@ mod tests {
     #[test]
     fn validation_detects_what_a_predictor_detects() {
         for tiles in [None, Some(Tiles { size: 64, overlap: 16 })] {
-            let detector = detector();
-            let config = FasterRcnnConfig { tiles, ..detector.config().clone() };
+            let config = FasterRcnnConfig { tiles, ..detector().config().clone() };
             validation_detects_as_a_predictor(config.init(&Device::flex()));
         }
     }

@@ -60,8 +60,8 @@ pub struct DetectorArguments {
     /// that the detector was trained on [default: the weights' setting, else none]. 16384 is larger than any.
     #[arg(long, value_name = "PIXELS")]
     tile: Option<usize>,
-    /// By how many pixels windows overlap: a few more than the largest object has [default: 64, or a quarter of
-    /// a window that is smaller than 256].
+    /// By how many pixels windows overlap: a few more than the largest object has [default: 64, or a quarter
+    /// of a window that is smaller than 256].
     #[arg(long, value_name = "PIXELS", requires = "tile")]
     overlap: Option<usize>,
     #[command(flatten)]

@@ -87,18 +87,18 @@ pub struct Arguments {
     #[arg(long, value_name = "S", conflicts_with = "list")]
     seed: Option<u64>,
     /// Say how good detections are on each group of images by itself as well, such as those of one kind of
-    /// board. Regular expression: images whose names have the same match of its first parenthesis (or, without
-    /// one, of the whole) are one group; those that do not match are in none. Escapes and alarms are counted at
-    /// the threshold of --threshold, or else at that of the best F-score of all images; with --per-class, each
-    /// class at its own.
+    /// board. Regular expression: images whose names have the same match of its first parenthesis (or,
+    /// without one, of the whole) are one group; those that do not match are in none. Escapes and alarms are
+    /// counted at the threshold of --threshold, or else at that of the best F-score of all images; with
+    /// --per-class, each class at its own.
     #[arg(long, value_name = "REGEX")]
     by: Option<String>,
     /// Write all numbers to a JSON file.
     #[arg(long, value_name = "OUT")]
     json: Option<PathBuf>,
-    /// Write charts into a folder: precision_recall.png, confusion_matrix.png, escapes.png, reliability.png, and
-    /// alarms.png where there are clean images. Also hits.png, the hit with the lowest score of each image, and
-    /// mistakes.png, of at most 60 each.
+    /// Write charts into a folder: precision_recall.png, confusion_matrix.png, escapes.png, reliability.png,
+    /// and alarms.png where there are clean images. Also hits.png, the hit with the lowest score of each
+    /// image, and mistakes.png, of at most 60 each.
     #[arg(long, value_name = "DIR")]
     plots: Option<PathBuf>,
     /// More images: clean ones, on which every detection is a false alarm. A folder, or a file with a path a
@@ -223,7 +223,8 @@ pub fn run(mut arguments: Arguments) -> Result<()> {
     }
 }
 
-/// Two sheets, of the first images: the hit with the lowest score of each; misses, false calls and wrong classes.
+/// Two sheets, of the first images: the hit with the lowest score of each; misses, false calls and wrong
+/// classes.
 fn draw_pairs(folder: &Path, data: &Dataset, results: &[ImageResult], threshold: f32) -> Result<()> {
     let (mut hits, mut mistakes) = (Vec::new(), Vec::new());
     for (record, result) in data.records.iter().zip(results) {
